@@ -24,9 +24,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dogbreeds import __version__
+from dogbreeds.architectures import ModelError
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
-from dogbreeds.models import ModelError, create_model
+from dogbreeds.models import create_model
 
 WEIGHTS_FILE = "model.safetensors"
 TAR_FILE = "model.tar.gz"

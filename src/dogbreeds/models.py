@@ -20,27 +20,14 @@ import torch
 from torch import nn
 from torchvision import models as zoo
 
-WEIGHTS_DIR_ENV = "DOGBREEDS_WEIGHTS_DIR"
-"""Environment variable: the folder with torchvision's ImageNet weights, set by the image."""
-
-# Auxiliary outputs and quantized layers need a training loop and an archive of their own.
-_UNSUPPORTED = re.compile(r"googlenet|inception_v3|quantized_.*")
-
-
-class ModelError(ValueError):
-    """A model or its weights cannot be had as asked; the message says what to do."""
-
-
-def architectures() -> list[str]:
-    """Return the names of torchvision's classifiers that can be trained here, sorted."""
-    return [name for name in zoo.list_models(module=zoo) if not _UNSUPPORTED.fullmatch(name)]
+from dogbreeds.architectures import ModelError, check_architecture
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
     """Build a classifier with random weights and a head for the given classes.
 
     Args:
-        architecture: A name of `architectures`, e.g. ``"resnet18"``.
+        architecture: A name of `ARCHITECTURES`, e.g. ``"resnet18"``.
         num_classes: Outputs of the head, at least 1.
 
     Returns:
@@ -49,11 +36,7 @@ def create_model(architecture: str, num_classes: int) -> nn.Module:
     Raises:
         ModelError: There is no such architecture.
     """
-    if architecture not in architectures():
-        raise ModelError(
-            f"expected a torchvision classifier such as resnet18, mobilenet_v2 or efficientnet_b0,"
-            f" got model {architecture!r}"
-        )
+    check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
     return model
 
@@ -100,34 +83,11 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def imagenet_weights(architecture: str) -> Path:
-    """Return where torchvision's ImageNet weights of an architecture lie on this machine.
-
-    They are looked for in the folder named by `WEIGHTS_DIR_ENV`, then in torch's own cache.
-    Nothing is downloaded.
-
-    Raises:
-        ModelError: There is no such file, or torchvision publishes none for the architecture.
-    """
-    name = _published_url(architecture).rsplit("/", 1)[-1]
-    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
-    if baked := os.environ.get(WEIGHTS_DIR_ENV):
-        folders.insert(0, Path(baked))
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise ModelError(
-        f"weights=imagenet asks for {name}, which is not in {' or '.join(map(str, folders))}."
-        " Give the file in the channel `weights` and its name as hyperparameter weights,"
-        " bake it into the image (see README), or train from scratch with weights=none"
-    )
-
-
 def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None = None) -> Path:
     """Put torchvision's ImageNet weights of an architecture into a folder.
 
     Args:
-        architecture: A name of `architectures`.
+        architecture: A name of `ARCHITECTURES`.
         folder: Made if missing. Under its final name there is either the whole file or none.
         source: A local copy to take instead of a download.
 
@@ -165,8 +125,7 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
 
 
 def _published_url(architecture: str) -> str:
-    if architecture not in architectures():
-        raise ModelError(f"torchvision has no classifier {architecture!r}")
+    check_architecture(architecture)
     return str(zoo.get_model_weights(architecture).DEFAULT.url)
 
 
