@@ -10,8 +10,21 @@ from pathlib import Path
 WEIGHTS_DIR_ENV = "DOGBREEDS_WEIGHTS_DIR"
 """Environment variable: the folder with torchvision's ImageNet weights; set by the image."""
 
-ARCHITECTURES = tuple(
-    ["alexnet", "convnext_base", "convnext_large", "convnext_small", "convnext_tiny", "densenet121", "densenet161", "densenet169", "densenet201", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s", "maxvit_t", "mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "regnet_x_16gf", "regnet_x_1_6gf", "regnet_x_32gf", "regnet_x_3_2gf", "regnet_x_400mf", "regnet_x_800mf", "regnet_x_8gf", "regnet_y_128gf", "regnet_y_16gf", "regnet_y_1_6gf", "regnet_y_32gf", "regnet_y_3_2gf", "regnet_y_400mf", "regnet_y_800mf", "regnet_y_8gf", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "resnext101_32x8d", "resnext101_64x4d", "resnext50_32x4d", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "squeezenet1_0", "squeezenet1_1", "swin_b", "swin_s", "swin_t", "swin_v2_b", "swin_v2_s", "swin_v2_t", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2", "wide_resnet50_2"]
+ARCHITECTURES = frozenset(
+    """
+    alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161
+    densenet169 densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3
+    efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l
+    efficientnet_v2_m efficientnet_v2_s maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3
+    mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf regnet_x_32gf
+    regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf
+    regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101
+    resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d resnext50_32x4d
+    shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0
+    squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn
+    vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2
+    wide_resnet50_2
+    """.split()
 )
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
@@ -37,7 +50,8 @@ def find_imagenet_weights(architecture: str) -> Path:
     """Return where torchvision's ImageNet weights of an architecture lie on this machine.
 
     They are looked for in the folder named by `WEIGHTS_DIR_ENV`, then in torch.hub's cache, under
-    torchvision's file names such as ``resnet18-f37072fd.pth``. Nothing is downloaded.
+    names such as ``resnet18-f37072fd.pth``, whose digits begin the file's SHA-256. Nothing is
+    downloaded.
 
     Raises:
         ModelError: There is no such file.
@@ -46,8 +60,7 @@ def find_imagenet_weights(architecture: str) -> Path:
     folders = [Path(torch_home).expanduser() / "hub" / "checkpoints"]
     if baked := os.environ.get(WEIGHTS_DIR_ENV):
         folders.insert(0, Path(baked))
-    # Some architectures' files name the recipe: efficientnet_b0_rwightman-7f5810bc.pth
-    pattern = re.compile(rf"{architecture}(_rwightman|_swag|_lc_swag)?-[0-9a-f]{{8,}}\.pth")
+    pattern = re.compile(rf"{architecture}-[0-9a-f]{{8,}}\.pth")
     for folder in folders:
         for path in sorted(folder.glob(f"{architecture}*.pth")):
             if pattern.fullmatch(path.name):

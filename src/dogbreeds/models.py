@@ -45,7 +45,7 @@ def head_name(model: nn.Module) -> str:
     """Return the dotted name of the model's last parametrised layer, its classification head."""
     layers = (nn.Linear, nn.Conv2d)
     names = [name for name, module in model.named_modules() if isinstance(module, layers)]
-    return names[-1]
+    return str(names[-1])
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:
@@ -100,10 +100,10 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
         OSError: It cannot be downloaded, read or written.
     """
     url = _published_url(architecture)
-    name = url.rsplit("/", 1)[-1]
-    match = re.search(r"-([0-9a-f]{8,})\.", name)
+    match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     if match is None:
-        raise ModelError(f"torchvision's file name {name} carries no hash to check it by")
+        raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
+    name = f"{architecture}-{match[1]}.pth"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.") as partial:
         opened = source.open("rb") if source else urllib.request.urlopen(url, timeout=60)  # noqa: S310
