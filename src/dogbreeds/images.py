@@ -168,7 +168,7 @@ class Preprocessing:
         """Turn a batch of pixels into the model's input, on the device where the pixels are.
 
         Args:
-            pixels: Shape [N, S, S, 3], dtype uint8.
+            pixels: Shape [N, S, S, 3], dtype uint8 or float32, range 0..255.
 
         Returns:
             Shape [N, 3, S, S], dtype float32, in channels-last memory format.

@@ -1,0 +1,1 @@
+"""Photos on disk: folders, inspection, decoded pixels, a drawn sample."""

@@ -1,0 +1,1 @@
+"""The training job: what `train` runs on SageMaker, in `docker run` and on the host."""

@@ -1,0 +1,47 @@
+"""The metric lines of a job's log, and the regexes that SageMaker finds them by."""
+
+METRICS = (
+    "train_loss",
+    "valid_loss",
+    "valid_accuracy",
+    "valid_top5",
+    "test_loss",
+    "test_accuracy",
+    "test_top5",
+    "photos_per_second",
+    "seconds",
+    "peak_memory_mb",
+)
+"""Names of the metrics of an epoch; losses in nats, accuracies 0..1, memory in MiB."""
+
+METRIC_DEFINITIONS = [
+    {"Name": name, "Regex": rf"\[metrics\].* {name}=([0-9.eE+-]+|nan|inf)"} for name in METRICS
+]
+"""For SageMaker's ``AlgorithmSpecification.MetricDefinitions``."""
+
+
+def metrics_line(epoch: int, values: dict[str, float]) -> str:
+    """Return the machine-readable line of an epoch.
+
+    Args:
+        epoch: From 1.
+        values: By metric name; a split that was not given is left out.
+    """
+    pairs = "; ".join(f"{name}={values[name]:.6g}" for name in METRICS if name in values)
+    return f"[metrics] epoch={epoch}; {pairs}"
+
+
+def summary_line(epoch: int, epochs: int, values: dict[str, float]) -> str:
+    """Return the line of an epoch for people."""
+    parts = []
+    if "train_loss" in values:
+        parts.append(f"train loss {values['train_loss']:.4f}")
+    for split in ("valid", "test"):
+        if f"{split}_loss" in values:
+            parts.append(
+                f"{split} loss {values[f'{split}_loss']:.4f},"
+                f" {split} accuracy {values[f'{split}_accuracy']:.2%}"
+            )
+    if "seconds" in values:
+        parts.append(f"{values['photos_per_second']:.1f} photos/s, {values['seconds']:.0f} s")
+    return f"Epoch {epoch}/{epochs}: " + "; ".join(parts)

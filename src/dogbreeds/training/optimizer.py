@@ -1,0 +1,87 @@
+"""The optimiser, its parameter groups and the learning-rate schedule."""
+
+import math
+import re
+
+import torch
+from torch import nn
+
+from dogbreeds.training.settings import Settings
+
+_BLOCK = re.compile(r"([^.]+\.\d+|[^.]+)(\.\d+(?=\.))?")
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, object]]:
+    """Split a model's parameters by learning rate and weight decay.
+
+    Args:
+        model: A torchvision classifier, whose blocks are registered from input to head.
+        lr: Learning rate of the last block, the head.
+        layer_decay: Learning rate of the first block divided by that of the head; the blocks
+            in between follow a geometric series.
+        weight_decay: For weights of two and more dimensions; norms and biases get none.
+
+    Returns:
+        Groups for a torch optimiser, each with ``max_lr``, the rate that the schedule scales.
+    """
+    blocks: dict[str, int] = {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        block = blocks.setdefault(_block_of(name), len(blocks))
+        groups.setdefault((block, parameter.ndim > 1), []).append(parameter)
+    last = max(len(blocks) - 1, 1)
+    result: list[dict[str, object]] = []
+    for (block, is_weight), parameters in groups.items():
+        rate = lr * layer_decay ** ((len(blocks) - 1 - block) / last)
+        decay = weight_decay if is_weight else 0.0
+        result.append({"params": parameters, "lr": rate, "max_lr": rate, "weight_decay": decay})
+    return result
+
+
+def _block_of(parameter_name: str) -> str:
+    """``layer1.0.conv2.weight`` is in block ``layer1.0``, ``fc.weight`` in ``fc``."""
+    match = _BLOCK.match(parameter_name)
+    assert match is not None  # every name has a first part  # noqa: S101
+    return match[0]
+
+
+def create_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Build the optimiser that the settings name."""
+    groups = parameter_groups(
+        model,
+        lr=settings.lr,
+        layer_decay=settings.layer_decay,
+        weight_decay=settings.weight_decay,
+    )
+    match settings.optimizer:
+        case "adam":
+            return torch.optim.Adam(groups, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(groups, fused=True)
+        case _:
+            return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, step: int, total_steps: int, warmup: float
+) -> None:
+    """Set the rates of a step: linear warm-up, then half a cosine down to zero.
+
+    Args:
+        optimizer: Its groups carry ``max_lr``.
+        step: From 0 to total_steps - 1.
+        total_steps: Steps of the whole job.
+        warmup: Share of the steps, 0..1, until the highest rate is reached.
+    """
+    warmup_steps = warmup * total_steps
+    if step < warmup_steps:
+        factor = (step + 1) / (warmup_steps + 1)
+    else:
+        progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+        factor = (1 + math.cos(math.pi * progress)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = group["max_lr"] * factor

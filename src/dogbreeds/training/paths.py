@@ -1,0 +1,47 @@
+"""Where a training job finds its input and leaves its output, from the toolkit's environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dogbreeds.data.folders import SPLITS
+
+
+@dataclass(frozen=True)
+class JobPaths:
+    """The job's folders; in a container all of them lie under ``/opt/ml``.
+
+    Attributes:
+        splits: Photo folder of each channel given, by split name.
+        weights: Folder of the channel ``weights``, if given.
+        model: What is written here becomes ``model.tar.gz``.
+        output_data: Reports, kept as ``output.tar.gz``.
+        checkpoints: Survives a Spot interruption.
+        failure: The file whose first 1,024 characters SageMaker shows as the failure reason.
+    """
+
+    splits: dict[str, Path]
+    weights: Path | None
+    model: Path
+    output_data: Path
+    checkpoints: Path
+    failure: Path
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "JobPaths":
+        """Read the variables that sagemaker-training sets for a script (``SM_...``)."""
+        base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+        channels = {
+            name: Path(environ[f"SM_CHANNEL_{name.upper()}"])
+            for name in (*SPLITS, "weights")
+            if f"SM_CHANNEL_{name.upper()}" in environ
+        }
+        return cls(
+            splits={name: path for name, path in channels.items() if name in SPLITS},
+            weights=channels.get("weights"),
+            model=Path(environ.get("SM_MODEL_DIR", base / "model")),
+            output_data=Path(environ.get("SM_OUTPUT_DATA_DIR", base / "output" / "data")),
+            checkpoints=base / "checkpoints",
+            failure=base / "output" / "failure",
+        )

@@ -1,0 +1,191 @@
+"""The hyperparameters of a training job.
+
+torch is not imported here: `train` checks the hyperparameters before it starts anything heavy.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dogbreeds.architectures import check_architecture, find_imagenet_weights
+
+
+class SettingsError(ValueError):
+    """A hyperparameter is unknown or impossible; the message says what was expected."""
+
+
+def _setting(
+    default: object,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:  # noqa: ANN401  (as dataclasses.field)
+    metadata = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All hyperparameters; names on the command line have ``-`` for ``_``."""
+
+    model: str = _setting("resnet18", "torchvision classifier, e.g. resnet18, mobilenet_v2")
+    weights: str = _setting(
+        "imagenet", "starting weights: imagenet, none, or a file of the channel `weights`"
+    )
+    epochs: int = _setting(
+        5, "passes over the training photos; 0 trains the head alone", low=0, high=1000
+    )
+    batch_size: int = _setting(32, "photos a step", low=1, high=4096)
+    lr: float = _setting(3e-4, "highest learning rate, of the head", low=1e-8, high=10)
+    optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
+    weight_decay: float = _setting(0.02, "not on norms and biases", low=0, high=1)
+    layer_decay: float = _setting(
+        0.1, "learning rate of the first block relative to the head's; geometric in between",
+        low=1e-6, high=1,
+    )  # fmt: skip
+    warmup: float = _setting(0.1, "share of all steps before the highest rate", low=0, high=0.9)
+    label_smoothing: float = _setting(0.1, "share of the target spread over all classes",
+                                      low=0, high=0.9)  # fmt: skip
+    head_epochs: int = _setting(
+        30, "passes of the head alone over frozen features first; pretrained weights only",
+        low=0, high=1000,
+    )  # fmt: skip
+    image_size: int = _setting(224, "side of the model's input in pixels", low=32, high=1024)
+    broken_photos: str = _setting(
+        "drop", "what to do with photos that cannot be decoded",
+        choices=("drop", "tolerate", "fail"),
+    )  # fmt: skip
+    checkpoint_seconds: int = _setting(
+        300, "a checkpoint at least this often, besides one an epoch", low=1, high=86400
+    )
+    seed: int = _setting(0, "same seed, same result on the same machine", low=0, high=2**31)
+    workers: int = _setting(0, "processes that decode; 0: one a core", low=0, high=1024)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> "Settings":
+        """Read hyperparameters as SageMaker gives them: strings, or what JSON made of them.
+
+        Args:
+            values: By name, with ``_`` or ``-``. Names that start with ``_`` or ``sagemaker_``
+                belong to SageMaker and are left out.
+
+        Returns:
+            The settings, with defaults for what is not given.
+
+        Raises:
+            SettingsError: A name is unknown, or a value is of the wrong type or out of range.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        chosen: dict[str, Any] = {}
+        for given, value in values.items():
+            name = given.replace("-", "_")
+            if given.startswith(("_", "sagemaker_")):
+                continue
+            if name not in fields:
+                close = difflib.get_close_matches(name, fields, n=1)
+                hint = f": did you mean {close[0]}?" if close else ""
+                raise SettingsError(
+                    f"unknown hyperparameter {given}{hint} (known: {', '.join(sorted(fields))})"
+                )
+            chosen[name] = _convert(fields[name], value)
+        return cls(**chosen)
+
+    def to_arguments(self) -> list[str]:
+        """Return the settings that differ from the defaults as command-line arguments."""
+        arguments = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                arguments += [f"--{field.name.replace('_', '-')}", str(value)]
+        return arguments
+
+
+def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
+    """Convert a value to the field's type and check its range."""
+    kind: type = type(field.default)
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    wanted = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    if choices:
+        wanted = " or ".join(choices)
+    elif low is not None:
+        wanted += f" from {low:g} to {high:g}"
+    error = SettingsError(f"hyperparameter {field.name}: expected {wanted}, got {value!r}")
+    try:
+        converted = kind(str(value))
+    except ValueError:
+        raise error from None
+    if choices and converted not in choices:
+        raise error
+    if low is not None and not low <= converted <= high:  # also refuses nan
+        raise error
+    return converted
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `SettingsError`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message)
+
+
+def parse_arguments(arguments: Sequence[str]) -> Settings:
+    """Read settings from a command line such as ``--lr 0.001 --epochs 5``.
+
+    Raises:
+        SettingsError: As `Settings.from_mapping` does.
+    """
+    parser = _Parser(prog="train", description="Train an image classifier.", allow_abbrev=False)
+    for field in dataclasses.fields(Settings):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"{field.metadata['help']} (default: {field.default})",
+        )
+    known, rest = parser.parse_known_args(arguments)
+    if rest:
+        name = rest[0].removeprefix("--")
+        Settings.from_mapping({name: ""})  # says that it is unknown, with the nearest name
+        raise SettingsError(f"expected --name value, got {rest[0]!r}")
+    return Settings.from_mapping(vars(known))
+
+
+def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
+    """Find the file of the starting weights.
+
+    Args:
+        settings: ``weights`` is ``imagenet``, ``none`` or a file name.
+        channel: Folder of the channel ``weights``, if the job has one.
+
+    Returns:
+        The file, or None to start from random weights.
+
+    Raises:
+        SettingsError: The file is not there.
+        ModelError: The architecture is unknown, or its ImageNet weights are not on this machine.
+    """
+    check_architecture(settings.model)
+    if settings.weights == "none":
+        return None
+    if settings.weights == "imagenet":
+        return find_imagenet_weights(settings.model)
+    path = (channel or Path()) / settings.weights
+    if not path.is_file():
+        where = f"the channel `weights` ({channel})" if channel else "the working directory"
+        found = ", ".join(sorted(p.name for p in channel.iterdir())) if channel else "no channel"
+        raise SettingsError(
+            f"hyperparameter weights: expected the file {settings.weights} in {where}, found"
+            f" {found or 'an empty folder'}"
+        )
+    return path
+
+
+def default_workers() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
