@@ -1,0 +1,59 @@
+# Everything a person does with this project. `make` alone lists the targets.
+
+# The host environment
+PYTHON ?= python3
+# An index with CPU wheels of torch, e.g. https://download.pytorch.org/whl/cpu (200 MB, not 5 GB)
+TORCH_INDEX ?=
+
+# What to train: a photos directory (empty: a drawn sample) and hyperparameters
+DATA ?=
+MODEL ?=
+WEIGHTS ?=
+EPOCHS ?=
+BATCH_SIZE ?=
+LR ?=
+OPTIMIZER ?=
+# Where serve-demo and serve-local listen
+PORT ?= 8080
+
+# Real photos for the tests that measure; they are skipped where there are none
+export DOGBREEDS_PHOTOS ?= ../shared/dogs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve-demo test lint lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.installed-demo: requirements/demo.txt requirements/torch.txt
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install demo
+
+.venv/.installed-dev: requirements/dev.txt requirements/torch.txt
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
+
+DEMO = .venv/bin/dogbreeds demo $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+	$(if $(MODEL),--set model="$(MODEL)") $(if $(EPOCHS),--set epochs="$(EPOCHS)") \
+	$(if $(BATCH_SIZE),--set batch-size="$(BATCH_SIZE)") $(if $(LR),--set lr="$(LR)") \
+	$(if $(OPTIMIZER),--set optimizer="$(OPTIMIZER)")
+
+demo: .venv/.installed-demo  ## Train, serve and ask on this machine [DATA= MODEL= WEIGHTS= EPOCHS=]
+	@$(DEMO)
+
+serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PORT=8080]
+	@$(DEMO) --port $(PORT) --keep-serving
+
+test: .venv/.installed-dev lint  ## Unit and integration tests: the real `train`, the real server
+	.venv/bin/python -m pytest tests/unit tests/integration
+
+lint: .venv/.installed-dev  ## Linter, formatter and type checker
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+lock:  ## Compile the lock files from the hand-written lists (needs uv)
+	requirements/lock
+
+clean:  ## Remove what the demo and the tests made
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache
+
+-include docker/docker.mk

@@ -1,0 +1,87 @@
+"""``dogbreeds``: one verb a task. Heavy packages are imported by the verbs that need them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb.
+
+    Returns:
+        The exit code: 0 on success, 1 on failure, 2 for a wrong command line, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog="dogbreeds", description="Train and serve on SageMaker.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    sample = verbs.add_parser("sample", help="draw a small photos directory to try things with")
+    sample.add_argument("folder", type=Path, help="the folder to make")
+    sample.set_defaults(run=_sample)
+
+    demo = verbs.add_parser("demo", help="train, serve and ask on this machine")
+    demo.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("build/demo"),
+        metavar="DIR",
+        help="made anew; everything is written here (default: build/demo)",
+    )
+    demo.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="photos in train|valid|test/NNN.Breed/ (default: drawn)",
+    )
+    demo.add_argument("--weights", metavar="FILE", help="starting weights: a file, or none")
+    demo.add_argument("--port", type=int, help="where to serve (default: any free port)")
+    demo.add_argument("--keep-serving", action="store_true", help="serve until Ctrl-C")
+    demo.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyperparameter, e.g. --set epochs=1",
+    )
+    demo.set_defaults(run=_demo)
+
+    options = parser.parse_args(arguments)
+    return int(options.run(parser, options))
+
+
+def _sample(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from dogbreeds.data.sample import draw_sample
+
+    try:
+        draw_sample(options.folder)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {options.folder}")
+    return 0
+
+
+def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    hyperparameters: dict[str, object] = {}
+    for pair in options.set:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            parser.error(f"--set: expected NAME=VALUE, got {pair!r}")
+        hyperparameters[name] = value
+    if options.weights == "none":
+        hyperparameters["weights"] = "none"
+    from dogbreeds.local import demo
+
+    return demo.main(
+        demo.DemoOptions(
+            work_dir=options.work_dir,
+            photos=options.data,
+            weights=Path(options.weights) if options.weights not in (None, "none") else None,
+            hyperparameters=hyperparameters,
+            port=options.port,
+            keep_serving=options.keep_serving,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
