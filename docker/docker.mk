@@ -1,0 +1,38 @@
+# Building and running the two images; the Makefile includes this. Needs Docker with buildx.
+
+FLAVOR ?= gpu
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TRAINING_IMAGE := dogbreeds-training:$(VERSION)-$(FLAVOR)
+SERVING_IMAGE := dogbreeds-serving:$(VERSION)-$(FLAVOR)
+
+# A GPU image is given the GPUs unless GPU=none says otherwise.
+GPU ?= $(if $(filter gpu,$(FLAVOR)),all,none)
+OUT ?= build/train-local
+MODEL_DIR ?= $(OUT)/ml/model
+PORT ?= 8080
+
+# What docker/build reads from the environment.
+export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE
+
+.PHONY: base build build-training build-serving push train-local serve-local
+
+base: ## Build the CPU base (Debian, Python, torch); DEBIAN_IMAGE=, TORCH_INDEX=
+	docker/build base
+
+build: build-training build-serving ## Build both images; FLAVOR=gpu|cpu, BASE_IMAGE=, WEIGHTS_FILE=
+
+build-training: ## Build the training image alone
+	docker/build training $(FLAVOR) $(TRAINING_IMAGE)
+
+build-serving: ## Build the serving image alone
+	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
+
+push: ## Tag and push both images; REGISTRY=HOST[:PORT][/PATH]
+	docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE)
+
+train-local: ## Train in a container; DATA=DIR, GPU=all|none, MODEL=, EPOCHS=, WEIGHTS=, OUT=
+	GPU=$(GPU) WEIGHTS="$(WEIGHTS)" docker/train-local $(TRAINING_IMAGE) "$(DATA)" "$(OUT)" \
+		$(if $(MODEL),model=$(MODEL)) $(if $(EPOCHS),epochs=$(EPOCHS)) $(HYPERPARAMETERS)
+
+serve-local: ## Serve a model in a container; MODEL_DIR=DIR, PORT=8080, GPU=all|none
+	docker/serve-local $(SERVING_IMAGE) "$(MODEL_DIR)" $(PORT) $(GPU)
