@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dogbreeds.data.folders import PhotosError, Split
+from dogbreeds.data.pixels import BrokenPhotos, DecodedSplit, decode_split
+from dogbreeds.images import Preprocessing
+
+PREPROCESSING = Preprocessing(32, 32)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    """40 photos of growing brightness; number 3 is text, number 20 is cut."""
+    paths = []
+    for number in range(40):
+        path = tmp_path / f"{number:02d}.jpg"
+        noise = np.random.default_rng(number).integers(0, 9, (60, 80, 3))
+        Image.fromarray((noise + number * 5).astype(np.uint8)).save(path, quality=95)
+        paths.append(path)
+    paths[3].write_text("no photo")
+    paths[20].write_bytes(paths[20].read_bytes()[:-600])
+    return Split("train", tuple(paths), tuple(range(40)), ())
+
+
+def decode(split: Split, broken_photos: BrokenPhotos) -> DecodedSplit:
+    return decode_split(split, PREPROCESSING, workers=2, broken_photos=broken_photos)
+
+
+def test_broken_photos_are_dropped_and_named_and_the_rest_keep_their_targets(split: Split) -> None:
+    decoded = decode(split, "drop")
+    assert [path.name for path, _ in decoded.broken] == ["03.jpg", "20.jpg"]
+    assert "something else" in decoded.broken[0][1]
+    assert "truncated" in decoded.broken[1][1]
+    assert decoded.pixels.shape == (38, 32, 32, 3)
+    for pixels, target, path in zip(decoded.pixels, decoded.targets, decoded.paths, strict=True):
+        assert path == split.paths[target]
+        assert np.array_equal(pixels, PREPROCESSING.read_pixels(path))
+
+
+def test_truncated_photos_can_be_tolerated_but_not_what_is_no_photo(split: Split) -> None:
+    decoded = decode(split, "tolerate")
+    assert [path.name for path, _ in decoded.broken] == ["03.jpg"]
+    assert decoded.pixels.shape[0] == 39
+
+
+def test_a_broken_photo_can_fail_the_job(split: Split) -> None:
+    with pytest.raises(PhotosError, match=r"03\.jpg: .* \(2 broken in all\)"):
+        decode(split, "fail")
+
+
+def test_no_photo_left_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no photo")
+    with pytest.raises(PhotosError, match="no photo of split test can be decoded"):
+        decode(Split("test", (tmp_path / "a.jpg",), (0,), ()), "drop")
+
+
+def test_progress_counts_every_photo(split: Split) -> None:
+    counts: list[int] = []
+    decode_split(split, PREPROCESSING, workers=2, on_progress=counts.append)
+    assert sum(counts) == 40

@@ -1,0 +1,192 @@
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.images import Preprocessing
+from dogbreeds.models import create_model
+from dogbreeds.training.augment import augment
+from dogbreeds.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.evaluation import evaluate
+from dogbreeds.training.head import train_head
+from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
+from dogbreeds.training.optimizer import parameter_groups, set_learning_rate
+
+PREPROCESSING = Preprocessing(36, 32)
+CPU = Device(torch.device("cpu"), None)
+
+
+def store(targets: list[int]) -> PixelStore:
+    """Photos of one colour each, the brighter the higher the class."""
+    pixels = torch.tensor(targets, dtype=torch.uint8).view(-1, 1, 1, 1) * 60 + 20
+    split = DecodedSplit(
+        pixels=pixels.expand(-1, 36, 36, 3).contiguous().numpy(),
+        targets=torch.tensor(targets).numpy(),
+        paths=tuple(Path(str(i)) for i in range(len(targets))),
+        broken=(),
+    )
+    return PixelStore(split, PREPROCESSING, CPU)
+
+
+class Brightness(nn.Module):
+    """A classifier by brightness; `fc` is its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        mean = images.mean(dim=(1, 2, 3))
+        logits: torch.Tensor = self.fc(torch.stack([mean, mean**2], 1))
+        return logits
+
+
+def test_augmentation_repeats_by_seed_and_varies_otherwise() -> None:
+    pixels = torch.randint(0, 256, (4, 36, 36, 3), dtype=torch.uint8)
+    torch.manual_seed(1)
+    first = augment(pixels, 32)
+    torch.manual_seed(1)
+    again = augment(pixels, 32)
+    other = augment(pixels, 32)
+    assert first.shape == (4, 32, 32, 3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.min() >= 0
+    assert first.max() <= 255
+
+
+def test_augmentation_keeps_what_the_photo_shows() -> None:
+    red = torch.zeros(8, 36, 36, 3, dtype=torch.uint8)
+    red[..., 0] = 200
+    channels = augment(red, 32).mean(dim=(1, 2))
+    assert (channels[:, 0] > 4 * channels[:, 1]).all()
+
+
+def test_every_photo_is_evaluated_once_also_in_the_last_small_batch() -> None:
+    model = Brightness()
+    photos = store([0, 1, 2, 3, 0, 1, 2])
+    counted: list[int] = []
+    result = evaluate(model, photos, CPU, batch_size=3, on_progress=counted.append)
+    assert counted == [3, 3, 1]
+    pixels, targets = photos.batch(torch.arange(7))
+    logits = model(PREPROCESSING.normalize(photos.center(pixels)))
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
+    assert result.accuracy == pytest.approx((logits.argmax(1) == targets).float().mean().item())
+    assert result.top5 == 1
+
+
+def test_training_the_head_alone_learns_and_changes_nothing_else() -> None:
+    torch.manual_seed(0)
+    model = create_model("resnet18", 4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    photos = store([0, 1, 2, 3] * 8)
+    start = evaluate(model, photos, CPU, 16).loss
+    trained = train_head(model, photos, CPU, epochs=60, batch_size=16, label_smoothing=0.0, seed=0)
+    assert trained
+    assert evaluate(model, photos, CPU, 16).loss < 0.9 * start
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (not name.startswith("fc.")), name
+
+
+def test_a_convolutional_head_is_left_to_the_epochs() -> None:
+    model = create_model("squeezenet1_1", 4)
+    assert not train_head(
+        model, store([0, 1]), CPU, epochs=1, batch_size=2, label_smoothing=0.0, seed=0
+    )
+
+
+def test_learning_rates_fall_from_head_to_stem_and_norms_do_not_decay() -> None:
+    model = create_model("resnet18", 3)
+    groups = parameter_groups(model, lr=1.0, layer_decay=0.1, weight_decay=0.5)
+    rate_of = {
+        id(parameter): (group["max_lr"], group["weight_decay"])
+        for group in groups
+        for parameter in group["params"]  # type: ignore[attr-defined]
+    }
+    assert len(rate_of) == len(list(model.parameters()))
+    named = {name: rate_of[id(parameter)] for name, parameter in model.named_parameters()}
+    assert named["fc.weight"] == (1.0, 0.5)
+    assert named["fc.bias"] == (1.0, 0.0)
+    assert named["conv1.weight"] == (pytest.approx(0.1), 0.5)
+    assert named["layer1.0.bn1.weight"][1] == 0.0
+    order = ["conv1.weight", "layer1.0.conv1.weight", "layer1.1.conv1.weight",
+             "layer4.1.conv2.weight", "fc.weight"]  # fmt: skip
+    rates = [named[name][0] for name in order]
+    assert rates == sorted(rates)
+    assert len(set(rates)) == len(rates)
+
+
+def test_the_learning_rate_warms_up_and_ends_near_zero() -> None:
+    group = {"params": [nn.Parameter(torch.zeros(1))], "max_lr": 2.0}
+    optimizer = torch.optim.SGD([group], lr=1.0)
+    rates = []
+    for step in range(100):
+        set_learning_rate(optimizer, step, 100, warmup=0.1)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10] == max(rates) == pytest.approx(2.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_a_job_without_warm_up_starts_at_the_highest_rate() -> None:
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "max_lr": 1.0}], lr=1.0)
+    set_learning_rate(optimizer, 0, 10, warmup=0.0)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+def test_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        save_checkpoint(tmp_path, step, {"identity": {"lr": 1}, "step": step})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-000000010.pt",
+        "checkpoint-000000015.pt",
+    ]
+    state = load_checkpoint(tmp_path, {"lr": 1})
+    assert state is not None
+    assert state["step"] == 15
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, {"identity": {}, "step": step, "w": torch.rand(100)})
+    newest = tmp_path / "checkpoint-000000010.pt"
+    newest.write_bytes(newest.read_bytes()[:300])
+    (tmp_path / ".checkpoint-half").write_bytes(b"half written")
+    state = load_checkpoint(tmp_path, {})
+    assert state is not None
+    assert state["step"] == 5
+    assert not (tmp_path / ".checkpoint-half").exists()
+
+
+def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"identity": {"model": "resnet18"}, "step": 5})
+    with pytest.raises(CheckpointError, match="model = 'resnet18', this job has 'resnet34'"):
+        load_checkpoint(tmp_path, {"model": "resnet34"})
+    assert (tmp_path / "checkpoint-000000005.pt").exists()
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "missing", {}) is None
+
+
+def test_every_metric_is_found_by_its_regex_and_only_there() -> None:
+    values = {name: (index + 1) / 7 for index, name in enumerate(METRICS)}
+    values["train_loss"] = math.nan
+    line = metrics_line(3, values)
+    for definition in METRIC_DEFINITIONS:
+        found = re.findall(definition["Regex"], line)
+        expected = values[definition["Name"]]
+        assert len(found) == 1
+        assert float(found[0]) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+        assert not re.findall(definition["Regex"], summary_line(3, 5, values))
+
+
+def test_metric_definitions_keep_to_sagemakers_limits() -> None:
+    assert len(METRIC_DEFINITIONS) <= 40
+    assert all(1 <= len(definition["Regex"]) <= 500 for definition in METRIC_DEFINITIONS)

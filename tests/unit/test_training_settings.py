@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+
+
+def test_hyperparameters_are_read_as_sagemaker_gives_them() -> None:
+    given = {"lr": "0.001", "batch-size": "64", "epochs": 3, "optimizer": "sgd"}
+    settings = Settings.from_mapping(given)
+    assert (settings.lr, settings.batch_size, settings.epochs) == (0.001, 64, 3)
+    assert settings.optimizer == "sgd"
+
+
+def test_what_belongs_to_sagemaker_is_left_out() -> None:
+    given = {"_tuning_objective_metric": "test_accuracy", "sagemaker_region": "eu-west-1"}
+    assert Settings.from_mapping(given) == Settings()
+
+
+def test_a_common_command_line_means_what_it_says() -> None:
+    settings = parse_arguments("--optimizer adam --lr 0.001 --batch-size 32 --epochs 5".split())
+    assert settings == Settings(optimizer="adam", lr=0.001, batch_size=32, epochs=5)
+
+
+def test_arguments_survive_the_way_to_the_script() -> None:
+    settings = Settings(model="mobilenet_v2", lr=1e-5, weights="my weights.pth", image_size=96)
+    assert parse_arguments(settings.to_arguments()) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning", "1", "unknown hyperparameter learning"),
+        ("bach_size", "1", "did you mean batch_size"),
+        ("lr", "fast", "lr: expected a number from 1e-08 to 10, got 'fast'"),
+        ("lr", "nan", "got 'nan'"),
+        ("lr", "0", "got '0'"),
+        ("epochs", "2.5", "epochs: expected a whole number"),
+        ("epochs", -1, "got -1"),
+        ("epochs", "true", "expected a whole number"),
+        ("batch_size", "0", "from 1 to 4096"),
+        ("optimizer", "lion", "expected adam or adamw or sgd, got 'lion'"),
+        ("label_smoothing", "1", "from 0 to 0.9"),
+        ("image_size", "8", "from 32 to 1024"),
+    ],
+)
+def test_an_impossible_hyperparameter_is_named_in_one_line(
+    name: str, value: object, message: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping({name: value})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [["--lr"], ["lr", "1"], ["--unknown", "1"]])
+def test_a_wrong_command_line_is_an_error_of_the_settings(arguments: list[str]) -> None:
+    with pytest.raises(SettingsError):
+        parse_arguments(arguments)
+
+
+def test_weights_come_from_the_channel(tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").touch()
+    assert resolve_weights(Settings(weights="mine.pth"), tmp_path) == tmp_path / "mine.pth"
+    assert resolve_weights(Settings(weights="none"), tmp_path) is None
+    with pytest.raises(SettingsError, match=r"expected the file other\.pth .* found mine\.pth"):
+        resolve_weights(Settings(weights="other.pth"), tmp_path)
+
+
+def test_checking_hyperparameters_does_not_import_torch() -> None:
+    code = "import sys, dogbreeds.training.settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
