@@ -1,0 +1,97 @@
+package dogbreeds;
+
+import com.amazonaws.ml.mms.ModelServer;
+import com.amazonaws.ml.mms.ServerInitializer;
+import com.amazonaws.ml.mms.servingsdk.impl.PluginsManager;
+import com.amazonaws.ml.mms.util.ConfigManager;
+import com.amazonaws.ml.mms.util.Connector;
+import com.amazonaws.ml.mms.util.ConnectorType;
+import io.netty.bootstrap.ServerBootstrap;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoopGroup;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Paths;
+import java.time.Duration;
+import org.apache.commons.cli.DefaultParser;
+
+/**
+ * Multi Model Server with a {@link Gate} in front of its request handler.
+ *
+ * <p>The gate knows which requests are in flight, so that SIGTERM lets them finish. Everything else
+ * is MMS's own: its configuration, workers, queue and endpoint plugins.
+ */
+public final class Server extends ModelServer {
+
+    private static final Duration DRAIN_TIMEOUT =
+            Duration.ofSeconds(Long.getLong("dogbreeds.drain_seconds", 20));
+
+    private Server(ConfigManager config) {
+        super(config);
+    }
+
+    /** Does what MMS's main does, with this class in the place of ModelServer. */
+    public static void main(String[] args) {
+        try {
+            ConfigManager.init(
+                    new ConfigManager.Arguments(
+                            new DefaultParser().parse(ConfigManager.Arguments.getOptions(), args)));
+            PluginsManager.getInstance().initialize();
+            // The JVM runs this on SIGTERM, and all other threads go on serving meanwhile.
+            Runtime.getRuntime()
+                    .addShutdownHook(new Thread(() -> Traffic.drain(DRAIN_TIMEOUT), "drain"));
+            new Server(ConfigManager.getInstance()).startAndWait();
+        } catch (Throwable error) {
+            giveUp(String.valueOf(error.getMessage()));
+        } finally {
+            System.exit(1);
+        }
+    }
+
+    /** Tells the process that started this one why it ends; see serving/server.py. */
+    private static void giveUp(String reason) {
+        System.err.println(reason);
+        try {
+            String pipe = System.getenv("DOGBREEDS_FAILURE_PIPE");
+            Files.write(Paths.get(pipe), reason.getBytes(StandardCharsets.UTF_8));
+        } catch (IOException error) {
+            System.err.println(error);
+        }
+    }
+
+    /** As in MMS, but with the gate and with a receive buffer that grows with large photos. */
+    @Override
+    public ChannelFuture initializeServer(
+            Connector connector,
+            EventLoopGroup serverGroup,
+            EventLoopGroup workerGroup,
+            ConnectorType type)
+            throws InterruptedException, IOException {
+        ServerInitializer pipeline =
+                new ServerInitializer(null, type) {
+                    @Override
+                    public void initChannel(Channel channel) {
+                        super.initChannel(channel);
+                        channel.pipeline().addBefore("handler", "gate", new Gate());
+                    }
+                };
+        Channel listening;
+        try {
+            listening =
+                    new ServerBootstrap()
+                            .group(serverGroup, workerGroup)
+                            .channel(connector.getServerChannel())
+                            .option(ChannelOption.SO_BACKLOG, 1024)
+                            .childHandler(pipeline)
+                            .bind(connector.getSocketAddress())
+                            .sync()
+                            .channel();
+        } catch (Exception error) { // Netty throws the checked BindException undeclared
+            throw new IOException("cannot listen on " + connector + ": " + error.getMessage());
+        }
+        return listening.closeFuture();
+    }
+}

@@ -1,0 +1,25 @@
+"""A request that cannot be answered, as the client is told."""
+
+from http import HTTPStatus
+
+
+class RequestError(Exception):
+    """A request, or one photo of it, that is refused with a 4xx status.
+
+    Attributes:
+        status: The HTTP status of the answer.
+        error: What is wrong, in a few words.
+        expected: What would have been right.
+        got: What came instead.
+    """
+
+    def __init__(self, status: HTTPStatus, error: str, expected: str, got: str) -> None:
+        super().__init__(f"{error}: expected {expected}, got {got}")
+        self.status = status
+        self.error = error
+        self.expected = expected
+        self.got = got
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the body of the answer."""
+        return {"error": self.error, "expected": self.expected, "got": self.got}

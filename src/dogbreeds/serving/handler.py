@@ -1,0 +1,215 @@
+"""What Multi Model Server's workers run: `handle`, for a whole batch of requests at a time."""
+
+import json
+import logging
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dogbreeds import artifact
+from dogbreeds.images import PhotoError, PhotoTooLargeError
+from dogbreeds import processes
+from dogbreeds.serving import codecs
+from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.predictor import Predictor
+from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+
+logger = logging.getLogger(__name__)
+
+_service: "Service | None" = None
+
+
+class MmsContext(Protocol):
+    """What of MMS's context is used here (``mms.context.Context``)."""
+
+    system_properties: dict[str, Any]
+    request_processor: list[Any]
+
+    def get_all_request_header(self, idx: int) -> dict[str, Any]:
+        """Return the headers of one request of the batch."""
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        """Set the status of one answer."""
+
+
+def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes] | None:
+    """Answer a batch of requests, or load the model.
+
+    Args:
+        data: For each request its body and query parameters; None asks to load the model.
+        context: MMS's context: headers in; status and content type of each answer out.
+
+    Returns:
+        For each request the body of its answer.
+    """
+    global _service
+    if data is None:
+        _service = _load(context.system_properties)
+        return None
+    if _service is None:
+        raise RuntimeError("MMS asked for a prediction before the model was loaded")
+    return _service.answer(data, context)
+
+
+class Service:
+    """Answers batches of requests with one predictor.
+
+    Args:
+        predictor: A predictor that was started.
+        default_accept: The answer's type where a request names none.
+    """
+
+    def __init__(self, predictor: Predictor, default_accept: str) -> None:
+        self._predictor = predictor
+        self._artifact = predictor.artifact
+        self._default_accept = default_accept
+
+    def answer(self, data: list[dict[str, Any]], context: MmsContext) -> list[bytes]:
+        """Answer each request by its own content types; good photos share forward passes.
+
+        Args:
+            data: As in `handle`.
+            context: As in `handle`.
+
+        Returns:
+            For each request the body of its answer. A request that fails does not touch others.
+        """
+        requests = [self._read(item, context, index) for index, item in enumerate(data)]
+        pixels = [
+            [self._pixels(photo) for photo in request.photos]
+            if isinstance(request, codecs.Request)
+            else []
+            for request in requests
+        ]
+        good = [p for photos in pixels for p in photos if isinstance(p, np.ndarray)]
+        rows = iter(self._predictor.predict(np.stack(good)) if good else ())
+        bodies = []
+        for index, (request, photos) in enumerate(zip(requests, pixels, strict=True)):
+            try:
+                if isinstance(request, RequestError):
+                    raise request
+                answers = [
+                    p if isinstance(p, RequestError) else self._describe(next(rows), request.top_k)
+                    for p in photos
+                ]
+                body = codecs.write_answers(request, answers)
+                _set_response(context, index, HTTPStatus.OK, request.accept)
+            except RequestError as error:
+                body = (json.dumps(error.to_dict()) + "\n").encode()
+                _set_response(context, index, error.status, codecs.JSON)
+            bodies.append(body)
+        return bodies
+
+    def _read(
+        self, item: dict[str, Any], context: MmsContext, index: int
+    ) -> codecs.Request | RequestError:
+        headers = {
+            name.lower(): value
+            for name, value in context.get_all_request_header(index).items()
+            if isinstance(value, str)  # MMS lists the types of the body's parts beside them
+        }
+        parameters = {
+            name: bytes(value).decode(errors="replace")
+            for name, value in item.items()
+            if name != "body"
+        }
+        try:
+            body = bytes(item.get("body", b""))
+            return codecs.read_request(body, headers, parameters, self._default_accept)
+        except RequestError as error:
+            return error
+
+    def _pixels(self, photo: bytes | RequestError) -> npt.NDArray[np.uint8] | RequestError:
+        if isinstance(photo, RequestError):
+            return photo
+        expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
+        try:
+            return self._artifact.preprocessing.read_pixels(photo)
+        except PhotoTooLargeError as error:
+            status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
+            expected, _, got = str(error).removeprefix("expected ").partition(", got ")
+            return RequestError(status, word, expected, got)
+        except PhotoError as error:
+            got = str(error).rpartition(", got ")[2]
+            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", expected, got)
+
+    def _describe(self, row: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
+        order = np.argsort(-row, kind="stable")[:top_k]
+        top = [
+            {
+                "label": self._artifact.classes[index].class_id,
+                "class_name": self._artifact.classes[index].class_name,
+                "probability": round(float(row[index]), 6),
+            }
+            for index in order
+        ]
+        return {
+            "predicted_label": top[0]["label"],
+            "class_name": top[0]["class_name"],
+            "probability": top[0]["probability"],
+            "top_k": top,
+            "model_version": self._artifact.version,
+        }
+
+
+class _ContentTypeOnly(dict[str, str]):
+    """Response headers of which MMS sends none but the content type.
+
+    MMS writes the content type into a field of its own and once more among the headers, and its
+    front end loses a worker when a read from the socket ends within those.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__()
+        self._content_type = content_type
+
+    def get(self, key: str, default: object = None) -> Any:  # noqa: ANN401  (dict's own signature)
+        return self._content_type if key == "content-type" else default
+
+
+def _set_response(context: MmsContext, index: int, status: HTTPStatus, content_type: str) -> None:
+    context.set_response_status(status.value, status.phrase, index)
+    context.request_processor[index]._response_header = _ContentTypeOnly(content_type)
+
+
+def _load(properties: dict[str, Any]) -> Service:
+    """Load the archive; if that fails, tell the server to give up instead of trying for ever."""
+    processes.die_with_parent()
+    settings = Settings.from_environment(os.environ)
+    torch.set_num_threads(1)  # a pool of threads made here would be dead in the forked workers
+    gpu = properties["gpu_id"]
+    device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
+    try:
+        loaded = artifact.load(Path(properties["model_dir"]).resolve())
+        predictor = Predictor(loaded, device, settings.threads)
+        if settings.preload:
+            os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
+        else:
+            predictor.start()
+    except Exception as error:
+        _give_up(error)
+        raise
+    return Service(predictor, settings.default_accept)
+
+
+def _start_in_worker(predictor: Predictor) -> None:
+    try:
+        predictor.start()
+    except Exception as error:  # Python would ignore it after a fork
+        logger.exception("cannot run the model")
+        _give_up(error)
+        os._exit(1)
+
+
+def _give_up(error: Exception) -> None:
+    if pipe := os.environ.get(FAILURE_PIPE_ENV):
+        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(descriptor, f"cannot load the model: {error}\n".encode())
+        finally:
+            os.close(descriptor)

