@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.serving.processes import die_with_parent
+from dogbreeds.processes import die_with_parent
 
 _READY_SECONDS = 240.0  # SageMaker's own patience
 _STOP_SECONDS = 30.0  # likewise, from SIGTERM to SIGKILL
@@ -61,7 +61,7 @@ def serving(model_dir: Path, port: int, log: Path) -> Iterator[str]:
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()  # its children die with it (see serving.processes)
+                process.kill()  # its children die with it (see processes.py)
                 process.wait()
 
 

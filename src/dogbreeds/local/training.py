@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dogbreeds.data.folders import SPLITS
-from dogbreeds.serving.processes import die_with_parent
+from dogbreeds.processes import die_with_parent
 
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
 
@@ -51,8 +51,13 @@ def make_tree(
         (root / "input" / "config" / name).write_text(json.dumps(document))
 
 
-def start(root: Path) -> "subprocess.Popen[bytes]":
-    """Start `train` over a tree of `make_tree`; it ends with this process at the latest."""
+def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
+    """Start `train` over a tree of `make_tree`; it ends with this process at the latest.
+
+    Args:
+        root: The tree.
+        output: Where it prints to, as `subprocess.Popen` takes it; None: where we do.
+    """
     environment = {
         **os.environ,
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
@@ -62,6 +67,8 @@ def start(root: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("train"))],
         env=environment,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
         # A session of its own: Ctrl-C reaches only us, and `train` gets one SIGTERM from us.
         start_new_session=True,
         preexec_fn=die_with_parent,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -17,6 +18,7 @@ from dogbreeds.data.folders import PhotosError, Split, find_photos
 from dogbreeds.data.pixels import DecodedSplit, decode_split
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
+from dogbreeds.processes import die_with_parent
 from dogbreeds.training.checkpoint import CheckpointError
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.head import train_head
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason then stands in ``output/failure``, in one line.
     """
     stop = StopRequest()
+    die_with_parent(signal.SIGTERM)  # nobody is left to stop a job whose `train` was killed
     paths = JobPaths.from_environment()
     try:
         run(parse_arguments(sys.argv[1:] if arguments is None else arguments), paths, stop)
