@@ -75,10 +75,11 @@ class ServingProcess:
         body: bytes,
         content_type: str = "image/jpeg",
         path: str = "/invocations",
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
     ) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.request("POST", path, body, {"Content-Type": content_type, **named})
+        named = {"Content-Type": content_type, **(headers or {})}
+        return self.request("POST", path, body, named, timeout)
 
     def ping(self) -> int | None:
         """Return the status of ``/ping``, or None while nobody listens."""
@@ -191,9 +192,9 @@ def photo(format: str = "JPEG", size: tuple[int, int] = (120, 90), mode: str = "
 
 
 def slow_photo() -> bytes:
-    """Return a photo whose decoding takes about a second: many pixels in few bytes."""
+    """Return a photo whose decoding takes about half a second: many pixels in few bytes."""
     encoded = io.BytesIO()
-    Image.new("RGB", (7000, 7000), (10, 20, 30)).save(encoded, "PNG")
+    Image.new("RGB", (5000, 5000), (10, 20, 30)).save(encoded, "PNG")
     return encoded.getvalue()
 
 
