@@ -67,7 +67,9 @@ def probe(folder: Path | None) -> tuple[int, int]:
 
 def main(version_file: str, cuda_home: str) -> int:
     """Decide; print the folder or nothing. Exit code 1: no way to run this image's CUDA here."""
-    found = re.search(r"^NVRM.*?Kernel Module.*?(\d+\.[\d.]+)", Path(version_file).read_text(), re.M)
+    found = re.search(
+        r"^NVRM.*?Kernel Module.*?(\d+\.[\d.]+)", Path(version_file).read_text(), re.M
+    )
     library = compat_library(Path(cuda_home))
     if library is None or found is None:
         return 0

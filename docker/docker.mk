@@ -14,25 +14,30 @@ PORT ?= 8080
 # What docker/build reads from the environment.
 export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE
 
-.PHONY: base build build-training build-serving push train-local serve-local
+.PHONY: base build build-training build-serving push train-local serve-local test-images
 
-base: ## Build the CPU base (Debian, Python, torch); DEBIAN_IMAGE=, TORCH_INDEX=
+base:  ## Build the CPU base (Debian, Python, torch) [DEBIAN_IMAGE= TORCH_INDEX=]
 	docker/build base
 
-build: build-training build-serving ## Build both images; FLAVOR=gpu|cpu, BASE_IMAGE=, WEIGHTS_FILE=
+build: build-training build-serving  ## Build both images [FLAVOR=gpu|cpu BASE_IMAGE= WEIGHTS_FILE=]
 
-build-training: ## Build the training image alone
+build-training:  ## Build the training image alone
 	docker/build training $(FLAVOR) $(TRAINING_IMAGE)
 
-build-serving: ## Build the serving image alone
+build-serving:  ## Build the serving image alone
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
-push: ## Tag and push both images; REGISTRY=HOST[:PORT][/PATH]
+push:  ## Tag and push both images REGISTRY=HOST[:PORT][/PATH]
 	docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE)
 
-train-local: ## Train in a container; DATA=DIR, GPU=all|none, MODEL=, EPOCHS=, WEIGHTS=, OUT=
+train-local:  ## Train in a container DATA=DIR [GPU=all|none MODEL= WEIGHTS= EPOCHS= OUT=]
 	GPU=$(GPU) WEIGHTS="$(WEIGHTS)" docker/train-local $(TRAINING_IMAGE) "$(DATA)" "$(OUT)" \
-		$(if $(MODEL),model=$(MODEL)) $(if $(EPOCHS),epochs=$(EPOCHS)) $(HYPERPARAMETERS)
+		$(if $(MODEL),model="$(MODEL)") $(if $(EPOCHS),epochs="$(EPOCHS)") \
+		$(if $(BATCH_SIZE),batch-size="$(BATCH_SIZE)") $(if $(LR),lr="$(LR)") \
+		$(if $(OPTIMIZER),optimizer="$(OPTIMIZER)")
 
-serve-local: ## Serve a model in a container; MODEL_DIR=DIR, PORT=8080, GPU=all|none
+serve-local:  ## Serve a model in a container [MODEL_DIR=DIR PORT=8080 GPU=all|none]
 	docker/serve-local $(SERVING_IMAGE) "$(MODEL_DIR)" $(PORT) $(GPU)
+
+test-images: .venv/.installed-dev  ## Build the CPU images and test them in containers, with a real engine
+	.venv/bin/python -m pytest tests/images
