@@ -27,6 +27,7 @@ _SAMPLE_HYPERPARAMETERS = {
     "lr": 0.003,
     "layer_decay": 1,
 }
+_HIGHEST_PORT = 32767  # the model server takes no higher one
 _ASKED = 3  # photos that are posted
 
 
@@ -80,20 +81,27 @@ def run(options: DemoOptions) -> None:
     served = options.work_dir / "served"
     served.mkdir()
     artifact.pack(tree / "model", served / artifact.TAR_FILE)
-    with server.serving(served, port, options.work_dir / "serve.log") as url:
+    with server.serving(served, port, options.work_dir / "serve.log") as running:
         _say("3/3 Ask it")
         chosen = _choose_photos(photos)
         for photo in chosen:
-            _ask(url, photo)
+            _ask(running.url, photo)
         if options.keep_serving:
-            print(
-                f"\nServing on {url} until Ctrl-C. Try:\n\n"
-                f"  curl -H 'Content-Type: image/jpeg' --data-binary '@{chosen[0]}'"
-                f" {url}/invocations\n",
-                flush=True,
-            )
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            _serve_until_stopped(running, chosen[0])
     _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
+
+
+def _serve_until_stopped(running: server.RunningServer, photo: Path) -> None:
+    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo}'"
+    print(
+        f"\nServing on {running.url} until Ctrl-C. Try:\n\n  {post} {running.url}/invocations\n",
+        flush=True,
+    )
+    try:
+        code = running.process.wait()
+    except KeyboardInterrupt:
+        return
+    raise server.ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
 def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
@@ -177,10 +185,7 @@ def _say_done(
 
 
 def _free_port() -> int:
-    """Return a port that nobody listens on.
-
-    MMS refuses ports above 32767 (it reads them as signed 16-bit numbers).
-    """
+    """Return a port that nobody listens on."""
     for port in range(18080, 18180):
         try:
             _check_port(port)
@@ -191,7 +196,9 @@ def _free_port() -> int:
 
 
 def _check_port(port: int) -> None:
-    """Fail before the training rather than after it if the port is taken."""
+    """Fail before the training rather than after it if the port cannot be had."""
+    if not 0 < port <= _HIGHEST_PORT:
+        raise OSError(f"expected a port from 1 to {_HIGHEST_PORT}, got {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,21 @@ class ServerFailedError(RuntimeError):
     """The server did not become ready; its own last line on stderr tells why."""
 
 
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that is ready.
+
+    Attributes:
+        url: Its address, e.g. ``http://127.0.0.1:8080``.
+        process: The process of `serve`.
+    """
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+
 @contextmanager
-def serving(model_dir: Path, port: int, log: Path) -> Iterator[str]:
+def serving(model_dir: Path, port: int, log: Path) -> Iterator[RunningServer]:
     """Serve an archive while the context lasts.
 
     Args:
@@ -33,7 +47,7 @@ def serving(model_dir: Path, port: int, log: Path) -> Iterator[str]:
         log: File for what the server prints.
 
     Yields:
-        The server's address, e.g. ``http://127.0.0.1:8080``; it is ready to answer.
+        The server, ready to answer.
 
     Raises:
         ServerFailedError: It ended, or was not ready in 4 minutes.
@@ -55,7 +69,7 @@ def serving(model_dir: Path, port: int, log: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, url, log)
-            yield url
+            yield RunningServer(url, process)
         finally:
             process.terminate()
             try:

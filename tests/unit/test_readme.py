@@ -1,0 +1,42 @@
+"""The README says what the code does."""
+
+import dataclasses
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dogbreeds.training.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """The lines of all shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def test_the_table_of_hyperparameters_is_that_of_the_code() -> None:
+    rows = [
+        f"| `{field.name}` | `{field.default}` | {field.metadata['help']} |"
+        for field in dataclasses.fields(Settings)
+    ]
+    table = README.split("<!-- hyperparameters -->\n")[1].split("\n<!-- end -->")[0]
+    assert table.splitlines()[2:] == rows  # below the header
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make")])
+def test_every_make_command_has_its_target(command: str) -> None:
+    done = subprocess.run(
+        [*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_alone_lists_the_targets() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("demo", "serve-demo", "test", "build", "push", "train-local", "serve-local"):
+        assert re.search(rf"^  make {target} ", done.stdout, re.MULTILINE), target
