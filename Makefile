@@ -20,7 +20,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test lint lock clean
+.PHONY: help demo serve-demo test test-python312 test-images lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PO
 
 test: .venv/.installed-dev lint  ## Unit and integration tests: the real `train`, the real server
 	.venv/bin/python -m pytest tests/unit tests/integration
+
+test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found
+	.venv/bin/python -m pytest tests/environments
+
+test-images: .venv/.installed-dev  ## Build both CPU images and use them in a real Docker engine
+	.venv/bin/python -m pytest tests/images
 
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .

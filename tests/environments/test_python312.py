@@ -1,0 +1,81 @@
+"""The lock files on Python 3.12, which NGC's bases have, whatever Python runs the other tests."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# smdebug's protocol buffers are too old for protobuf's C implementation.
+ENVIRONMENT = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+MODULES = (
+    "torch",
+    "torchvision",
+    "sagemaker_training.trainer",
+    "mms.service",
+    "sagemaker_inference.model_server",
+    "PIL.Image",
+    "smdebug.pytorch",
+    "boto3",
+    "dogbreeds.training.job",
+    "dogbreeds.serving.handler",
+)
+
+
+def find_python() -> str | None:
+    """Return an interpreter of 3.12 that starts: from the PATH, or one of pyenv's."""
+    pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob("3.12*/bin/python3.12"))
+    for candidate in (shutil.which("python3.12"), *map(str, pyenv)):
+        if candidate and not subprocess.run([candidate, "-V"], capture_output=True).returncode:
+            return candidate
+    return None
+
+
+@pytest.fixture(scope="module")
+def python312(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment with all locked packages; removed at the end."""
+    interpreter = find_python()
+    if interpreter is None:
+        pytest.skip("no Python 3.12 on this machine")
+    venv = tmp_path_factory.mktemp("python312") / "venv"
+    environment = os.environ | {"VENV": str(venv), "PYTHON": interpreter}
+    try:
+        subprocess.run(["requirements/install", "dev"], cwd=ROOT, env=environment, check=True)
+        yield venv / "bin" / "python"
+    finally:
+        shutil.rmtree(venv, ignore_errors=True)
+
+
+@pytest.mark.timeout(900)
+def test_every_package_imports_and_agrees_with_the_others(python312: Path) -> None:
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {MODULES!r}: importlib.import_module(name)\n"
+        "print(json.dumps(sys.version_info[:2]))\n"
+    )
+    done = subprocess.run(
+        [str(python312), "-W", "ignore", "-c", code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.strip().splitlines()[-1]) == [3, 12]
+
+
+@pytest.mark.timeout(300)
+def test_the_unit_tests_pass(python312: Path) -> None:
+    done = subprocess.run(
+        [str(python312), "-m", "pytest", "-q", "tests/unit"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
