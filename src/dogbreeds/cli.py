@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from dogbreeds.cloud import commands
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb.
@@ -43,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="a hyperparameter, e.g. --set epochs=1",
     )
     demo.set_defaults(run=_demo)
+
+    commands.register(verbs)
 
     options = parser.parse_args(arguments)
     return int(options.run(parser, options))

@@ -1,0 +1,1 @@
+"""Everything that happens on AWS. Nothing that an image runs imports this package."""

@@ -1,0 +1,142 @@
+"""The verbs of ``dogbreeds`` that work on AWS: flags, and what is printed.
+
+Only the settings are imported here; the SDK's seconds are spent by the verbs that need it.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.cloud import settings as cloud_settings
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
+
+_Verb = Callable[[CloudSettings, argparse.Namespace], int]
+
+
+def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
+    """Add the verbs to the command line."""
+    _add(verbs, "config", _config, (), "show the settings and where each comes from")
+
+    train = _add(verbs, "train", _train, ("training", "network", "images"), "run a training job")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                       help="a hyperparameter, e.g. --set epochs=10")  # fmt: skip
+    _add_job_flags(train)
+
+
+def _add(
+    verbs: Any,  # noqa: ANN401
+    name: str,
+    run: _Verb,
+    sections: tuple[str, ...],
+    text: str,
+) -> argparse.ArgumentParser:
+    """Add a verb with a flag for each setting of some sections, besides those of [aws]."""
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help=f"settings (default: {cloud_settings.DEFAULT_FILE})")  # fmt: skip
+    for section in ("aws", *sections):
+        group = parser.add_argument_group(f"[{section}]")
+        for field in dataclasses.fields(cloud_settings.SECTIONS[section]):
+            if field.default is dataclasses.MISSING:  # a table: in the file only
+                continue
+            options: dict[str, Any] = {
+                "dest": f"{section}.{field.name}",
+                "default": argparse.SUPPRESS,
+                "help": field.metadata["help"].replace("%", "%%"),
+            }
+            if isinstance(field.default, bool):
+                options["action"] = argparse.BooleanOptionalAction
+            else:
+                options["metavar"] = "|".join(field.metadata["choices"]) or "VALUE"
+            group.add_argument(f"--{field.name.replace('_', '-')}", **options)
+    parser.set_defaults(run=lambda _, options: _run(run, options))
+    return parser
+
+
+def _add_job_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="the job's name (default: made from what it does)")
+    parser.add_argument("--new", action="store_true",
+                        help="start another job even if the same one is running")  # fmt: skip
+    parser.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True,
+                        help="follow the job to its end (default)")  # fmt: skip
+    _add_dry_run(parser)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the requests; send nothing, need no credentials")  # fmt: skip
+
+
+def _run(verb: _Verb, options: argparse.Namespace) -> int:
+    """Load the settings, run a verb, and turn its errors into a line and an exit code."""
+    flags = {name: value for name, value in vars(options).items() if "." in name}
+    try:
+        settings = cloud_settings.load(options.config, flags=flags)
+        if verb is _config:
+            return _config(settings, options)
+        return _guarded(verb, settings, options)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) -> int:
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from dogbreeds.cloud.aws import CloudError, explain
+    except ImportError as error:
+        print(f"error: {error.name} is missing: pip install -r requirements/cloud.txt",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    try:
+        return verb(settings, options)
+    except (CloudError, BotoCoreError, ClientError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "\nNot waiting any longer; what was started on AWS goes on (dogbreeds list). The same"
+            " command follows it again.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _config(settings: CloudSettings, options: argparse.Namespace) -> int:
+    print(cloud_settings.describe(settings))
+    return 0
+
+
+def _with_hyperparameters(settings: CloudSettings, options: argparse.Namespace) -> CloudSettings:
+    """Add ``--set NAME=VALUE`` to the file's hyperparameters."""
+    given = dict(settings.training.hyperparameters)
+    for pair in options.set:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set: expected NAME=VALUE, got {pair!r}")
+        given[name] = value
+    training = dataclasses.replace(settings.training, hyperparameters=given)
+    return dataclasses.replace(settings, training=training)
+
+
+def _print_requests(requests: list[dict[str, Any]]) -> None:
+    print(json.dumps(requests, indent=2))
+
+
+def _train(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import training
+    from dogbreeds.cloud.aws import Cloud
+
+    settings = _with_hyperparameters(settings, options)
+    cloud = Cloud(settings, dry_run=options.dry_run)
+    name = training.start(cloud, name=options.name, new=options.new)
+    if options.dry_run:
+        _print_requests(cloud.requests)
+    elif options.wait:
+        print(training.report(cloud, training.wait(cloud, name)))
+    return 0

@@ -1,0 +1,147 @@
+"""Waiting for something on AWS: its status, its log, and patience with a bad connection."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
+
+from dogbreeds.cloud.aws import Cloud, CloudError, explain, is_missing, is_throttling
+
+POLL_SECONDS = 5.0
+PATIENCE_SECONDS = 900.0
+"""How long a lost connection or throttling is borne before giving up."""
+
+_ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "RollbackFailed")
+_LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
+
+
+def follow(
+    cloud: Cloud,
+    describe: Callable[[], dict[str, Any]],
+    status_key: str,
+    log_group: str = "",
+    log_prefix: str = "",
+) -> dict[str, Any]:
+    """Print status and log until the end. Nothing is stopped when this is interrupted.
+
+    Args:
+        cloud: For the logs.
+        describe: Returns the thing's description.
+        status_key: The description's field with its status.
+        log_group: CloudWatch log group; empty: no log is shown.
+        log_prefix: How the names of its streams begin.
+
+    Returns:
+        The last description.
+
+    Raises:
+        CloudError: The connection was lost for `PATIENCE_SECONDS`.
+        botocore.exceptions.ClientError: AWS refused for another reason.
+    """
+    log = _Log(cloud, log_group, log_prefix) if log_group else None
+    line = _StatusLine()
+    lost_since: float | None = None
+    while True:
+        try:
+            description = describe()
+            ended = description[status_key] in _ENDED
+            if log:
+                for text in log.read():
+                    line.print_above(text)
+            lost_since = None
+        except (*_LOST, ClientError) as error:
+            if isinstance(error, ClientError) and not is_throttling(error):
+                raise
+            now = time.monotonic()
+            lost_since = lost_since or now
+            if now - lost_since > PATIENCE_SECONDS:
+                raise CloudError(explain(error)) from error
+            line.show(f"no answer ({type(error).__name__}), trying again")
+            time.sleep(POLL_SECONDS)
+            continue
+        line.show(_status(description, status_key))
+        if ended:
+            line.end()
+            return description
+        time.sleep(POLL_SECONDS)
+
+
+def _status(description: dict[str, Any], status_key: str) -> str:
+    status = str(description[status_key])
+    steps = description.get("SecondaryStatusTransitions") or []
+    if steps and steps[-1].get("StatusMessage"):
+        status += f": {steps[-1]['Status']}: {steps[-1]['StatusMessage']}"
+    return status
+
+
+class _StatusLine:
+    """The last line of a terminal; elsewhere a line whenever the status changes."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._text = ""
+        self._tty = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self._tty:
+            seconds = time.monotonic() - self._started
+            print(f"\r\033[K{text[:100]} ({seconds:.0f} s)", end="", file=sys.stderr, flush=True)
+        elif text != self._text:
+            print(text, file=sys.stderr, flush=True)
+        self._text = text
+
+    def print_above(self, text: str) -> None:
+        if self._tty and self._text:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(text, flush=True)
+
+    def end(self) -> None:
+        if self._tty:
+            print(file=sys.stderr)
+
+
+class _Log:
+    """New lines of all streams of a job, a stream a host."""
+
+    def __init__(self, cloud: Cloud, group: str, prefix: str) -> None:
+        self._client = cloud.client("logs")
+        self._group, self._prefix = group, prefix
+        self._tokens: dict[str, str] = {}
+
+    def read(self) -> list[str]:
+        """Return the lines that came since the last call; with several hosts, named by host."""
+        try:
+            pages = self._client.get_paginator("describe_log_streams").paginate(
+                logGroupName=self._group, logStreamNamePrefix=self._prefix
+            )
+            names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+        except ClientError as error:
+            if is_missing(error):  # the group appears with the account's first job
+                return []
+            raise
+        lines = []
+        for name in names:
+            host = name.removeprefix(self._prefix).partition("/")[0].rsplit("-", 1)[0]
+            label = f"{host} | " if len(names) > 1 else ""
+            lines += [label + text for text in self._read_stream(name)]
+        return lines
+
+    def _read_stream(self, name: str) -> list[str]:
+        lines: list[str] = []
+        while True:
+            options = {"nextToken": self._tokens[name]} if name in self._tokens else {}
+            page = self._client.get_log_events(
+                logGroupName=self._group, logStreamName=name, startFromHead=True, **options
+            )
+            lines += [event["message"].rstrip() for event in page["events"]]
+            token = page["nextForwardToken"]
+            if token == self._tokens.get(name):  # CloudWatch's sign that there is no more
+                return lines
+            self._tokens[name] = token

@@ -1,0 +1,468 @@
+"""What to do on AWS and how: from ``dogbreeds.toml``, the environment and flags.
+
+A later source wins over an earlier one: defaults, file, environment, flags. Every value remembers
+where it came from, so that an impossible one is reported at its place.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DEFAULT_FILE = Path("dogbreeds.toml")
+ENV_PREFIX = "DOGBREEDS_"
+
+_ARN = r"arn:aws[a-z-]*"
+_INSTANCE_TYPE = (r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.g5.xlarge")
+_S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or impossible; the message names its place and what was expected."""
+
+
+def _setting(
+    default: Any,  # noqa: ANN401  (as dataclasses.field)
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    pattern: tuple[str, str] | None = None,
+) -> Any:  # noqa: ANN401
+    """Describe a setting: ranges for numbers; for words, choices or a pattern and its meaning."""
+    metadata = {"help": text, "low": low, "high": high, "choices": choices, "pattern": pattern}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The account."""
+
+    region: str = _setting(
+        "", "region; default: the profile's",
+        pattern=(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1"),
+    )  # fmt: skip
+    profile: str = _setting("", "profile of ~/.aws/config; default: the usual credentials")
+    role: str = _setting(
+        "", "role that jobs and endpoints run as (iam/job-role.json)",
+        pattern=(_ARN + r":iam::\d{12}:role/.+", "a role's ARN, arn:aws:iam::ACCOUNT:role/NAME"),
+    )  # fmt: skip
+    bucket: str = _setting(
+        "", "bucket for everything that jobs write",
+        pattern=(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://"),
+    )  # fmt: skip
+    prefix: str = _setting(
+        "dogbreeds", "folder in the bucket",
+        pattern=(r"[^/].*[^/]|[^/]", "a folder without / at its ends"),
+    )  # fmt: skip
+    kms_key: str = _setting("", "KMS key for volumes and outputs; default: S3's own encryption")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The repositories of the two images."""
+
+    training: str = _setting("dogbreeds-training", "ECR repository of the training image")
+    serving: str = _setting("dogbreeds-serving", "ECR repository of the serving image")
+    flavor: str = _setting("gpu", "which images to use", choices=("gpu", "cpu"))
+    keep: int = _setting(10, "how many pushes a repository keeps", low=1, high=1000)
+    training_uri: str = _setting("", "this image instead of the one pushed last")
+    serving_uri: str = _setting("", "likewise")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job."""
+
+    data: str = _setting("", "photos: s3://BUCKET/PREFIX with train/ valid/ test/", pattern=_S3_URI)
+    weights: str = _setting("", "channel `weights`: s3://BUCKET/PREFIX", pattern=_S3_URI)
+    instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
+    instance_count: int = _setting(1, "instances; with several, torchrun", low=1, high=100)
+    volume_gb: int = _setting(50, "disk of each instance, GB", low=1, high=16384)
+    max_run: int = _setting(14400, "stop after so many seconds", low=60, high=2419200)
+    input_mode: str = _setting("File", "how channels reach the job", choices=("File", "FastFile"))
+    spot: bool = _setting(False, "Spot capacity with checkpoints: cheaper, may wait")
+    max_wait: int = _setting(
+        28800, "Spot: give up after so many seconds, run time included", low=60, high=2419200
+    )
+    warm_pool: int = _setting(
+        0, "keep the instances so many seconds for the next job", low=0, high=21600
+    )
+    debugger: bool = _setting(
+        False, "Debugger tensors and rules; closed to accounts new since 2026-07-30"
+    )
+    profiler: bool = _setting(
+        False, "Debugger's system metrics; closed to accounts new since 2026-07-30"
+    )
+    hyperparameters: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "by name, as `train` takes them"}
+    )
+    environment: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "environment variables of the container"}
+    )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search for hyperparameters."""
+
+    objective: str = _setting("valid_accuracy", "metric to maximise or minimise")
+    strategy: str = _setting("Bayesian", "search strategy", choices=("Bayesian", "Random"))
+    max_jobs: int = _setting(12, "training jobs in all", low=1, high=750)
+    parallel_jobs: int = _setting(3, "training jobs at a time", low=1, high=100)
+    early_stopping: bool = _setting(True, "stop jobs that fall behind the others")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A live model."""
+
+    name: str = _setting("", "the endpoint's name; default: the project's")
+    kind: str = _setting(
+        "real-time", "kind of endpoint", choices=("real-time", "serverless", "async")
+    )
+    instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
+    instance_count: int = _setting(1, "instances at the start", low=1, high=100)
+    max_instances: int = _setting(
+        0, "scale up to so many instances; 0: no scaling", low=0, high=100
+    )
+    requests_per_instance: int = _setting(
+        600, "scaling: requests a minute an instance (async: waiting requests)", low=1, high=100000
+    )
+    memory_mb: int = _setting(
+        4096, "serverless: memory, 1024 to 6144 in steps of 1024", low=1024, high=6144
+    )
+    concurrency: int = _setting(
+        4, "serverless, async: requests at a time (async: an instance)", low=1, high=1000
+    )
+    capture_percent: int = _setting(
+        0, "share of requests and answers kept in the bucket", low=0, high=100
+    )
+    update: str = _setting(
+        "all-at-once", "how a new version takes over",
+        choices=("all-at-once", "canary", "linear"),
+    )  # fmt: skip
+    step_percent: int = _setting(10, "canary, linear: share of instances a step", low=1, high=50)
+    bake_seconds: int = _setting(
+        300, "wait between steps and before the old version goes", low=0, high=3600
+    )
+    alarms: tuple[str, ...] = _setting((), "CloudWatch alarms that roll an update back")
+    startup_seconds: int = _setting(600, "time to become ready", low=60, high=3600)
+    environment: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "environment variables of the container"}
+    )
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A batch transform job."""
+
+    instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
+    instance_count: int = _setting(1, "instances", low=1, high=100)
+    max_payload_mb: int = _setting(6, "largest photo, MB", low=1, high=100)
+    concurrency: int = _setting(8, "photos at a time an instance", low=1, high=100)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where jobs and endpoints run."""
+
+    subnets: tuple[str, ...] = _setting((), "of a VPC; default: SageMaker's own network")
+    security_groups: tuple[str, ...] = _setting((), "of the same VPC")
+    isolation: bool = _setting(False, "no network for containers (SageMaker still moves data)")
+    encrypt_traffic: bool = _setting(False, "encrypt traffic between instances of a job")
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """All settings; a section each.
+
+    Attributes:
+        project: Names of all that is made begin with it, and all is tagged with it.
+        tags: More tags for all that is made.
+        prices: USD an hour by instance type, for cost estimates.
+        origins: Where a value comes from, by ``section.key``; a default has no entry.
+    """
+
+    project: str = _setting(
+        "dogbreeds", "names of all that is made begin with it",
+        # A tuning job's name has at most 32 characters, 21 of which are ours (naming.py).
+        pattern=(r"[a-z](-?[a-z0-9]){1,10}", "2 to 11 of a-z, 0-9 and -, beginning with a letter"),
+    )  # fmt: skip
+    aws: Aws = field(default_factory=Aws)
+    images: Images = field(default_factory=Images)
+    training: Training = field(default_factory=Training)
+    tuning: Tuning = field(default_factory=Tuning)
+    endpoint: Endpoint = field(default_factory=Endpoint)
+    transform: Transform = field(default_factory=Transform)
+    network: Network = field(default_factory=Network)
+    tags: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "tags of all that is made"}
+    )
+    prices: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "USD an hour by instance type", "low": 0, "high": None},
+    )
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def require(self, *names: str) -> None:
+        """Refuse to go on without values that have no default.
+
+        Args:
+            names: Such as ``"aws.role"``.
+
+        Raises:
+            ConfigError: One of them is empty; the message says how to give it.
+        """
+        for name in names:
+            section, key = name.split(".")
+            if not getattr(getattr(self, section), key):
+                raise ConfigError(
+                    f"{name} is not set: give {key} in section [{section}] of {DEFAULT_FILE},"
+                    f" {_environment_name(name)} or a flag"
+                    f" ({setting_field(name).metadata['help']})"
+                )
+
+
+SECTIONS: dict[str, type] = {
+    "aws": Aws,
+    "images": Images,
+    "training": Training,
+    "tuning": Tuning,
+    "endpoint": Endpoint,
+    "transform": Transform,
+    "network": Network,
+}
+_TOP = {f.name: f for f in dataclasses.fields(CloudSettings) if f.name not in SECTIONS}
+del _TOP["origins"]
+
+
+def setting_field(name: str) -> "dataclasses.Field[Any]":
+    """Return the field of a setting such as ``"aws.region"`` or ``"project"``."""
+    section, _, key = name.rpartition(".")
+    return {f.name: f for f in dataclasses.fields(SECTIONS[section])}[key] if section else _TOP[key]
+
+
+def setting_names() -> Iterator[str]:
+    """Yield the names of all settings, in the order of the file."""
+    yield from (name for name in _TOP if name == "project")
+    for section, kind in SECTIONS.items():
+        yield from (f"{section}.{f.name}" for f in dataclasses.fields(kind))
+    yield from (name for name in _TOP if name != "project")
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> CloudSettings:
+    """Read the settings.
+
+    Args:
+        file: Default: ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it is there.
+        environ: ``DOGBREEDS_AWS_REGION`` sets ``aws.region``; lists are separated by commas.
+        flags: By setting name; the strongest.
+
+    Raises:
+        ConfigError: A key is unknown, a value impossible, or a named file is not there.
+    """
+    given: dict[str, tuple[object, str]] = {}
+    if file is None and environ.get("DOGBREEDS_CONFIG"):
+        file = Path(environ["DOGBREEDS_CONFIG"])
+    if file is None and DEFAULT_FILE.is_file():
+        file = DEFAULT_FILE
+    if file is not None:
+        given.update(_read_file(file))
+    given.update(_read_environment(environ))
+    for name, value in (flags or {}).items():
+        given[name] = (value, f"--{name.rpartition('.')[2].replace('_', '-')}")
+
+    values: dict[str, dict[str, Any]] = {section: {} for section in (*SECTIONS, "")}
+    for name, (value, origin) in given.items():
+        section, _, key = name.rpartition(".")
+        values[section][key] = _convert(name, value, origin)
+    return CloudSettings(
+        **{section: kind(**values[section]) for section, kind in SECTIONS.items()},
+        **values[""],
+        origins={name: origin for name, (_, origin) in given.items()},
+    )
+
+
+def _read_file(path: Path) -> dict[str, tuple[object, str]]:
+    try:
+        text = path.read_text()
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    given: dict[str, tuple[object, str]] = {}
+    for top, content in document.items():
+        if top in _TOP:
+            given[top] = (content, f"{path}:{_line_of(text, top)}")
+        elif top not in SECTIONS:
+            raise ConfigError(
+                f"{path}:{_line_of(text, top)}: unknown section or key {top!r}"
+                + _nearest(top, [*SECTIONS, *_TOP])
+            )
+        elif not isinstance(content, dict):
+            raise ConfigError(
+                f"{path}:{_line_of(text, top)}: expected a section [{top}], got {content!r}"
+            )
+        else:
+            known = [f.name for f in dataclasses.fields(SECTIONS[top])]
+            for key, value in content.items():
+                place = f"{path}:{_line_of(text, top, key)}"
+                if key not in known:
+                    hint = _nearest(key, known)
+                    raise ConfigError(f"{place}: unknown key {key!r} in section [{top}]{hint}")
+                given[f"{top}.{key}"] = (value, place)
+    return given
+
+
+def _line_of(text: str, *path: str) -> int:
+    """Return the line where a key or section stands; the TOML parser does not tell."""
+    here: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[+([^\]]+)\]", line):
+            here = tuple(part.strip(" \"'") for part in header[1].split("."))
+            key: tuple[str, ...] = ()
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            key = tuple(part.strip("\"'") for part in assignment[1].split("."))
+        else:
+            continue
+        if (*here, *key)[: len(path)] == path:
+            return number
+    return 1
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+    names = {_environment_name(name): name for name in setting_names()}
+    sections = tuple(f"{ENV_PREFIX}{section.upper()}_" for section in SECTIONS)
+    given: dict[str, tuple[object, str]] = {}
+    for variable, value in environ.items():
+        if variable in names:
+            given[names[variable]] = (value, variable)
+        elif variable.startswith(sections):
+            raise ConfigError(f"unknown environment variable {variable}{_nearest(variable, names)}")
+    return given
+
+
+def _environment_name(name: str) -> str:
+    return ENV_PREFIX + name.replace(".", "_").upper()
+
+
+def _nearest(word: str, known: typing.Iterable[str]) -> str:
+    known = list(known)
+    if close := difflib.get_close_matches(word, known, n=1):
+        return f": did you mean {close[0]}?"
+    return f" (known: {', '.join(known)})"
+
+
+def _convert(name: str, value: object, origin: str) -> object:
+    """Convert a value to the setting's type and check it."""
+    described = setting_field(name)
+    owner = SECTIONS[name.rpartition(".")[0]] if "." in name else CloudSettings
+    kind = typing.get_type_hints(owner)[described.name]
+    try:
+        if kind is bool:
+            converted: object = _to_bool(value)
+        elif kind is int:
+            converted = _to_number(value, int, described.metadata)
+        elif kind is str:
+            converted = _to_word(value, described.metadata)
+        elif kind == tuple[str, ...]:
+            converted = _to_list(value)
+        else:
+            number = kind == dict[str, float]
+            converted = _to_table(value, described.metadata if number else None)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {name}: expected {error}, got {value!r}") from None
+    return converted
+
+
+def _to_bool(value: object) -> bool:
+    word = str(value).lower()
+    if word not in ("true", "false"):
+        raise ValueError("true or false")
+    return word == "true"
+
+
+def _to_number(value: object, kind: type, metadata: Mapping[str, Any]) -> float:
+    low, high = metadata["low"], metadata["high"]
+    wanted = "a whole number" if kind is int else "a number"
+    wanted += f" from {low:g}" + (f" to {high:g}" if high is not None else "")
+    try:
+        number: float = kind(str(value))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if isinstance(value, bool) or not low <= number <= (high if high is not None else number):
+        raise ValueError(wanted)
+    return number
+
+
+def _to_word(value: object, metadata: Mapping[str, Any]) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a string in quotes")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError(" or ".join(metadata["choices"]))
+    if value and metadata["pattern"] and not re.fullmatch(metadata["pattern"][0], value):
+        raise ValueError(metadata["pattern"][1])
+    return value
+
+
+def _to_list(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+        raise ValueError("a list of strings")
+    return tuple(value)
+
+
+def _to_table(value: object, number: Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("NAME=VALUE,...")
+        value = {name.strip(): content.strip() for name, _, content in pairs}
+    if not isinstance(value, dict) or any(isinstance(v, dict | list) for v in value.values()):
+        raise ValueError("a table of names and values")
+    if number is not None:
+        return {name: float(_to_number(v, float, number)) for name, v in value.items()}
+    return {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in value.items()}
+
+
+def describe(settings: CloudSettings) -> str:
+    """Return the settings as TOML, each with where it comes from."""
+    lines: list[tuple[str, str]] = []
+    section = ""
+    for name in setting_names():
+        head, _, key = name.rpartition(".")
+        value = getattr(getattr(settings, head), key) if head else getattr(settings, key)
+        if head != section or isinstance(value, dict):
+            section = head if not isinstance(value, dict) else name
+            lines += [("", ""), (f"[{section}]", "")]
+        origin = settings.origins.get(name, "default")
+        if isinstance(value, dict):
+            lines += [(f"{_toml(k)} = {_toml(v)}", origin) for k, v in value.items()]
+        else:
+            lines.append((f"{key} = {_toml(value)}", origin))
+    return "\n".join(f"{text:<52}# {origin}" if origin else text for text, origin in lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)

@@ -1,0 +1,27 @@
+"""The one search space of hyperparameter tuning, on SageMaker and elsewhere."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A number drawn evenly on a logarithmic scale from `low` to `high`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: tuple[str | int, ...]
+
+
+SEARCH_SPACE: dict[str, LogUniform | Choice] = {
+    "lr": LogUniform(1e-4, 1e-2),
+    "batch_size": Choice((16, 32, 64)),
+    "epochs": Choice((5, 10, 20)),
+    "optimizer": Choice(("adam", "sgd")),
+}
+"""By hyperparameter name (`dogbreeds.training.settings`)."""

@@ -1,0 +1,145 @@
+"""AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
+
+import os
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.client
+import botocore.loaders
+import pytest
+from moto.server import ThreadedMotoServer
+
+from dogbreeds import cli
+from dogbreeds.cloud import follow
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"  # moto's
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/dogbreeds-job"
+REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+TRAINING_URI = f"{REGISTRY}/dogbreeds-training@sha256:{'a' * 64}"
+SERVING_URI = f"{REGISTRY}/dogbreeds-serving@sha256:{'b' * 64}"
+
+SETTINGS = f"""
+[aws]
+region = "{REGION}"
+role = "{ROLE}"
+bucket = "dog-bucket"
+
+[images]
+training_uri = "{TRAINING_URI}"
+serving_uri = "{SERVING_URI}"
+
+[training]
+data = "s3://dog-bucket/photos"
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def constants_are_read_once() -> Iterator[None]:
+    """Save two seconds a command: botocore's models are parsed once, and the SDK, which validates
+    its configuration (a constant of ours) 22 times a command, does not.
+    """
+    os.environ["SAGEMAKER_SUPPRESS_V2_WARNING"] = "1"
+    import sagemaker.utils
+
+    loader = botocore.loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.loaders, "create_loader", lambda *_: loader)
+        patch.setattr(sagemaker.utils, "validate_sagemaker_config", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with settings, and no way to the real AWS."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dogbreeds.toml").write_text(SETTINGS)
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # nobody listens there
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
+    return tmp_path
+
+
+@pytest.fixture
+def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """An empty account with a bucket; `dogbreeds` reaches it, too."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    reset = urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset, timeout=10).close()
+    session = boto3.Session(region_name=REGION)
+    session.client("s3").create_bucket(
+        Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    return session
+
+
+class Calls(list[tuple[str, str, dict[str, Any]]]):
+    """Service, operation and parameters of every call."""
+
+    def of(self, operation: str) -> list[dict[str, Any]]:
+        """Return the parameters of an operation's calls."""
+        return [parameters for _, name, parameters in self if name == operation]
+
+
+@pytest.fixture
+def calls() -> Calls:
+    """The calls that `dogbreeds` makes (and not a test's own)."""
+    return Calls()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def dogbreeds(
+    workplace: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Run a command line in this process."""
+    make_api_call = botocore.client.BaseClient._make_api_call
+
+    def record(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        calls.append((client.meta.service_model.service_name, operation, parameters))
+        return make_api_call(client, operation, parameters)
+
+    def run(*arguments: str) -> Result:
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
+            try:
+                code = cli.main(list(arguments))
+            except SystemExit as exit_:  # argparse
+                code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        sys.stderr.write(captured.err)  # shown if the test fails
+        return Result(code, captured.out, captured.err)
+
+    return run
