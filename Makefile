@@ -20,7 +20,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test test-python312 test-images lint lock clean
+.PHONY: help demo serve-demo test test-python312 lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +47,6 @@ test: .venv/.installed-dev lint  ## Unit and integration tests: the real `train`
 
 test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found
 	.venv/bin/python -m pytest tests/environments
-
-test-images: .venv/.installed-dev  ## Build both CPU images and use them in a real Docker engine
-	.venv/bin/python -m pytest tests/images
 
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .
