@@ -94,6 +94,22 @@ def test_the_answer_is_that_of_the_archive(server: ServingProcess, model_dir: Pa
     assert document["predicted_label"] == CLASSES[row.index(max(row))].class_id
 
 
+def test_requests_that_share_a_batch_get_each_its_own_answer(server: ServingProcess) -> None:
+    bodies = [photo(size=(100 + 20 * n, 90)) for n in range(6)] + [b"nonsense", as_json(photo())]
+    types = ["image/jpeg"] * 7 + ["application/json"]
+    alone = [server.invoke(*request) for request in zip(bodies, types, strict=True)]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(server.invoke, bodies * 20, types * 20))
+    for before, now in zip(alone * 20, together, strict=True):
+        assert now.status == before.status
+        if now.status == 200:
+            assert now.json()["probability"] == pytest.approx(
+                before.json()["probability"], abs=1e-4
+            )
+        else:
+            assert now.body == before.body
+
+
 def test_a_request_without_content_type_is_taken_for_a_photo(server: ServingProcess) -> None:
     assert server.request("POST", "/invocations", photo()).status == 200
 

@@ -12,7 +12,7 @@ classes=$(mktemp -d)
 trap 'rm -rf "$classes"' EXIT
 # Java 8 is what MMS itself is compiled for.
 javac --release 8 -Xlint:all,-options,-processing,-classfile -Werror -proc:none -g:none \
-    -cp "$2" -d "$classes" "$here"/src/dogbreeds/*.java
+    -cp "$2" -d "$classes" $(find "$here/src" -name "*.java" | LC_ALL=C sort)
 cp -R "$here"/resources/. "$classes"
 (cd "$here" && find src resources -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-64) \
     >"$classes/META-INF/sources.sha256"

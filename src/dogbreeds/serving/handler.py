@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dogbreeds import artifact
+from dogbreeds import artifact, processes
 from dogbreeds.images import PhotoError, PhotoTooLargeError
-from dogbreeds import processes
 from dogbreeds.serving import codecs
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
 
 logger = logging.getLogger(__name__)
+
+_Pixels = npt.NDArray[np.uint8]
 
 _service: "Service | None" = None
 
@@ -28,13 +31,15 @@ class MmsContext(Protocol):
     """What of MMS's context is used here (``mms.context.Context``)."""
 
     system_properties: dict[str, Any]
-    request_processor: list[Any]
 
     def get_all_request_header(self, idx: int) -> dict[str, Any]:
         """Return the headers of one request of the batch."""
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
         """Set the status of one answer."""
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Set the content type of one answer."""
 
 
 def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes] | None:
@@ -62,10 +67,13 @@ class Service:
     Args:
         predictor: A predictor that was started.
         default_accept: The answer's type where a request names none.
+        threads: How many photos are decoded at the same time.
     """
 
-    def __init__(self, predictor: Predictor, default_accept: str) -> None:
+    def __init__(self, predictor: Predictor, default_accept: str, threads: int = 1) -> None:
         self._predictor = predictor
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         self._artifact = predictor.artifact
         self._default_accept = default_accept
 
@@ -80,28 +88,29 @@ class Service:
             For each request the body of its answer. A request that fails does not touch others.
         """
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
-        pixels = [
-            [self._pixels(photo) for photo in request.photos]
-            if isinstance(request, codecs.Request)
-            else []
-            for request in requests
-        ]
-        good = [p for photos in pixels for p in photos if isinstance(p, np.ndarray)]
+        groups = self._decode([getattr(request, "photos", []) for request in requests])
+        good = [pixels for group in groups for pixels in group if isinstance(pixels, np.ndarray)]
         rows = iter(self._predictor.predict(np.stack(good)) if good else ())
         bodies = []
-        for index, (request, photos) in enumerate(zip(requests, pixels, strict=True)):
+        for index, (request, group) in enumerate(zip(requests, groups, strict=True)):
             try:
                 if isinstance(request, RequestError):
                     raise request
-                answers = [
-                    p if isinstance(p, RequestError) else self._describe(next(rows), request.top_k)
-                    for p in photos
-                ]
-                body = codecs.write_answers(request, answers)
-                _set_response(context, index, HTTPStatus.OK, request.accept)
+                body = codecs.write_answers(
+                    request,
+                    [
+                        pixels
+                        if isinstance(pixels, RequestError)
+                        else self._describe(next(rows), request.top_k)
+                        for pixels in group
+                    ],
+                )
+                status, content_type = HTTPStatus.OK, request.accept
             except RequestError as error:
                 body = (json.dumps(error.to_dict()) + "\n").encode()
-                _set_response(context, index, error.status, codecs.JSON)
+                status, content_type = error.status, codecs.JSON
+            context.set_response_status(status.value, status.phrase, index)
+            context.set_response_content_type(index, content_type)
             bodies.append(body)
         return bodies
 
@@ -124,7 +133,19 @@ class Service:
         except RequestError as error:
             return error
 
-    def _pixels(self, photo: bytes | RequestError) -> npt.NDArray[np.uint8] | RequestError:
+    def _decode(
+        self, groups: list[list[bytes | RequestError]]
+    ) -> list[list[_Pixels | RequestError]]:
+        photos = [photo for group in groups for photo in group]
+        decode: Callable[..., Iterable[_Pixels | RequestError]] = map
+        if len(photos) > 1:  # one alone is spared the way through the pool
+            if self._pool is None:  # made late, because no thread outlives the fork of the worker
+                self._pool = ThreadPoolExecutor(self._threads, "decode")
+            decode = self._pool.map
+        results = iter(decode(self._pixels, photos))
+        return [[next(results) for _ in group] for group in groups]
+
+    def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
         expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
@@ -157,26 +178,6 @@ class Service:
         }
 
 
-class _ContentTypeOnly(dict[str, str]):
-    """Response headers of which MMS sends none but the content type.
-
-    MMS writes the content type into a field of its own and once more among the headers, and its
-    front end loses a worker when a read from the socket ends within those.
-    """
-
-    def __init__(self, content_type: str) -> None:
-        super().__init__()
-        self._content_type = content_type
-
-    def get(self, key: str, default: object = None) -> Any:  # noqa: ANN401  (dict's own signature)
-        return self._content_type if key == "content-type" else default
-
-
-def _set_response(context: MmsContext, index: int, status: HTTPStatus, content_type: str) -> None:
-    context.set_response_status(status.value, status.phrase, index)
-    context.request_processor[index]._response_header = _ContentTypeOnly(content_type)
-
-
 def _load(properties: dict[str, Any]) -> Service:
     """Load the archive; if that fails, tell the server to give up instead of trying for ever."""
     processes.die_with_parent()
@@ -186,7 +187,7 @@ def _load(properties: dict[str, Any]) -> Service:
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
     try:
         loaded = artifact.load(Path(properties["model_dir"]).resolve())
-        predictor = Predictor(loaded, device, settings.threads)
+        predictor = Predictor(loaded, device, settings.threads, settings.backend)
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
         else:
@@ -194,7 +195,7 @@ def _load(properties: dict[str, Any]) -> Service:
     except Exception as error:
         _give_up(error)
         raise
-    return Service(predictor, settings.default_accept)
+    return Service(predictor, settings.default_accept, settings.threads)
 
 
 def _start_in_worker(predictor: Predictor) -> None:

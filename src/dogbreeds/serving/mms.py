@@ -101,6 +101,8 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Djava.io.tmpdir={folder}",
         f"-Dmodel_server_home={package.parent}",
         "-Dlog4j2.configurationFile=dogbreeds-log4j2.xml",
+        f"-Ddogbreeds.batch_size={settings.batch_size}",
+        f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         *settings.vmargs,
         "-cp",
         f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",

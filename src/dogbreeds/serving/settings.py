@@ -14,6 +14,8 @@ from dogbreeds.serving import resources
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
+BACKEND_ENV = "DOGBREEDS_BACKEND"
+BACKENDS = ("pytorch", "onnxruntime")
 
 # Beyond four threads a batch of one gains little from more.
 _THREADS_PER_WORKER = 4
@@ -45,6 +47,8 @@ class Settings:
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
+        backend: What runs the model, ``pytorch`` or ``onnxruntime`` (``DOGBREEDS_BACKEND``);
+            None is the fastest that works here.
     """
 
     port: int
@@ -58,6 +62,7 @@ class Settings:
     max_request_bytes: int
     default_accept: str
     vmargs: tuple[str, ...]
+    backend: str | None
 
     @property
     def preload(self) -> bool:
@@ -66,6 +71,16 @@ class Settings:
         They then share its memory and a lost one is replaced at once. CUDA cannot be forked.
         """
         return self.gpus == 0
+
+    @property
+    def batch_size(self) -> int:
+        """The most requests that one worker takes at a time, if so many wait."""
+        return 16 if self.gpus else 2
+
+    @property
+    def batch_delay_ms(self) -> int:
+        """How long a request may wait for others: not at all where they gain little."""
+        return 2 if self.gpus else 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -84,6 +99,9 @@ class Settings:
                 raise SettingsError(f"expected {name} from {low} to {high}, got {text!r}")
             return int(text) if text else default
 
+        backend = environment.get(BACKEND_ENV) or None
+        if backend not in (None, *BACKENDS):
+            raise SettingsError(f"expected {BACKEND_ENV} {' or '.join(BACKENDS)}, got {backend!r}")
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
         default_workers = gpus or max(1, cpus // _THREADS_PER_WORKER)
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
@@ -101,4 +119,5 @@ class Settings:
             default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
             or "application/json",
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
+            backend=backend,
         )

@@ -6,6 +6,8 @@ import com.amazonaws.ml.mms.servingsdk.impl.PluginsManager;
 import com.amazonaws.ml.mms.util.ConfigManager;
 import com.amazonaws.ml.mms.util.Connector;
 import com.amazonaws.ml.mms.util.ConnectorType;
+import com.amazonaws.ml.mms.wlm.Model;
+import com.amazonaws.ml.mms.wlm.ModelManager;
 import io.netty.bootstrap.ServerBootstrap;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
@@ -15,11 +17,14 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Paths;
+import java.security.GeneralSecurityException;
 import java.time.Duration;
+import java.util.List;
 import org.apache.commons.cli.DefaultParser;
 
 /**
- * Multi Model Server with a {@link Gate} in front of its request handler.
+ * Multi Model Server with a {@link Gate} in front of its request handler and with
+ * batches.
  *
  * <p>The gate knows which requests are in flight, so that SIGTERM lets them finish. Everything else
  * is MMS's own: its configuration, workers, queue and endpoint plugins.
@@ -49,6 +54,18 @@ public final class Server extends ModelServer {
         } finally {
             System.exit(1);
         }
+    }
+
+    /** As in MMS, whose models loaded at start are fixed at a batch of one. */
+    @Override
+    public List<ChannelFuture> start()
+            throws InterruptedException, IOException, GeneralSecurityException {
+        List<ChannelFuture> channels = super.start();
+        for (Model model : ModelManager.getInstance().getModels().values()) {
+            model.setBatchSize(Integer.getInteger("dogbreeds.batch_size", 1));
+            model.setMaxBatchDelay(Integer.getInteger("dogbreeds.batch_delay_ms", 0));
+        }
+        return channels;
     }
 
     /** Tells the process that started this one why it ends; see serving/server.py. */
