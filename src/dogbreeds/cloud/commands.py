@@ -21,6 +21,10 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     """Add the verbs to the command line."""
     _add(verbs, "config", _config, (), "show the settings and where each comes from")
 
+    push = _add(verbs, "push", _push, ("images",), "push both images to ECR or another registry")
+    push.add_argument("--registry", default="", metavar="HOST[:PORT][/PATH]",
+                      help="default: the account's ECR")  # fmt: skip
+
     train = _add(verbs, "train", _train, ("training", "network", "images"), "run a training job")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                        help="a hyperparameter, e.g. --set epochs=10")  # fmt: skip
@@ -109,6 +113,15 @@ def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) 
 
 def _config(settings: CloudSettings, options: argparse.Namespace) -> int:
     print(cloud_settings.describe(settings))
+    return 0
+
+
+def _push(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import ecr
+    from dogbreeds.cloud.aws import Cloud
+
+    for uri in ecr.push(Cloud(settings), options.registry).values():
+        print(uri)
     return 0
 
 

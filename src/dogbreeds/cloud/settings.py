@@ -72,7 +72,9 @@ class Images:
     training: str = _setting("dogbreeds-training", "ECR repository of the training image")
     serving: str = _setting("dogbreeds-serving", "ECR repository of the serving image")
     flavor: str = _setting("gpu", "which images to use", choices=("gpu", "cpu"))
-    keep: int = _setting(10, "how many pushes a repository keeps", low=1, high=1000)
+    keep: int = _setting(
+        50, "images that a repository keeps; endpoints need theirs", low=1, high=1000
+    )
     training_uri: str = _setting("", "this image instead of the one pushed last")
     serving_uri: str = _setting("", "likewise")
 
