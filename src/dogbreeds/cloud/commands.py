@@ -26,9 +26,17 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
                       help="default: the account's ECR")  # fmt: skip
 
     train = _add(verbs, "train", _train, ("training", "network", "images"), "run a training job")
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                       help="a hyperparameter, e.g. --set epochs=10")  # fmt: skip
+    _add_hyperparameters(train)
     _add_job_flags(train)
+
+    sections = ("tuning", "training", "network", "images")
+    tune = _add(verbs, "tune", _tune, sections, "search for the best hyperparameters")
+    tune.add_argument("--warm-start", action="append", default=[], metavar="JOB",
+                      help="learn from a finished tuning job")  # fmt: skip
+    tune.add_argument("--out", type=Path, default=Path("build/tuning"), metavar="DIR",
+                      help="where CSV and plot go (default: build/tuning)")  # fmt: skip
+    _add_hyperparameters(tune)
+    _add_job_flags(tune)
 
 
 def _add(
@@ -59,6 +67,11 @@ def _add(
             group.add_argument(f"--{field.name.replace('_', '-')}", **options)
     parser.set_defaults(run=lambda _, options: _run(run, options))
     return parser
+
+
+def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a hyperparameter, e.g. --set epochs=10")  # fmt: skip
 
 
 def _add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -152,4 +165,23 @@ def _train(settings: CloudSettings, options: argparse.Namespace) -> int:
         _print_requests(cloud.requests)
     elif options.wait:
         print(training.report(cloud, training.wait(cloud, name)))
+    return 0
+
+
+def _tune(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import tuning
+    from dogbreeds.cloud.aws import Cloud
+
+    settings = _with_hyperparameters(settings, options)
+    cloud = Cloud(settings, dry_run=options.dry_run)
+    name = tuning.start(cloud, name=options.name, new=options.new, warm_start=options.warm_start)
+    if options.dry_run:
+        _print_requests(cloud.requests)
+    elif options.wait:
+        tuning.wait(cloud, name)
+        rows = tuning.results(cloud, name)
+        print(tuning.table(rows))
+        tuning.write_csv(rows, options.out / f"{name}.csv")
+        tuning.plot(rows, settings.tuning.objective, options.out / f"{name}.png")
+        print(f"Wrote {options.out / name}.csv and .png", file=sys.stderr)
     return 0

@@ -28,6 +28,7 @@ def follow(
     status_key: str,
     log_group: str = "",
     log_prefix: str = "",
+    status: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, Any]:
     """Print status and log until the end. Nothing is stopped when this is interrupted.
 
@@ -37,6 +38,7 @@ def follow(
         status_key: The description's field with its status.
         log_group: CloudWatch log group; empty: no log is shown.
         log_prefix: How the names of its streams begin.
+        status: Makes the status line from the description; default: status and message.
 
     Returns:
         The last description.
@@ -66,7 +68,7 @@ def follow(
             line.show(f"no answer ({type(error).__name__}), trying again")
             time.sleep(POLL_SECONDS)
             continue
-        line.show(_status(description, status_key))
+        line.show(status(description) if status else _status(description, status_key))
         if ended:
             line.end()
             return description

@@ -1,6 +1,7 @@
 """Training jobs: a generic Estimator with our image, channels and metrics."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -50,12 +51,16 @@ def channels(settings: CloudSettings) -> dict[str, str]:
     return addresses
 
 
-def make_estimator(cloud: Cloud, checkpoints: str) -> "Estimator":
+def make_estimator(
+    cloud: Cloud, checkpoints: str | None, hyperparameters: Mapping[str, str]
+) -> "Estimator":
     """Make the Estimator of a training or tuning job.
 
     Args:
         cloud: Where, with which settings.
-        checkpoints: Folder of the job's checkpoints below the prefix; used on Spot capacity.
+        checkpoints: Folder of the job's checkpoints below the prefix, used on Spot capacity; None:
+            checkpoints are not kept.
+        hyperparameters: By name.
 
     Raises:
         ConfigError: As `check` does, or there is no image.
@@ -67,9 +72,10 @@ def make_estimator(cloud: Cloud, checkpoints: str) -> "Estimator":
 
     job, network = settings.training, settings.network
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
-    hyperparameters = dict(job.hyperparameters)
+    keep_checkpoints = job.spot and checkpoints is not None
+    given = dict(hyperparameters)
     if job.instance_count > 1:
-        hyperparameters["sagemaker_torch_distributed_enabled"] = "true"
+        given["sagemaker_torch_distributed_enabled"] = "true"
     return Estimator(
         image_uri=image,
         role=settings.aws.role,
@@ -83,7 +89,7 @@ def make_estimator(cloud: Cloud, checkpoints: str) -> "Estimator":
         output_path=f"{root}/jobs",
         output_kms_key=settings.aws.kms_key or None,
         sagemaker_session=cloud.sdk,
-        hyperparameters=hyperparameters,
+        hyperparameters=given,
         tags=naming.tags(settings),
         subnets=list(network.subnets) or None,
         security_group_ids=list(network.security_groups) or None,
@@ -91,7 +97,7 @@ def make_estimator(cloud: Cloud, checkpoints: str) -> "Estimator":
         encrypt_inter_container_traffic=network.encrypt_traffic or None,
         use_spot_instances=job.spot,
         max_wait=job.max_wait if job.spot else None,
-        checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if job.spot else None,
+        checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if keep_checkpoints else None,
         enable_network_isolation=network.isolation,
         environment=dict(job.environment) or None,
         **_debugger(settings, root),
@@ -141,7 +147,7 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
     request = [image_uri(settings, "training"), settings.training, settings.network, settings.aws]
     prefix = naming.job_prefix(settings, "train", request)
     chosen = name or naming.job_name(prefix)
-    estimator = make_estimator(cloud, checkpoints=chosen)
+    estimator = make_estimator(cloud, chosen, settings.training.hyperparameters)
     running = _find(cloud, prefix, name, new=new)
     if running:
         _say(f"{running} is there already: not starting another (--new does).")
