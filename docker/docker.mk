@@ -28,16 +28,16 @@ build-serving:  ## Build the serving image alone
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
 push:  ## Tag and push both images REGISTRY=HOST[:PORT][/PATH]
-	docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE)
+	@docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE)
 
 train-local:  ## Train in a container DATA=DIR [GPU=all|none MODEL= WEIGHTS= EPOCHS= OUT=]
-	GPU=$(GPU) WEIGHTS="$(WEIGHTS)" docker/train-local $(TRAINING_IMAGE) "$(DATA)" "$(OUT)" \
+	@GPU=$(GPU) WEIGHTS="$(WEIGHTS)" docker/train-local $(TRAINING_IMAGE) "$(DATA)" "$(OUT)" \
 		$(if $(MODEL),model="$(MODEL)") $(if $(EPOCHS),epochs="$(EPOCHS)") \
 		$(if $(BATCH_SIZE),batch-size="$(BATCH_SIZE)") $(if $(LR),lr="$(LR)") \
 		$(if $(OPTIMIZER),optimizer="$(OPTIMIZER)")
 
 serve-local:  ## Serve a model in a container [MODEL_DIR=DIR PORT=8080 GPU=all|none]
-	docker/serve-local $(SERVING_IMAGE) "$(MODEL_DIR)" $(PORT) $(GPU)
+	@docker/serve-local $(SERVING_IMAGE) "$(MODEL_DIR)" $(PORT) $(GPU)
 
 test-images: .venv/.installed-dev  ## Build the CPU images and test them in containers, with a real engine
 	.venv/bin/python -m pytest tests/images
