@@ -96,6 +96,16 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         assert logged == pytest.approx([epoch[definition["Name"]] for epoch in history], rel=1e-4)
     assert len(re.findall(r"Epoch \d/2: train loss .* test loss .* test accuracy", result.stdout))
 
+    report = json.loads((tree / "output" / "data" / "evaluation_test.json").read_text())
+    assert report["accuracy"] == pytest.approx(history[-1]["test_accuracy"])
+    assert sum(map(sum, report["confusion"])) == 6 * 8
+    assert all(Path(mistake["file"]).is_file() for mistake in report["worst"])
+    assert {path.name for path in (tree / "output" / "data").iterdir()} == {
+        "history.json", "photos.json", "learning_curves.png",
+        "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
+        "confusion_valid.png",
+    }  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("hyperparameters", "reason"),
@@ -167,6 +177,20 @@ def test_a_broken_photo_is_left_out_and_named(sample: Path, tmp_path: Path) -> N
     assert {Path(path).name for path in report["train"]["broken"]} == {first.name, second.name}
     assert report["train"]["photos"] == 6 * 12 - 2
     assert f"{first.name}: broken or truncated JPEG photo" in result.stdout
+
+
+def test_where_pixels_are_kept_changes_nothing_but_the_time(sample: Path, tmp_path: Path) -> None:
+    photos = small_photos(sample, tmp_path / "photos")
+    losses = []
+    for chosen in ("memory", "file", "none"):
+        tree = tmp_path / chosen
+        training.make_tree(tree, photos, {**SMALL, "epochs": "1", "pixel_cache": chosen})
+        result = train(tree)
+        assert result.returncode == 0, result.stdout
+        assert f"Pixel cache: {chosen}" in result.stdout
+        losses.append(json.loads((tree / "output" / "data" / "history.json").read_text())[0])
+    for name in ("train_loss", "test_loss"):
+        assert len({epoch[name] for epoch in losses}) == 1
 
 
 def test_sigterm_saves_what_there_is_and_ends_cleanly(sample: Path, tmp_path: Path) -> None:

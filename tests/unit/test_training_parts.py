@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.images import Preprocessing
 from dogbreeds.models import create_model
-from dogbreeds.training.augment import augment
+from dogbreeds.training.augment import DRAWS, Augmentation, augment
 from dogbreeds.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import evaluate
@@ -25,9 +26,11 @@ def store(targets: list[int]) -> PixelStore:
     """Photos of one colour each, the brighter the higher the class."""
     pixels = torch.tensor(targets, dtype=torch.uint8).view(-1, 1, 1, 1) * 60 + 20
     split = DecodedSplit(
-        pixels=pixels.expand(-1, 36, 36, 3).contiguous().numpy(),
+        name="train",
+        pixels=SharedArray(pixels.expand(-1, 36, 36, 3).contiguous().numpy(), ""),
         targets=torch.tensor(targets).numpy(),
         paths=tuple(Path(str(i)) for i in range(len(targets))),
+        facts=(),
         broken=(),
     )
     return PixelStore(split, PREPROCESSING, CPU)
@@ -46,25 +49,55 @@ class Brightness(nn.Module):
         return logits
 
 
-def test_augmentation_repeats_by_seed_and_varies_otherwise() -> None:
+@pytest.mark.parametrize("kind", ["light", "strong"])
+def test_augmentation_repeats_by_what_chance_gave_and_varies_otherwise(kind: Augmentation) -> None:
     pixels = torch.randint(0, 256, (4, 36, 36, 3), dtype=torch.uint8)
-    torch.manual_seed(1)
-    first = augment(pixels, 32)
-    torch.manual_seed(1)
-    again = augment(pixels, 32)
-    other = augment(pixels, 32)
+    draw = torch.rand(DRAWS, 4)
+    first = augment(pixels, 32, draw, kind)
     assert first.shape == (4, 32, 32, 3)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert torch.equal(first, augment(pixels, 32, draw, kind))
+    assert not torch.equal(first, augment(pixels, 32, torch.rand(DRAWS, 4), kind))
     assert first.min() >= 0
     assert first.max() <= 255
 
 
-def test_augmentation_keeps_what_the_photo_shows() -> None:
+def test_a_photo_is_augmented_alike_alone_and_in_a_batch() -> None:
+    pixels = torch.randint(0, 256, (6, 36, 36, 3), dtype=torch.uint8)
+    draw = torch.rand(DRAWS, 6)
+    whole = augment(pixels, 32, draw, "strong")
+    parts = [augment(pixels[p], 32, draw[:, p], "strong") for p in torch.split(torch.arange(6), 2)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_light_augmentation_keeps_what_the_photo_shows() -> None:
     red = torch.zeros(8, 36, 36, 3, dtype=torch.uint8)
     red[..., 0] = 200
-    channels = augment(red, 32).mean(dim=(1, 2))
+    channels = augment(red, 32, torch.rand(DRAWS, 8)).mean(dim=(1, 2))
     assert (channels[:, 0] > 4 * channels[:, 1]).all()
+
+
+def test_strong_augmentation_blots_out_and_turns() -> None:
+    white = torch.full((64, 36, 36, 3), 255, dtype=torch.uint8)
+    draw = torch.rand(DRAWS, 64)
+    draw[5:8] = 0.5  # no change of colour
+    grey = (augment(white, 32, draw, "strong") == 127.5).float().mean(dim=(1, 2, 3))
+    blotted = grey > 0
+    assert torch.equal(blotted, draw[9] < 0.5)
+    assert 0.03 < grey[blotted].min() < grey[blotted].max() < 0.3
+
+    stripes = torch.zeros(1, 36, 36, 3, dtype=torch.uint8)
+    stripes[:, ::2] = 255
+    draw = torch.full((DRAWS, 1), 0.5)
+    draw[9] = 1.0  # nothing blotted out
+    assert augment(stripes, 36, draw, "strong").var(dim=2).max() < 1  # rows of one brightness
+    draw[8] = 1.0
+    assert augment(stripes, 36, draw, "strong").var(dim=2).max() > 100
+
+
+def test_no_augmentation_shows_what_serving_sees() -> None:
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    assert torch.equal(augment(pixels, 32, torch.rand(DRAWS, 2), "none"), pixels.float())
+    assert augment(pixels, 16, torch.rand(DRAWS, 2), "none").shape == (2, 16, 16, 3)
 
 
 def test_every_photo_is_evaluated_once_also_in_the_last_small_batch() -> None:
@@ -73,7 +106,7 @@ def test_every_photo_is_evaluated_once_also_in_the_last_small_batch() -> None:
     counted: list[int] = []
     result = evaluate(model, photos, CPU, batch_size=3, on_progress=counted.append)
     assert counted == [3, 3, 1]
-    pixels, targets = photos.batch(torch.arange(7))
+    pixels, targets = next(photos.batches([torch.arange(7)]))
     logits = model(PREPROCESSING.normalize(photos.center(pixels)))
     assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
     assert result.accuracy == pytest.approx((logits.argmax(1) == targets).float().mean().item())

@@ -1,10 +1,11 @@
-"""Decode all photos of a split once, in parallel, into one array of pixels.
+"""Read every photo of a split once, in parallel: inspect it, decode it, keep its pixels.
 
-The array lives in memory that the worker processes share without ``/dev/shm`` (an anonymous
-mapping made before they are forked), so the 64 MB that Docker gives ``/dev/shm`` do not matter.
+The pixels are kept as `dogbreeds.data.cache` decides. Where they cannot be kept at all this pass
+still finds what is broken, and photos are decoded again whenever they are needed.
 """
 
-import mmap
+import hashlib
+import io
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from dogbreeds.data.cache import CacheTier, SharedArray, allocate
 from dogbreeds.data.folders import PhotosError, Split
 from dogbreeds.images import PhotoError, Preprocessing
 
@@ -23,19 +26,40 @@ _CHUNK = 16  # photos a worker takes at a time: small enough for a smooth progre
 
 
 @dataclass(frozen=True)
+class PhotoFacts:
+    """What is known of a photo that could be decoded.
+
+    Attributes:
+        width: In pixels, as stored.
+        height: In pixels, as stored.
+        digest: Of its pixels at the model's size: equal for copies of a photo, also for those
+            that differ in metadata only.
+    """
+
+    width: int
+    height: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class DecodedSplit:
     """The decoded photos of one split.
 
     Attributes:
-        pixels: Shape [N, R, R, 3], dtype uint8, R the preprocessing's image size.
+        name: Of the split.
+        pixels: Shape [N, R, R, 3], dtype uint8, R the preprocessing's image size; or None where
+            they could not be kept.
         targets: Shape [N], dtype int64, class indexes.
         paths: The N files that the pixels come from.
+        facts: Of each of the N photos.
         broken: Files that could not be decoded and are left out, with the reason.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    name: str
+    pixels: SharedArray | None
     targets: npt.NDArray[np.int64]
     paths: tuple[Path, ...]
+    facts: tuple[PhotoFacts, ...]
     broken: tuple[tuple[Path, str], ...]
 
 
@@ -44,52 +68,59 @@ def decode_split(
     preprocessing: Preprocessing,
     *,
     workers: int,
+    cache: CacheTier = "memory",
     broken_photos: BrokenPhotos = "drop",
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> DecodedSplit:
-    """Decode every photo of a split.
+    """Read and decode every photo of a split.
 
     Args:
         split: The photos.
         preprocessing: Its `to_pixels` cuts each photo; the same code that serving runs.
         workers: Processes to decode with.
+        cache: Where to keep the pixels.
         broken_photos: ``"drop"`` leaves photos that cannot be decoded out and reports them,
             ``"tolerate"`` keeps truncated ones with the missing part grey, ``"fail"`` raises.
         on_progress: Called with the number of photos done since the last call.
 
     Returns:
-        The pixels of the photos that could be decoded, in the order of the split.
+        The photos that could be decoded, in the order of the split.
 
     Raises:
         PhotosError: A photo is broken and `broken_photos` is ``"fail"``, or none is left.
+        OSError: The cache's file cannot be written.
     """
-    size = preprocessing.image_size
-    shape = (len(split.paths), size, size, 3)
-    shared = mmap.mmap(-1, int(np.prod(shape)))
-    pixels = np.frombuffer(shared, dtype=np.uint8).reshape(shape)
-    tolerate = broken_photos == "tolerate"
+    count, size = len(split.paths), preprocessing.image_size
+    pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
+    facts: dict[int, PhotoFacts] = {}
     broken: dict[int, str] = {}
-    chunks = [range(i, min(i + _CHUNK, len(split.paths))) for i in range(0, shape[0], _CHUNK)]
+    chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
     # fork, because the workers must share the mapping; they run Pillow and NumPy only.
     context = multiprocessing.get_context("fork")
-    job = _Job(split.paths, pixels, preprocessing, tolerate)
+    array = pixels.array if pixels else None
+    job = _Job(split.paths, array, preprocessing, broken_photos == "tolerate")
     with context.Pool(workers, initializer=_set_job, initargs=(job,)) as pool:
-        for count, failures in pool.imap_unordered(_decode_chunk, chunks):
+        for decoded, failures in pool.imap_unordered(_decode_chunk, chunks):
+            facts.update(decoded)
             broken.update(failures)
-            on_progress(count)
+            on_progress(len(decoded) + len(failures))
     if broken and broken_photos == "fail":
         first = min(broken)
         raise PhotosError(f"{split.paths[first]}: {broken[first]} ({len(broken)} broken in all)")
-    kept = [i for i in range(len(split.paths)) if i not in broken]
+    kept = sorted(facts)
     if not kept:
         raise PhotosError(f"no photo of split {split.name} can be decoded: {broken[0]}")
-    if broken:  # close the gaps in place; the array may be most of the memory
-        for row, source in enumerate(kept):
-            pixels[row] = pixels[source]
+    if pixels:
+        if broken:  # close the gaps in place; the array may be most of the memory
+            for row, source in enumerate(kept):
+                pixels.array[row] = pixels.array[source]
+        pixels = SharedArray(pixels.array[: len(kept)], pixels.location)
     return DecodedSplit(
-        pixels=pixels[: len(kept)],
+        name=split.name,
+        pixels=pixels,
         targets=np.array([split.targets[i] for i in kept], dtype=np.int64),
         paths=tuple(split.paths[i] for i in kept),
+        facts=tuple(facts[i] for i in kept),
         broken=tuple((split.paths[i], broken[i]) for i in sorted(broken)),
     )
 
@@ -97,7 +128,7 @@ def decode_split(
 @dataclass(frozen=True)
 class _Job:
     paths: tuple[Path, ...]
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | None
     preprocessing: Preprocessing
     tolerate_truncated: bool
 
@@ -113,13 +144,21 @@ def _set_job(job: _Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _decode_chunk(chunk: range) -> tuple[int, dict[int, str]]:
-    broken = {}
+def _decode_chunk(chunk: range) -> tuple[dict[int, PhotoFacts], dict[int, str]]:
+    facts, broken = {}, {}
     for index in chunk:
         try:
-            _job.pixels[index] = _job.preprocessing.read_pixels(
-                _job.paths[index], tolerate_truncated=_job.tolerate_truncated
+            data = _job.paths[index].read_bytes()
+            pixels = _job.preprocessing.read_pixels(
+                data, tolerate_truncated=_job.tolerate_truncated
             )
         except (PhotoError, OSError) as error:
             broken[index] = str(error)
-    return len(chunk), broken
+            continue
+        with Image.open(io.BytesIO(data)) as image:  # reads the header only
+            width, height = image.size
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        facts[index] = PhotoFacts(width, height, digest)
+        if _job.pixels is not None:
+            _job.pixels[index] = pixels
+    return facts, broken

@@ -1,50 +1,110 @@
 """Random crops, flips and colours for a whole batch at once, on the device where the pixels are."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional as F  # noqa: N812  (the field's usual name)
 
-_AREA = (0.35, 1.0)  # share of the photo's area that a crop keeps
+Augmentation = Literal["light", "strong", "none"]
+
+DRAWS = 14
+"""Random numbers in 0..1 that `augment` wants for each photo."""
+
 _RATIO = (3 / 4, 4 / 3)  # width to height of a crop, as in torchvision's RandomResizedCrop
-_COLOR = 0.2  # brightness, contrast and saturation vary by this share
 
 
-def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Strength:
+    """How far photos are changed.
+
+    Attributes:
+        area: Least share of the photo's area that a crop keeps.
+        color: Brightness, contrast and saturation vary by this share.
+        angle: Degrees that a photo is turned by at most.
+        erase: Share of photos of which a rectangle is blotted out (random erasing).
+    """
+
+    area: float
+    color: float
+    angle: float
+    erase: float
+
+
+_STRENGTHS = {
+    "light": _Strength(area=0.35, color=0.2, angle=0.0, erase=0.0),
+    "strong": _Strength(area=0.2, color=0.4, angle=15.0, erase=0.5),
+}
+_ERASED = (0.2, 0.5)  # width and height of the rectangle, as shares of the side
+
+
+def augment(
+    pixels: torch.Tensor, size: int, draw: torch.Tensor, kind: Augmentation = "light"
+) -> torch.Tensor:
     """Crop, flip and recolour each photo of a batch by chance.
 
     Args:
         pixels: Shape [N, R, R, 3], dtype uint8.
         size: Side S of the result.
+        draw: What chance gave: shape [DRAWS, N], float32 on the CPU, 0..1.
+        kind: ``"strong"`` also turns and blots out; ``"none"`` resizes only.
 
     Returns:
-        Shape [N, S, S, 3], dtype float32, range 0..255. The numbers come from torch's global
-        generator, so that a seed repeats them.
+        Shape [N, S, S, 3], dtype float32, range 0..255.
     """
     images = pixels.permute(0, 3, 1, 2).float()
-    count = len(images)
-    # One set of numbers on the CPU, so that a seed means the same on every device.
-    draw = torch.rand(8, count)
-    area = _AREA[0] + (_AREA[1] - _AREA[0]) * draw[0]
-    low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
+    if kind == "none":
+        if images.shape[-1] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return images.permute(0, 2, 3, 1)
+    strength = _STRENGTHS[kind]
+    theta = _affine(draw, strength).to(images.device, non_blocking=True)
+    grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
+    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    crops = _recolored(crops, 1 + strength.color * (2 * draw[5:8] - 1))
+    if strength.erase:
+        crops = _erased(crops, draw[9:14], strength.erase)
+    return crops.clamp(0, 255).permute(0, 2, 3, 1)
+
+
+def _affine(draw: torch.Tensor, strength: _Strength) -> torch.Tensor:
+    """Return where each photo is sampled: crop, flip and turn as [N, 2, 3]."""
+    area = strength.area + (1 - strength.area) * draw[0]
+    low, high = map(math.log, _RATIO)
     ratio = torch.exp(low + (high - low) * draw[1]).sqrt()
     width = (area.sqrt() * ratio).clamp(max=1)
     height = (area.sqrt() / ratio).clamp(max=1)
     flip = torch.where(draw[2] < 0.5, -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = width * flip
-    theta[:, 1, 1] = height
+    angle = math.radians(strength.angle) * (2 * draw[8] - 1)
+    theta = torch.zeros(draw.shape[1], 2, 3)
+    theta[:, 0, 0] = width * flip * angle.cos()
+    theta[:, 0, 1] = -height * angle.sin()
+    theta[:, 1, 0] = width * flip * angle.sin()
+    theta[:, 1, 1] = height * angle.cos()
     theta[:, 0, 2] = (1 - width) * (2 * draw[3] - 1)
     theta[:, 1, 2] = (1 - height) * (2 * draw[4] - 1)
-    theta = theta.to(images.device, non_blocking=True)
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return theta
 
-    factors = 1 + _COLOR * (2 * draw[5:8] - 1)
+
+def _recolored(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Scale brightness, contrast and saturation: `factors` is [3, N] on the CPU."""
     brightness, contrast, saturation = (
-        factors.view(3, count, 1, 1, 1).to(images.device, non_blocking=True).unbind()
+        factors.view(3, -1, 1, 1, 1).to(images.device, non_blocking=True).unbind()
     )
-    grey = crops.mean(dim=1, keepdim=True)
-    crops = torch.lerp(grey, crops, saturation)
-    crops = torch.lerp(grey.mean(dim=(2, 3), keepdim=True), crops, contrast) * brightness
-    return crops.clamp(0, 255).permute(0, 2, 3, 1)
+    grey = images.mean(dim=1, keepdim=True)
+    images = torch.lerp(grey, images, saturation)
+    return torch.lerp(grey.mean(dim=(2, 3), keepdim=True), images, contrast) * brightness
+
+
+def _erased(images: torch.Tensor, draw: torch.Tensor, share: float) -> torch.Tensor:
+    """Set a rectangle of some images to grey: `draw` is [5, N] on the CPU."""
+    least, most = _ERASED
+    extent = least + (most - least) * draw[1:3]
+    start = draw[3:5] * (1 - extent)
+    first, end = start.to(images.device), (start + extent).to(images.device)
+    place = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
+    inside = (place >= first[..., None]) & (place < end[..., None])  # [2, N, S]
+    rectangle = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    chosen = (draw[0] < share).to(images.device)[:, None, None, None]
+    return images.masked_fill(rectangle & chosen, 127.5)

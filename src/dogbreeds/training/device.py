@@ -1,12 +1,28 @@
 """Where a job runs, and the decoded photos as batches on it."""
 
 import contextlib
+import dataclasses
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.images import Preprocessing
+
+_BATCHES_AHEAD = 2  # decoded while one is computed
+
+
+def with_room(preprocessing: Preprocessing) -> Preprocessing:
+    """Return a preprocessing that keeps room around the model's input for random crops.
+
+    The centre of what it cuts is what serving sees.
+    """
+    return dataclasses.replace(preprocessing, image_size=preprocessing.resize_size)
 
 
 @dataclass(frozen=True)
@@ -22,12 +38,18 @@ class Device:
     half: torch.dtype | None
 
     @classmethod
-    def best(cls) -> "Device":
-        """Return the first GPU if there is one, otherwise the CPU."""
+    def best(cls, local_rank: int = 0) -> "Device":
+        """Return the GPU of this process if there is one, otherwise the CPU.
+
+        Args:
+            local_rank: Of this process on its host.
+        """
         if torch.cuda.is_available():
-            half = torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+            # Before Ampere bfloat16 is only emulated; float16 gains there, with a loss scaler.
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
             torch.backends.cudnn.benchmark = True
-            return cls(torch.device("cuda"), half)
+            half = torch.bfloat16 if native else torch.float16
+            return cls(torch.device("cuda", local_rank), half)
         return cls(torch.device("cpu"), None)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -38,44 +60,101 @@ class Device:
 
 
 class PixelStore:
-    """The decoded photos of a split, on the GPU where they fit and in memory otherwise."""
+    """The photos of a split as batches on the device.
 
-    def __init__(self, split: DecodedSplit, preprocessing: Preprocessing, device: Device) -> None:
+    Their pixels lie on the GPU where they fit, otherwise in the cache; where there is no cache
+    they are decoded while the batch before them is computed.
+    """
+
+    def __init__(
+        self,
+        split: DecodedSplit,
+        preprocessing: Preprocessing,
+        device: Device,
+        *,
+        workers: int = 1,
+        tolerate_truncated: bool = False,
+    ) -> None:
         """Move the pixels to where batches are taken from.
 
         Args:
-            split: Pixels [N, R, R, 3] with R = preprocessing.resize_size.
+            split: Photos of side R = preprocessing.resize_size.
             preprocessing: What the model expects.
             device: Where batches are wanted.
+            workers: Threads to decode with, where pixels are not kept.
+            tolerate_truncated: As the split was decoded.
         """
         self.preprocessing = preprocessing
+        self._with_room = with_room(preprocessing)
+        self.paths = split.paths
         self._device = device.device
-        pixels, targets = torch.from_numpy(split.pixels), torch.from_numpy(split.targets)
-        # A third of the free memory leaves room for the model and its activations.
-        if self._device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info()
-            if pixels.nbytes < free // 3:
-                pixels = pixels.to(self._device)
-        self._pixels = pixels
-        self._targets = targets.to(self._device)
+        self._workers = workers
+        self._tolerate_truncated = tolerate_truncated
+        self._pixels: torch.Tensor | None = None
+        if split.pixels:
+            pixels = torch.from_numpy(split.pixels.array)
+            # A third of the free memory leaves room for the model and its activations.
+            if self._device.type == "cuda":
+                free, _ = torch.cuda.mem_get_info(self._device)
+                if pixels.nbytes < free // 3:
+                    pixels = pixels.to(self._device)
+            self._pixels = pixels
+        self._targets = torch.from_numpy(split.targets).to(self._device)
 
     def __len__(self) -> int:
         return len(self._targets)
 
-    def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the photos at the given positions, on the device.
+    def batches(
+        self, indexes: Iterable[torch.Tensor]
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the photos at the given positions, on the device.
 
         Args:
-            index: Shape [N], dtype int64, on the CPU.
+            indexes: Of each batch: shape [N], dtype int64, on the CPU.
 
-        Returns:
+        Yields:
             Pixels [N, R, R, 3] uint8 and class indexes [N] int64.
+
+        Raises:
+            PhotoError, OSError: A photo that could be decoded before no longer can.
         """
+        if self._pixels is not None:
+            yield from map(self._cached, indexes)
+            return
+        pool = ThreadPoolExecutor(self._workers)  # Pillow decodes without Python's lock
+        ahead: deque[tuple[torch.Tensor, list[Future[npt.NDArray[np.uint8]]]]] = deque()
+        try:
+            for index in indexes:
+                ahead.append((index, [pool.submit(self._decode, i) for i in index.tolist()]))
+                if len(ahead) > _BATCHES_AHEAD:
+                    yield self._gathered(*ahead.popleft())
+            while ahead:
+                yield self._gathered(*ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _cached(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self._pixels is not None  # noqa: S101
         on_device = index.to(self._device, non_blocking=True)
         if self._pixels.device == self._device:
             return self._pixels[on_device], self._targets[on_device]
-        pixels = self._pixels[index].pin_memory().to(self._device, non_blocking=True)
-        return pixels, self._targets[on_device]
+        return self._moved(self._pixels[index]), self._targets[on_device]
+
+    def _decode(self, position: int) -> npt.NDArray[np.uint8]:
+        return self._with_room.read_pixels(
+            self.paths[position], tolerate_truncated=self._tolerate_truncated
+        )
+
+    def _gathered(
+        self, index: torch.Tensor, photos: "list[Future[npt.NDArray[np.uint8]]]"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = torch.from_numpy(np.stack([photo.result() for photo in photos]))
+        return self._moved(pixels), self._targets[index.to(self._device, non_blocking=True)]
+
+    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._device.type == "cpu":
+            return pixels
+        return pixels.pin_memory().to(self._device, non_blocking=True)
 
     def center(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the central square of each photo: [N, R, R, 3] becomes [N, S, S, 3]."""

@@ -8,21 +8,41 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.distributed import Cluster
+
+TOP = 5
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Metrics over a split.
+class Predictions:
+    """What a model says of every photo of a split, in the split's order; tensors on the CPU.
 
     Attributes:
-        loss: Mean cross-entropy in nats.
-        accuracy: Share of photos whose most probable class is right, 0..1.
-        top5: Share of photos whose class is among the five most probable, 0..1.
+        targets: The right classes: shape [N], int64.
+        classes: The most probable ones, best first: shape [N, min(5, C)], int64.
+        probabilities: Of those classes: the same shape, float32, 0..1.
+        losses: Cross-entropy in nats: shape [N], float32.
     """
 
-    loss: float
-    accuracy: float
-    top5: float
+    targets: torch.Tensor
+    classes: torch.Tensor
+    probabilities: torch.Tensor
+    losses: torch.Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return self.losses.double().mean().item()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of photos whose most probable class is right, 0..1."""
+        return (self.classes[:, 0] == self.targets).double().mean().item()
+
+    @property
+    def top5(self) -> float:
+        """Share of photos whose class is among the five most probable, 0..1."""
+        return (self.classes == self.targets[:, None]).any(1).double().mean().item()
 
 
 @torch.inference_mode()
@@ -31,31 +51,30 @@ def evaluate(
     photos: PixelStore,
     device: Device,
     batch_size: int,
+    *,
+    cluster: Cluster | None = None,
     on_progress: Callable[[int], object] = lambda photos: None,
-) -> Evaluation:
-    """Evaluate a model on every photo of a split, once each.
+) -> Predictions:
+    """Run a model on every photo of a split, once each over all processes together.
 
     Args:
         model: Logits [N, C] from float32 [N, 3, S, S]; left in evaluation mode.
         photos: The split.
         device: Where to run.
         batch_size: Photos a forward pass.
-        on_progress: Called with the number of photos done since the last call.
+        cluster: Who shares the work; every process gets the whole result.
+        on_progress: Called with the number of photos that this process did since the last call.
     """
+    cluster = cluster or Cluster()
     model.eval()
-    loss = torch.zeros((), device=device.device, dtype=torch.float64)
-    right = torch.zeros((), device=device.device, dtype=torch.int64)
-    right5 = torch.zeros_like(right)
-    for start in range(0, len(photos), batch_size):
-        index = torch.arange(start, min(start + batch_size, len(photos)))
-        pixels, targets = photos.batch(index)
+    indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for pixels, targets in photos.batches(indexes):
         with device.autocast():
-            logits = model(photos.preprocessing.normalize(photos.center(pixels)))
-        logits = logits.float()
-        loss += F.cross_entropy(logits, targets, reduction="sum")
-        best = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
-        right += best[:, 0].sum()
-        right5 += best.any(dim=1).sum()
-        on_progress(len(index))
-    count = len(photos)
-    return Evaluation(loss.item() / count, right.item() / count, right5.item() / count)
+            logits = model(photos.preprocessing.normalize(photos.center(pixels))).float()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        best = logits.softmax(1).topk(min(TOP, logits.shape[1]))
+        parts.append((targets, best.indices, best.values, losses))
+        on_progress(len(targets))
+    joined = [cluster.join(torch.cat(column)) for column in zip(*parts, strict=True)]
+    return Predictions(*(column.cpu() for column in joined))

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from dogbreeds.models import head_name
 from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.distributed import Cluster
 
 _BATCH = 256
 _LR = 3e-3
@@ -27,6 +28,7 @@ def train_head(
     batch_size: int,
     label_smoothing: float,
     seed: int,
+    cluster: Cluster | None = None,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> bool:
     """Fit the model's last linear layer to a split; nothing else changes.
@@ -39,6 +41,7 @@ def train_head(
         batch_size: Photos a forward pass while the features are computed.
         label_smoothing: Share of the target spread over all classes, 0..1.
         seed: Order of the photos.
+        cluster: Who shares the computing of the features; every process then fits the same head.
         on_progress: Called with the number of photos whose features were computed.
 
     Returns:
@@ -47,7 +50,9 @@ def train_head(
     head = model.get_submodule(head_name(model))
     if not isinstance(head, nn.Linear):
         return False
-    features, targets = _features(model, head, photos, device, batch_size, on_progress)
+    features, targets = _features(
+        model, head, photos, device, batch_size, cluster or Cluster(), on_progress
+    )
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=0.01)
     steps = epochs * -(-len(targets) // _BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
@@ -72,6 +77,7 @@ def _features(
     photos: PixelStore,
     device: Device,
     batch_size: int,
+    cluster: Cluster,
     on_progress: Callable[[int], object],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what reaches the head for every photo: [N, F] float32, and the targets [N]."""
@@ -80,12 +86,12 @@ def _features(
     all_targets = []
     model.eval()
     try:
-        for index in torch.split(torch.arange(len(photos)), batch_size):
-            pixels, targets = photos.batch(index)
+        indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
+        for pixels, targets in photos.batches(indexes):
             with device.autocast():
                 model(photos.preprocessing.normalize(photos.center(pixels)))
             all_targets.append(targets)
-            on_progress(len(index))
+            on_progress(len(targets))
     finally:
         hook.remove()
-    return torch.cat(captured), torch.cat(all_targets)
+    return cluster.join(torch.cat(captured)), cluster.join(torch.cat(all_targets))

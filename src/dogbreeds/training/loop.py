@@ -4,9 +4,11 @@ Every random number is drawn from a generator seeded by the job's seed and the s
 the loop can be left after any step and entered again there.
 """
 
+import contextlib
+import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from dogbreeds.training.augment import augment
+from dogbreeds.training.augment import DRAWS, augment
+from dogbreeds.training.average import WeightAverage
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
-from dogbreeds.training.evaluation import evaluate
+from dogbreeds.training.distributed import Cluster, Vote, VoteCount
+from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.metrics import metrics_line, summary_line
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.settings import Settings
-from dogbreeds.training.stop import StopRequest
+from dogbreeds.training.settings import Settings, SettingsError
+from dogbreeds.training.stop import Stopped, StopRequest
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps, so that seeds do not overlap
+_MOST_PROCESSES = 1024
+_SIZE_STEP = 32  # sides of growing crops are multiples of this, the stride of most models
 
 
 class Trainer:
@@ -34,6 +40,7 @@ class Trainer:
         model: The model being trained, on the device.
         step: Steps done, of ``total_steps``.
         history: Metrics of each epoch done.
+        predictions: Of the last evaluation, by split name.
     """
 
     def __init__(
@@ -44,32 +51,62 @@ class Trainer:
         device: Device,
         checkpoints: Path,
         stop: StopRequest,
+        cluster: Cluster | None = None,
     ) -> None:
         """Set up a job at step 0.
 
         Args:
-            model: On the device, channels-last.
+            model: On the device, channels-last; its head may be trained already.
             settings: The hyperparameters.
             splits: ``train`` and at least one of ``valid`` and ``test``.
             device: Where to run.
             checkpoints: The checkpoint directory.
             stop: Asked after every step.
+            cluster: The processes of the job.
+
+        Raises:
+            SettingsError: There are fewer photos a step than forward passes to share them.
         """
-        self.model = model
         self.settings = settings
         self.splits = splits
         self.device = device
         self.checkpoints = checkpoints
         self.stop = stop
+        self.cluster = cluster or Cluster()
         self.step = 0
         self.history: list[dict[str, float]] = []
-        self._optimizer = create_optimizer(model, settings)
+        self.predictions: dict[str, Predictions] = {}
+        self.batch_size = min(settings.batch_size, len(splits["train"]))
+        passes = self.cluster.size * settings.accumulation
+        if self.batch_size < passes:
+            raise SettingsError(
+                f"hyperparameter batch_size: expected at least {passes} photos a step for"
+                f" {self.cluster.size} processes with accumulation={settings.accumulation},"
+                f" got {self.batch_size}"
+            )
         # Photos that do not fill the last batch wait for another epoch's order.
-        self.steps_per_epoch = max(1, len(splits["train"]) // settings.batch_size)
+        self.steps_per_epoch = max(1, len(splits["train"]) // self.batch_size)
         self.total_steps = settings.epochs * self.steps_per_epoch
+
+        self.model = self.cluster.convert(model)
+        self._average: WeightAverage | None = None  # begins with the first step
+        self._optimizer = create_optimizer(self.model, settings)
+        self._scaler = torch.amp.GradScaler(  # only half precision of 5 bits of exponent needs it
+            device.device.type, enabled=device.half is torch.float16
+        )
+        self._wrapped = self._forward = self.cluster.wrap(self.model)
+        if settings.compile:
+            self._forward = torch.compile(self._wrapped)  # type: ignore[assignment]
+        self._votes = VoteCount(self.cluster)
         self._loss_sum = torch.zeros((), device=device.device)
         self._epoch_seconds = 0.0
         self._last_checkpoint = time.monotonic()
+        self._identity: dict[str, Any] = {}
+
+    @property
+    def result(self) -> nn.Module:
+        """The model that is evaluated and saved: the averaged one if there is one."""
+        return self._average.model if self._average else self.model
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Go on from the newest checkpoint, if there is one.
@@ -84,19 +121,25 @@ class Trainer:
             CheckpointError: There is one of another job.
         """
         self._identity = identity
-        state = load_checkpoint(self.checkpoints, identity)
+        main = self.cluster.is_main
+        state = self.cluster.share(load_checkpoint(self.checkpoints, identity) if main else None)
         if state is None:
             return False
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if state["average"]:
+            self._average = WeightAverage(self.model, self.settings.ema)
+            self._average.load_state_dict(state["average"])
         self.step = state["step"]
         self.history = state["history"]
-        self._loss_sum.copy_(state["loss_sum"])
+        if main:  # the sum of all processes
+            self._loss_sum.copy_(state["loss_sum"])
         self._epoch_seconds = state["epoch_seconds"]
         return True
 
     def checkpoint(self) -> None:
-        """Write a checkpoint of the current step.
+        """Write a checkpoint of the current step; all processes take part.
 
         Raises:
             OSError: It cannot be written; earlier ones stay.
@@ -105,12 +148,15 @@ class Trainer:
             "identity": self._identity,
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict() if self._average else {},
             "step": self.step,
             "history": self.history,
-            "loss_sum": self._loss_sum,
+            "loss_sum": self.cluster.sum(self._loss_sum),
             "epoch_seconds": self._epoch_seconds,
         }
-        save_checkpoint(self.checkpoints, self.step, state)
+        if self.cluster.is_main:
+            save_checkpoint(self.checkpoints, self.step, state)
         self._last_checkpoint = time.monotonic()
 
     def run(self, on_epoch: Callable[[], None]) -> None:
@@ -123,6 +169,10 @@ class Trainer:
             Stopped: The job was asked to stop; a checkpoint of the last step is written.
             FloatingPointError: The loss is no finite number any more.
         """
+        if self.step == 0:
+            self.cluster.share_weights(self.model)
+            if self.settings.ema:
+                self._average = WeightAverage(self.model, self.settings.ema)
         if self.settings.epochs == 0:
             self._record(0, self.evaluate())
         while len(self.history) < self.settings.epochs:
@@ -132,59 +182,113 @@ class Trainer:
             on_epoch()
 
     def _train_epoch(self, epoch: int) -> None:
-        photos = self.splits["train"]
-        batch_size = min(self.settings.batch_size, len(photos))
         generator = torch.Generator().manual_seed(self.settings.seed * _SEED_STRIDE + epoch)
-        order = torch.randperm(len(photos), generator=generator)
+        order = torch.randperm(len(self.splits["train"]), generator=generator)
         first = self.step - (epoch - 1) * self.steps_per_epoch
-        label = f"Epoch {epoch}/{self.settings.epochs}"
+        # Positions in a batch: this process's share, in as many parts as there are passes a step.
+        share = self.cluster.part(torch.arange(self.batch_size))
+        parts = share.tensor_split(self.settings.accumulation)
+        batches = self.splits["train"].batches(
+            order[position * self.batch_size + part]
+            for position in range(first, self.steps_per_epoch)
+            for part in parts
+        )
+        size = self._crop_size(epoch)
         self.model.train()
         started = time.monotonic()
         before = self._epoch_seconds
-        with progress_bar(label, self.steps_per_epoch * batch_size, first * batch_size) as bar:
-            for position in range(first, self.steps_per_epoch):
-                index = order[position * batch_size : (position + 1) * batch_size]
-                self._train_step(*photos.batch(index))
+        with (
+            contextlib.closing(batches),
+            progress_bar(
+                f"Epoch {epoch}/{self.settings.epochs}",
+                self.steps_per_epoch * self.batch_size,
+                first * self.batch_size,
+                shown=self.cluster.is_main,
+            ) as bar,
+        ):
+            for _ in range(first, self.steps_per_epoch):
+                self._train_step(batches, parts, size)
                 self._epoch_seconds = before + time.monotonic() - started
-                bar.update(batch_size)
+                bar.update(self.batch_size)
                 self._between_steps()
 
-    def _train_step(self, pixels: torch.Tensor, targets: torch.Tensor) -> None:
+    def _crop_size(self, epoch: int) -> int:
+        """Return the side of an epoch's crops: constant, or growing evenly to the image size."""
+        final = self.settings.image_size
+        start = self.settings.first_image_size or final
+        share = min(1.0, epoch / self.settings.epochs)
+        grown = start + (final - start) * share
+        return final if share == 1 else max(start, int(grown) // _SIZE_STEP * _SIZE_STEP)
+
+    def _train_step(
+        self,
+        batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+        parts: tuple[torch.Tensor, ...],
+        size: int,
+    ) -> None:
         """Make one step; nothing here waits for the GPU."""
         settings = self.settings
-        torch.manual_seed(settings.seed * _SEED_STRIDE + self.step)
+        seed = settings.seed * _SEED_STRIDE + self.step
+        # Drawn for the whole batch, whoever computes which part of it ...
+        draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
+        # ... while dropout differs from process to process.
+        torch.manual_seed(seed * _MOST_PROCESSES + self.cluster.rank)
         set_learning_rate(self._optimizer, self.step, self.total_steps, settings.warmup)
-        preprocessing = self.splits["train"].preprocessing
-        images = preprocessing.normalize(augment(pixels, preprocessing.image_size))
-        with self.device.autocast():
-            logits = self.model(images.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+        for part in parts:
+            pixels, targets = next(batches)
+            loss = self._forward_loss(pixels, targets, draw[:, part], size)
+            # Gradients are exchanged once a step, with the last part, and averaged: hence the size.
+            wait = part is not parts[-1] and self.cluster.size > 1
+            with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
+                self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
+            self._loss_sum += loss.detach()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._loss_sum += loss.detach().float()
+        if self._average:
+            self._average.update(self.model, self.step)
         self.step += 1
 
+    def _forward_loss(
+        self, pixels: torch.Tensor, targets: torch.Tensor, draw: torch.Tensor, size: int
+    ) -> torch.Tensor:
+        """Return what these photos add to the batch's mean loss."""
+        settings, photos = self.settings, self.splits["train"]
+        if settings.augmentation == "none":
+            pixels = photos.center(pixels)
+        augmented = augment(pixels, size, draw, settings.augmentation)  # type: ignore[arg-type]
+        images = photos.preprocessing.normalize(augmented)
+        with self.device.autocast():
+            logits = self._forward(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(
+            logits.float(), targets, label_smoothing=settings.label_smoothing, reduction="sum"
+        )
+        return loss / self.batch_size
+
     def _between_steps(self) -> None:
-        try:
-            self.stop.check()
-        except BaseException:
+        due = time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds
+        vote = Vote.GO_ON
+        if self.stop.received:
+            vote = Vote.STOP
+        elif due and self.cluster.is_main:
+            vote = Vote.CHECKPOINT
+            self._last_checkpoint = time.monotonic()  # asked for once
+        decision = self._votes.cast(vote)
+        if decision is not Vote.GO_ON:
             self.checkpoint()
-            raise
-        if time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds:
-            self.checkpoint()
+        if decision is Vote.STOP:
+            raise Stopped
 
     def _end_epoch(self, epoch: int) -> None:
         """Evaluate, log and remember the epoch, and write its checkpoint."""
         seconds = self._epoch_seconds
-        photos = self.steps_per_epoch * min(self.settings.batch_size, len(self.splits["train"]))
-        train_loss = self._loss_sum.item() / self.steps_per_epoch
-        if not torch.isfinite(self._loss_sum):
+        train_loss = self.cluster.sum(self._loss_sum).item() / self.steps_per_epoch
+        if not math.isfinite(train_loss):
             raise FloatingPointError(
                 f"the train loss of epoch {epoch} is {train_loss}: choose a smaller lr"
             )
         values = {"train_loss": train_loss, **self.evaluate()}
-        values["photos_per_second"] = photos / seconds
+        values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
         values["seconds"] = seconds
         # Linux gives the peak resident size in KiB.
         values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -195,22 +299,32 @@ class Trainer:
 
     def _record(self, epoch: int, values: dict[str, float]) -> None:
         self.history.append(values)
-        # One write for both lines, so that no other output lands inside them.
-        print(
-            f"{summary_line(epoch, self.settings.epochs, values)}\n{metrics_line(epoch, values)}",
-            flush=True,
-        )
+        if self.cluster.is_main:
+            # One write for both lines, so that no other output lands inside them.
+            summary = summary_line(epoch, self.settings.epochs, values)
+            print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
     def evaluate(self) -> dict[str, float]:
         """Return loss, accuracy and top-5 of each split but ``train``, by metric name."""
         values: dict[str, float] = {}
-        batch_size = 2 * self.settings.batch_size  # no gradients: twice the photos fit
+        model = self.result
+        self.cluster.share_buffers(model)
+        batch_size = max(1, 2 * self.batch_size // self.cluster.size)  # no gradients: twice fit
         for name, photos in self.splits.items():
             if name == "train":
                 continue
-            with progress_bar(f"Evaluate {name}", len(photos)) as bar:
-                result = evaluate(self.model, photos, self.device, batch_size, bar.update)
-            values[f"{name}_loss"] = result.loss
-            values[f"{name}_accuracy"] = result.accuracy
-            values[f"{name}_top5"] = result.top5
+            share = self.cluster.part(torch.arange(len(photos)))
+            with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
+                found = evaluate(
+                    model,
+                    photos,
+                    self.device,
+                    batch_size,
+                    cluster=self.cluster,
+                    on_progress=bar.update,
+                )
+            self.predictions[name] = found
+            values[f"{name}_loss"] = found.loss
+            values[f"{name}_accuracy"] = found.accuracy
+            values[f"{name}_top5"] = found.top5
         return values

@@ -65,6 +65,28 @@ class Settings:
     checkpoint_seconds: int = _setting(
         300, "a checkpoint at least this often, besides one an epoch", low=1, high=86400
     )
+    augmentation: str = _setting(
+        "light", "random changes of the training photos: light crops, flips and recolours; strong"
+        " also turns and blots out",
+        choices=("light", "strong", "none"),
+    )  # fmt: skip
+    first_image_size: int = _setting(
+        0, "side of the first epochs' crops, growing to image_size; 0: image_size throughout",
+        low=0, high=1024,
+    )  # fmt: skip
+    ema: float = _setting(
+        0.0, "decay a step of averaged weights, which are then evaluated and saved; 0: none",
+        low=0, high=0.99999,
+    )  # fmt: skip
+    accumulation: int = _setting(
+        1, "forward passes that a step is split into, to save memory", low=1, high=1024
+    )
+    compile: bool = _setting(False, "torch.compile; needs a C++ compiler, pays off in long jobs")
+    pixel_cache: str = _setting(
+        "auto", "where decoded photos are kept: auto is memory if they fit, else a file in TMPDIR"
+        " if they fit, else none, which decodes them at each epoch",
+        choices=("auto", "memory", "file", "none"),
+    )  # fmt: skip
     seed: int = _setting(0, "same seed, same result on the same machine", low=0, high=2**31)
     workers: int = _setting(0, "processes that decode; 0: one a core", low=0, high=1024)
 
@@ -95,7 +117,13 @@ class Settings:
                     f"unknown hyperparameter {given}{hint} (known: {', '.join(sorted(fields))})"
                 )
             chosen[name] = _convert(fields[name], value)
-        return cls(**chosen)
+        settings = cls(**chosen)
+        if settings.first_image_size and not 32 <= settings.first_image_size <= settings.image_size:
+            raise SettingsError(
+                "hyperparameter first_image_size: expected 0, or 32 to image_size"
+                f" ({settings.image_size}), got {settings.first_image_size}"
+            )
+        return settings
 
     def to_arguments(self) -> list[str]:
         """Return the settings that differ from the defaults as command-line arguments."""
@@ -111,12 +139,16 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     """Convert a value to the field's type and check its range."""
     kind: type = type(field.default)
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    wanted = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    wanted = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
     if choices:
         wanted = " or ".join(choices)
     elif low is not None:
         wanted += f" from {low:g} to {high:g}"
     error = SettingsError(f"hyperparameter {field.name}: expected {wanted}, got {value!r}")
+    if kind is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise error
+        return str(value).lower() == "true"
     try:
         converted = kind(str(value))
     except ValueError:

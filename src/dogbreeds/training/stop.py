@@ -9,15 +9,19 @@ class Stopped(Exception):  # noqa: N818  (an event, not an error)
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT from its creation on."""
+    """Remembers SIGTERM and SIGINT from its creation on.
+
+    Attributes:
+        received: Whether a signal came.
+    """
 
     def __init__(self) -> None:
-        self._received = False
+        self.received = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._remember)
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
-        self._received = True
+        self.received = True
 
     def check(self, *_: object) -> None:
         """Raise if a stop was asked for; called between steps, where all state is whole.
@@ -25,5 +29,5 @@ class StopRequest:
         Raises:
             Stopped: A signal came.
         """
-        if self._received:
+        if self.received:
             raise Stopped

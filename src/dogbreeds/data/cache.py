@@ -1,0 +1,146 @@
+"""Where decoded pixels are kept: in memory where they fit, else in a file, else nowhere.
+
+Both kinds of store are a file descriptor without a name: nothing stays behind however the job
+ends, ``/dev/shm`` (64 MB in a container) is not used, and the processes of a host share one copy
+by mapping ``/proc/PID/fd/N``.
+"""
+
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+CacheTier = Literal["memory", "file", "none"]
+
+_MEMORY_SHARE = 0.6  # of the available memory; the rest is for the model and its activations
+_DISK_RESERVE = 2**30  # left free for checkpoints and reports
+_IN_MEMORY = ("tmpfs", "ramfs")
+_CGROUP = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+def available_memory(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
+    """Return how many bytes this process may still use before the kernel ends it.
+
+    The least of what the machine has available and what the control groups of the container
+    leave (version 2, or 1), whose page cache counts as free because the kernel gives it back.
+
+    Args:
+        cgroup: The control-group file system as the container sees it.
+        proc: The process file system.
+    """
+    meminfo = (proc / "meminfo").read_text()
+    available = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
+    membership = proc / "self" / "cgroup"
+    own = membership.read_text().splitlines() if membership.is_file() else []
+    # The own group first; inside a container it is the root of what is mounted.
+    groups = [line.split(":", 2)[2].lstrip("/") for line in own if line.count(":") >= 2]
+    for group in {*groups, ""}:
+        for folder, limit, usage, cached in (
+            (cgroup / group, "memory.max", "memory.current", "inactive_file"),
+            (
+                cgroup / "memory" / group,
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            ),
+        ):
+            try:
+                limit_bytes = int((folder / limit).read_text())  # "max": there is no limit
+                used = int((folder / usage).read_text())
+                stat = dict(
+                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
+                )
+            except (OSError, ValueError):
+                continue
+            available = min(available, limit_bytes - used + int(stat.get(cached, 0)))
+    return max(available, 0)
+
+
+def choose_tier(size: int, memory: Callable[[], int] = available_memory) -> CacheTier:
+    """Return where pixels of all splits together can be kept.
+
+    Args:
+        size: Bytes of all pixels.
+        memory: Gives the memory available in bytes.
+    """
+    if size <= _MEMORY_SHARE * memory():
+        return "memory"
+    folder = Path(tempfile.gettempdir())
+    if _is_on_disk(folder) and size + _DISK_RESERVE <= shutil.disk_usage(folder).free:
+        return "file"
+    return "none"
+
+
+def _is_on_disk(folder: Path) -> bool:
+    """Tell whether files in a folder cost no memory; a container's /tmp may be a tmpfs."""
+    device = folder.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
+        if line.split()[2] == wanted:  # proc(5): ... - FSTYPE SOURCE OPTIONS
+            return line.split(" - ")[1].split()[0] not in _IN_MEMORY
+    return True
+
+
+@dataclass(frozen=True)
+class SharedArray:
+    """A uint8 array that other processes of this host can map.
+
+    Attributes:
+        array: The array.
+        location: Path that `attach` opens in another process while this one lives.
+    """
+
+    array: npt.NDArray[np.uint8]
+    location: str
+
+
+def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedArray:
+    """Make an array of zeros.
+
+    Args:
+        shape: Of the array.
+        tier: ``"file"`` puts it into the temporary directory (``TMPDIR``).
+
+    Raises:
+        OSError: There is no room on the disk.
+    """
+    size = max(int(np.prod(shape)), 1)
+    if tier == "memory":
+        handle = os.memfd_create("dogbreeds-pixels")
+        os.truncate(handle, size)
+    else:
+        handle, name = tempfile.mkstemp(prefix="dogbreeds-pixels-")
+        Path(name).unlink()  # the space is given back with the last process that maps it
+        os.posix_fallocate(handle, 0, size)  # a full disk is an error here, not a SIGBUS later
+    # The descriptor stays open as long as the job runs: it is the array's address for others.
+    return SharedArray(_map(handle, shape), f"/proc/{os.getpid()}/fd/{handle}")
+
+
+def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Map an array that another process of this host allocated.
+
+    Args:
+        location: Of `SharedArray`.
+        shape: Of the array.
+
+    Raises:
+        OSError: The other process is gone or belongs to another user.
+    """
+    handle = os.open(location, os.O_RDWR)
+    try:
+        return _map(handle, shape)
+    finally:
+        os.close(handle)
+
+
+def _map(handle: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    mapping = mmap.mmap(handle, max(int(np.prod(shape)), 1))
+    return np.frombuffer(mapping, dtype=np.uint8, count=int(np.prod(shape))).reshape(shape)

@@ -1,0 +1,179 @@
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dogbreeds.data import cache
+from dogbreeds.data.cache import CacheTier, allocate, attach, available_memory, choose_tier
+from dogbreeds.data.folders import Split
+from dogbreeds.data.pixels import decode_split
+from dogbreeds.images import Preprocessing
+from dogbreeds.training.device import Device, PixelStore, with_room
+
+GIB = 2**30
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """A machine with 8 GiB available; the process is in control group /box."""
+    folder = tmp_path / "proc"
+    (folder / "self").mkdir(parents=True)
+    (folder / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {8 * GIB // 1024} kB\n")
+    (folder / "self" / "cgroup").write_text("0::/box\n")
+    return folder
+
+
+def group(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+def test_the_memory_of_a_machine_without_limits_is_what_the_kernel_says(
+    proc: Path, tmp_path: Path
+) -> None:
+    group(tmp_path / "box", memory__max="max\n", memory__current="5\n", memory__stat="")
+    assert available_memory(tmp_path, proc) == 8 * GIB
+
+
+@pytest.mark.parametrize("where", ["box", "."])
+def test_a_containers_limit_counts_and_its_page_cache_does_not(
+    proc: Path, tmp_path: Path, where: str
+) -> None:
+    files = {
+        "memory__max": str(4 * GIB),
+        "memory__current": str(3 * GIB),
+        "memory__stat": f"anon {GIB}\ninactive_file {2 * GIB}\n",
+    }
+    root = tmp_path / "groups"
+    group(root / where, **files)
+    assert available_memory(root, proc) == 3 * GIB
+
+
+def test_the_first_version_of_control_groups_counts_too(proc: Path, tmp_path: Path) -> None:
+    (proc / "self" / "cgroup").write_text("4:memory:/docker/abc\n")
+    files = {
+        "memory__limit_in_bytes": str(2 * GIB),
+        "memory__usage_in_bytes": str(GIB),
+        "memory__stat": "total_inactive_file 0\n",
+    }
+    group(tmp_path / "groups" / "memory", **files)
+    assert available_memory(tmp_path / "groups", proc) == GIB
+
+
+def test_this_machine_has_some_memory() -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < available_memory() <= total
+
+
+@pytest.mark.parametrize(
+    ("size", "memory", "free", "tier"),
+    [
+        (5 * GIB, 10 * GIB, 0, "memory"),
+        (7 * GIB, 10 * GIB, 9 * GIB, "file"),
+        (7 * GIB, 10 * GIB, 7 * GIB, "none"),
+    ],
+)
+def test_pixels_go_to_memory_then_to_a_file_then_nowhere(
+    monkeypatch: pytest.MonkeyPatch, size: int, memory: int, free: int, tier: CacheTier
+) -> None:
+    class Usage:
+        pass
+
+    usage = Usage()
+    usage.free = free  # type: ignore[attr-defined]
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)  # type: ignore[attr-defined]
+    monkeypatch.setattr(cache, "_is_on_disk", lambda _: True)
+    assert choose_tier(size, lambda: memory) == tier
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no tmpfs to try")
+def test_a_file_in_memory_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: "/dev/shm")  # type: ignore[attr-defined]
+    assert choose_tier(1, lambda: 0) == "none"
+
+
+@pytest.fixture(params=["memory", "file"])
+def tier(request: pytest.FixtureRequest) -> Iterator[CacheTier]:
+    yield request.param
+
+
+def test_another_process_maps_the_same_pixels(tier: CacheTier) -> None:
+    assert tier != "none"
+    shared = allocate((3, 2), tier)
+    code = (
+        "import sys; from dogbreeds.data.cache import attach\n"
+        f"array = attach({shared.location!r}, (3, 2)); array[1, 1] = 7 + array[0, 0]\n"
+    )
+    shared.array[0, 0] = 5
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert shared.array.tolist() == [[5, 0], [0, 12], [0, 0]]
+    assert np.shares_memory(shared.array, shared.array[1:])
+    assert attach(shared.location, (3, 2)).tolist() == shared.array.tolist()
+
+
+def test_the_file_has_no_name_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
+    shared = allocate((1000,), "file")
+    assert Path(shared.location).readlink().is_relative_to(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_before_anything_is_written() -> None:
+    with pytest.raises(OSError) as caught:
+        allocate((2**50,), "file")
+    assert caught.value.errno in (errno.ENOSPC, errno.EFBIG)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    paths = []
+    for number in range(21):
+        path = tmp_path / f"{number:02d}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        paths.append(path)
+    paths[4].write_text("no photo")
+    return Split("train", tuple(paths), tuple(range(21)), ())
+
+
+def test_every_tier_gives_the_same_batches(split: Split) -> None:
+    preprocessing = Preprocessing(36, 32)
+    cpu = Device(torch.device("cpu"), None)
+    found = {}
+    tiers: tuple[CacheTier, ...] = ("memory", "file", "none")
+    for tier in tiers:
+        decoded = decode_split(split, with_room(preprocessing), workers=2, cache=tier)
+        assert (decoded.pixels is None) == (tier == "none")
+        store = PixelStore(decoded, preprocessing, cpu, workers=2)
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+        found[tier] = list(store.batches(torch.split(order, 6)))
+    assert [len(targets) for _, targets in found["memory"]] == [6, 6, 6, 2]
+    for tier in ("file", "none"):
+        for (pixels, targets), (others, other_targets) in zip(
+            found["memory"], found[tier], strict=True
+        ):
+            assert torch.equal(pixels, others)
+            assert torch.equal(targets, other_targets)
+
+
+def test_leaving_an_epoch_ends_the_decoding_threads(split: Split) -> None:
+    preprocessing = Preprocessing(36, 32)
+    decoded = decode_split(split, with_room(preprocessing), workers=1, cache="none")
+    store = PixelStore(decoded, preprocessing, Device(torch.device("cpu"), None))
+    before = threading.active_count()
+    batches = store.batches(torch.split(torch.arange(20), 4))
+    next(batches)
+    batches.close()
+    assert threading.active_count() <= before
