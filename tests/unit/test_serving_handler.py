@@ -53,7 +53,9 @@ def predictor() -> CountingPredictor:
     torch.manual_seed(0)
     model = models.create_model("squeezenet1_1", len(CLASSES)).eval()
     artifact = Artifact(model, "squeezenet1_1", CLASSES, Preprocessing(64, 48), version="abc")
-    return CountingPredictor(artifact)
+    counting = CountingPredictor(artifact)
+    counting.start()
+    return counting
 
 
 @pytest.fixture
@@ -149,6 +151,20 @@ def test_the_answer_holds_what_the_model_says(
     assert [t["probability"] for t in document["top_k"]] == pytest.approx(
         sorted(row, reverse=True)[:5], abs=1e-5
     )
+
+
+def test_a_fault_of_ours_is_a_500_for_those_whom_it_hit(
+    answer: Callable[..., list[Answer]],
+    predictor: CountingPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(pixels: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(predictor, "predict", fail)
+    answers = answer((photo(1), {}), (b"nonsense", {}), (photo(2), {}))
+    assert [a.status for a in answers] == [500, 400, 500]
+    assert answers[0].json()["got"] == "MemoryError"
 
 
 def test_status_phrases_are_plain_ascii(answer: Callable[..., list[Answer]]) -> None:

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 
 class RequestError(Exception):
-    """A request, or one photo of it, that is refused with a 4xx status.
+    """A request, or one photo of it, that is refused, most often with a 4xx status.
 
     Attributes:
         status: The HTTP status of the answer.

@@ -1,9 +1,11 @@
 """What Multi Model Server's workers run: `handle`, for a whole batch of requests at a time."""
 
+import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +25,7 @@ from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
 logger = logging.getLogger(__name__)
 
 _Pixels = npt.NDArray[np.uint8]
+_Row = npt.NDArray[np.float32]
 
 _service: "Service | None" = None
 
@@ -40,6 +43,9 @@ class MmsContext(Protocol):
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the content type of one answer."""
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """Set a header of one answer."""
 
 
 def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes] | None:
@@ -87,30 +93,34 @@ class Service:
         Returns:
             For each request the body of its answer. A request that fails does not touch others.
         """
+        begin = time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
         groups = self._decode([getattr(request, "photos", []) for request in requests])
-        good = [pixels for group in groups for pixels in group if isinstance(pixels, np.ndarray)]
-        rows = iter(self._predictor.predict(np.stack(good)) if good else ())
+        decoded = time.perf_counter()
+        results = self._predict(groups)
+        predicted = time.perf_counter()
+        timing = (  # the batch's; the front end makes metrics of it
+            f"decode;dur={(decoded - begin) * 1e3:.2f},"
+            f" predict;dur={(predicted - decoded) * 1e3:.2f}, batch;desc={len(data)}"
+        )
         bodies = []
-        for index, (request, group) in enumerate(zip(requests, groups, strict=True)):
+        for index, (request, rows) in enumerate(zip(requests, results, strict=True)):
             try:
                 if isinstance(request, RequestError):
                     raise request
-                body = codecs.write_answers(
-                    request,
-                    [
-                        pixels
-                        if isinstance(pixels, RequestError)
-                        else self._describe(next(rows), request.top_k)
-                        for pixels in group
-                    ],
-                )
+                answers = [
+                    row if isinstance(row, RequestError) else self._describe(row, request.top_k)
+                    for row in rows
+                ]
+                body = codecs.write_answers(request, answers)
                 status, content_type = HTTPStatus.OK, request.accept
             except RequestError as error:
                 body = (json.dumps(error.to_dict()) + "\n").encode()
                 status, content_type = error.status, codecs.JSON
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, content_type)
+            context.set_response_header(index, "server-timing", timing)
+            context.set_response_header(index, "x-model-version", self._artifact.version)
             bodies.append(body)
         return bodies
 
@@ -145,6 +155,21 @@ class Service:
         results = iter(decode(self._pixels, photos))
         return [[next(results) for _ in group] for group in groups]
 
+    def _predict(
+        self, groups: list[list[_Pixels | RequestError]]
+    ) -> list[list[_Row | RequestError]]:
+        good = [pixels for group in groups for pixels in group if isinstance(pixels, np.ndarray)]
+        try:
+            rows: Iterator[_Row | RequestError]
+            rows = iter(self._predictor.predict(np.stack(good)) if good else ())
+        except Exception as error:
+            logger.exception("prediction failed")
+            rows = itertools.repeat(_failure(error))
+        return [
+            [pixels if isinstance(pixels, RequestError) else next(rows) for pixels in group]
+            for group in groups
+        ]
+
     def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
@@ -158,8 +183,11 @@ class Service:
         except PhotoError as error:
             got = str(error).rpartition(", got ")[2]
             return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", expected, got)
+        except Exception as error:
+            logger.exception("decoding failed")
+            return _failure(error)
 
-    def _describe(self, row: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
+    def _describe(self, row: _Row, top_k: int) -> dict[str, Any]:
         order = np.argsort(-row, kind="stable")[:top_k]
         top = [
             {
@@ -176,6 +204,12 @@ class Service:
             "top_k": top,
             "model_version": self._artifact.version,
         }
+
+
+def _failure(error: Exception) -> RequestError:
+    """Return the answer where the fault is ours; the log has the traceback."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
 def _load(properties: dict[str, Any]) -> Service:

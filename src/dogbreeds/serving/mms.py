@@ -64,8 +64,8 @@ def write_files(settings: Settings, folder: Path) -> None:
         "default_service_handler": _HANDLER,
         "default_workers_per_model": settings.workers,
         "default_response_timeout_seconds": settings.response_timeout,
+        "job_queue_size": settings.queue_size,
         "preload_model": str(settings.preload).lower(),
-        "max_request_size": settings.max_request_bytes,
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
         "blacklist_env_vars": _HIDDEN_VARIABLES,
         "number_of_gpu": settings.gpus,
@@ -103,6 +103,8 @@ def command(settings: Settings, folder: Path) -> list[str]:
         "-Dlog4j2.configurationFile=dogbreeds-log4j2.xml",
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
+        f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
+        f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *settings.vmargs,
         "-cp",
         f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",

@@ -44,6 +44,7 @@ class Settings:
             (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
         max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
             of real-time endpoints).
+        queue_size: Requests that may wait for a worker; more get 503 (``DOGBREEDS_QUEUE_SIZE``).
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
@@ -60,6 +61,7 @@ class Settings:
     threads: int
     response_timeout: int
     max_request_bytes: int
+    queue_size: int
     default_accept: str
     vmargs: tuple[str, ...]
     backend: str | None
@@ -116,6 +118,7 @@ class Settings:
             threads=max(1, cpus // workers),
             response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
             max_request_bytes=number(parameters.MAX_REQUEST_SIZE, 25, 1, 1024) * 2**20,
+            queue_size=number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000),
             default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
             or "application/json",
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),

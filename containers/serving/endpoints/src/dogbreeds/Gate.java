@@ -1,7 +1,6 @@
 package dogbreeds;
 
 import io.netty.channel.ChannelDuplexHandler;
-import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.handler.codec.http.FullHttpRequest;
@@ -10,16 +9,22 @@ import java.util.ArrayDeque;
 import java.util.Queue;
 
 /**
- * Stands before MMS's request handler, one for each connection: refuses what MMS would answer with
- * a 5xx, counts what is in flight, and lets one request at a time through, because MMS would answer
- * pipelined ones in any order.
+ * Stands before MMS's request handler, one for each connection.
+ *
+ * <p>It refuses what MMS would answer with a 5xx, counts what is in flight, asks once more where a
+ * worker died, gives MMS's own errors the form of ours, and lets one request at a time through,
+ * because MMS would answer pipelined ones in any order.
  */
 final class Gate extends ChannelDuplexHandler {
 
+    private static final double RETRY_WITHIN_SECONDS = 20;
+
     // All of this is touched by the connection's event loop only.
     private final Queue<FullHttpRequest> next = new ArrayDeque<>();
-    private boolean busy;
+    private FullHttpRequest current;
+    private long begin;
     private boolean admitted;
+    private boolean retried;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
@@ -33,24 +38,24 @@ final class Gate extends ChannelDuplexHandler {
     }
 
     private void proceed(ChannelHandlerContext context) {
-        if (busy) {
+        if (current != null) {
             return;
         }
-        FullHttpRequest request = next.poll();
-        if (request == null) {
+        current = next.poll();
+        if (current == null) {
             context.channel().config().setAutoRead(true);
             return;
         }
-        busy = true;
-        FullHttpResponse refusal = Refusal.of(request);
-        if (refusal == null && !request.uri().startsWith("/ping")) {
+        begin = System.nanoTime();
+        retried = false;
+        FullHttpResponse refusal = Refusal.of(current);
+        if (refusal == null && Refusal.path(current).equals("/invocations")) {
             admitted = Traffic.enter();
             refusal = admitted ? null : Refusal.stopping();
         }
         if (refusal == null) {
-            context.fireChannelRead(request); // which releases it
+            context.fireChannelRead(current.retainedDuplicate()); // MMS releases it
         } else {
-            request.release();
             write(context, refusal, context.newPromise());
             context.flush();
         }
@@ -58,24 +63,43 @@ final class Gate extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (message instanceof FullHttpResponse) {
-            boolean counted = admitted;
-            boolean last = ((FullHttpResponse) message).status().code() >= 400; // so does MMS
-            admitted = false;
-            promise.addListener(
-                    done -> {
-                        if (counted) { // only when the answer has left may the server stop
-                            Traffic.leave();
-                        }
-                        busy = false;
-                        if (last) {
-                            context.close();
-                        } else {
-                            proceed(context);
-                        }
-                    });
+        if (!(message instanceof FullHttpResponse) || current == null) {
+            context.write(message, promise);
+            return;
         }
-        context.write(message, promise);
+        FullHttpResponse response = (FullHttpResponse) message;
+        double seconds = (System.nanoTime() - begin) / 1e9;
+        FullHttpResponse better = Refusal.insteadOf(response);
+        if (better != null) {
+            boolean died = Refusal.isWorkerDeath(response);
+            response.release();
+            if (died && !retried && seconds < RETRY_WITHIN_SECONDS) {
+                retried = true;
+                Metrics.RETRIES.increment();
+                // The promise is left alone: MMS closes the connection when it is kept.
+                context.fireChannelRead(current.retainedDuplicate());
+                return;
+            }
+            response = better;
+        }
+        if (admitted) {
+            Metrics.record(response, seconds);
+        }
+        boolean counted = admitted;
+        boolean last = response.status().code() >= 400; // then MMS closes the connection
+        promise.addListener(
+                done -> {
+                    if (counted) { // only when the answer has left may the server stop
+                        Traffic.leave();
+                    }
+                    if (last) {
+                        context.close();
+                    } else {
+                        proceed(context);
+                    }
+                });
+        forget();
+        context.write(response, promise);
     }
 
     @Override
@@ -83,9 +107,17 @@ final class Gate extends ChannelDuplexHandler {
         next.forEach(FullHttpRequest::release);
         next.clear();
         if (admitted) {
-            admitted = false;
             Traffic.leave();
         }
+        if (current != null) {
+            forget();
+        }
         context.fireChannelInactive();
+    }
+
+    private void forget() {
+        current.release();
+        current = null;
+        admitted = false;
     }
 }

@@ -1,6 +1,8 @@
 package dogbreeds;
 
 import com.google.gson.Gson;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
 import io.netty.buffer.Unpooled;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.FullHttpRequest;
@@ -13,18 +15,24 @@ import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.QueryStringDecoder;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** Answers to requests that never reach a worker, in the form of the workers' own errors. */
+/** Answers to requests that no worker answered, in the form of the workers' own errors. */
 final class Refusal {
 
+    private static final List<String> WORKER_DEATHS =
+            Arrays.asList("Worker died.", "Worker scaled down.");
     private static final Map<String, HttpMethod> PATHS = new LinkedHashMap<>();
 
     static {
         PATHS.put("/ping", HttpMethod.GET);
         PATHS.put("/invocations", HttpMethod.POST);
+        PATHS.put("/metrics", HttpMethod.GET);
+        PATHS.put("/execution-parameters", HttpMethod.GET);
     }
 
     private Refusal() {}
@@ -40,9 +48,8 @@ final class Refusal {
         }
         String path;
         try {
-            QueryStringDecoder decoder = new QueryStringDecoder(request.uri());
-            path = decoder.path();
-            decoder.parameters();
+            path = path(request);
+            new QueryStringDecoder(request.uri()).parameters();
         } catch (IllegalArgumentException error) {
             return response(
                     HttpResponseStatus.BAD_REQUEST,
@@ -76,6 +83,70 @@ final class Refusal {
                     form);
         }
         return null;
+    }
+
+    static String path(FullHttpRequest request) {
+        return new QueryStringDecoder(request.uri()).path();
+    }
+
+    /** Returns what to answer instead of an error of MMS itself, or null for any other answer. */
+    static FullHttpResponse insteadOf(FullHttpResponse response) {
+        JsonObject error = errorOfMms(response);
+        if (error == null) {
+            return null;
+        }
+        String message = error.get("message").getAsString();
+        if (message.startsWith("No worker is available")) { // MMS's words for a full queue
+            FullHttpResponse busy =
+                    response(
+                            HttpResponseStatus.SERVICE_UNAVAILABLE,
+                            "the server is busy",
+                            "a place in the queue",
+                            "a full queue; send the request again later");
+            busy.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+            return busy;
+        }
+        if (isWorkerDeath(response)) {
+            return response(
+                    HttpResponseStatus.SERVICE_UNAVAILABLE,
+                    "no answer",
+                    "an answer of the model in time",
+                    "a worker that ended or hung, twice or for too long");
+        }
+        boolean ours = response.status().code() >= 500;
+        return response(
+                response.status(),
+                ours ? "the server failed" : "request refused",
+                ours ? "an answer" : "a request for the model that is served",
+                message);
+    }
+
+    /** Tells whether MMS says that a worker ended, or did not answer in time. */
+    static boolean isWorkerDeath(FullHttpResponse response) {
+        JsonObject error = errorOfMms(response);
+        return error != null && WORKER_DEATHS.contains(error.get("message").getAsString());
+    }
+
+    private static JsonObject errorOfMms(FullHttpResponse response) {
+        if (response.status().code() < 400) {
+            return null;
+        }
+        try {
+            String body = response.content().toString(StandardCharsets.UTF_8);
+            JsonObject error = new Gson().fromJson(body, JsonObject.class);
+            return error != null && error.has("code") && error.has("message") ? error : null;
+        } catch (JsonParseException notOfMms) {
+            return null;
+        }
+    }
+
+    /** Returns the answer to a body over the limit. */
+    static FullHttpResponse tooLarge(long limit) {
+        return response(
+                HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
+                "request too large",
+                "at most " + limit + " bytes",
+                "more");
     }
 
     /** Returns the answer to a request that came after the stop. */

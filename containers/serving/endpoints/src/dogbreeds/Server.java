@@ -11,8 +11,13 @@ import com.amazonaws.ml.mms.wlm.ModelManager;
 import io.netty.bootstrap.ServerBootstrap;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelOption;
+import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpMessage;
+import io.netty.handler.codec.http.HttpObjectAggregator;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -20,6 +25,8 @@ import java.nio.file.Paths;
 import java.security.GeneralSecurityException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeoutException;
 import org.apache.commons.cli.DefaultParser;
 
 /**
@@ -33,6 +40,8 @@ public final class Server extends ModelServer {
 
     private static final Duration DRAIN_TIMEOUT =
             Duration.ofSeconds(Long.getLong("dogbreeds.drain_seconds", 20));
+
+    private static final int MAX_REQUEST = Integer.getInteger("dogbreeds.max_request_bytes");
 
     private Server(ConfigManager config) {
         super(config);
@@ -64,8 +73,60 @@ public final class Server extends ModelServer {
         for (Model model : ModelManager.getInstance().getModels().values()) {
             model.setBatchSize(Integer.getInteger("dogbreeds.batch_size", 1));
             model.setMaxBatchDelay(Integer.getInteger("dogbreeds.batch_delay_ms", 0));
+            Thread keeper = new Thread(() -> keepAlive(model), "keeper-" + model.getModelName());
+            keeper.setDaemon(true);
+            keeper.start();
         }
         return channels;
+    }
+
+    /**
+     * Starts the process that workers are forked from anew whenever it ends, with new workers. MMS
+     * would go on with the workers it has, and never replace one again.
+     */
+    private static void keepAlive(Model model) {
+        ModelManager manager = ModelManager.getInstance();
+        int workers = model.getMinWorkers();
+        try {
+            while (true) {
+                int code = model.getServerThread().getLifeCycle().getProcess().waitFor();
+                if (Traffic.isDraining()) {
+                    return;
+                }
+                System.err.println("The preloaded process ended with " + code + "; starting it anew");
+                manager.updateModel(model.getModelName(), 0, 0).get();
+                manager.startBackendServer(model);
+                manager.updateModel(model.getModelName(), workers, workers);
+            }
+        } catch (InterruptedException | ExecutionException | TimeoutException error) {
+            giveUp("the preloaded process ended and could not be started anew: " + error);
+            System.exit(1);
+        }
+    }
+
+    /** Gathers a request's body; one that is too large is told so in the form of our errors. */
+    private static final class Body extends HttpObjectAggregator {
+
+        Body(int limit) {
+            super(limit);
+        }
+
+        @Override
+        protected Object newContinueResponse(
+                HttpMessage start, int limit, ChannelPipeline pipeline) {
+            Object response = super.newContinueResponse(start, limit, pipeline);
+            boolean refused =
+                    response instanceof FullHttpResponse
+                            && ((FullHttpResponse) response).status().code() == 413;
+            return refused ? Refusal.tooLarge(limit) : response;
+        }
+
+        @Override
+        protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage message) {
+            // Not closed here: the rest of the body is read and dropped, so that a client that is
+            // still sending gets to read this.
+            context.writeAndFlush(Refusal.tooLarge(maxContentLength()));
+        }
     }
 
     /** Tells the process that started this one why it ends; see serving/server.py. */
@@ -92,6 +153,7 @@ public final class Server extends ModelServer {
                     @Override
                     public void initChannel(Channel channel) {
                         super.initChannel(channel);
+                        channel.pipeline().replace("aggregator", "body", new Body(MAX_REQUEST));
                         channel.pipeline().addBefore("handler", "gate", new Gate());
                     }
                 };

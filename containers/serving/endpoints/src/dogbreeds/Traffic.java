@@ -25,6 +25,10 @@ final class Traffic {
         Traffic.class.notifyAll();
     }
 
+    static synchronized int inFlight() {
+        return inFlight;
+    }
+
     static synchronized boolean isDraining() {
         return draining;
     }

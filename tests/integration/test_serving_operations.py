@@ -1,0 +1,248 @@
+"""What whoever runs the server relies on: metrics, limits, and recovery from lost processes."""
+
+import random
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from os import environ
+from pathlib import Path
+
+import pytest
+from serving_process import (
+    Answer,
+    ServingProcess,
+    as_json,
+    photo,
+    save_tiny_archive,
+    serving,
+    slow_photo,
+)
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_archive(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: Path) -> Iterator[ServingProcess]:
+    with serving(model_dir) as running:
+        running.wait_until_ready()
+        yield running
+
+
+def metrics(server: ServingProcess) -> dict[str, float]:
+    """Read /metrics, and check that it is Prometheus's text format."""
+    answer = server.request("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values = {}
+    for line in answer.body.decode().splitlines():
+        if line.startswith("# "):
+            assert re.fullmatch(r"# (HELP \w+ .+|TYPE \w+ (counter|gauge|histogram))", line)
+        else:
+            match = re.fullmatch(r"(\w+(?:\{[^}]+\})?) ([0-9.]+)", line)
+            assert match, line
+            values[match[1]] = float(match[2])
+    return values
+
+
+def test_metrics_count_requests_stages_and_batches(server: ServingProcess) -> None:
+    server.invoke(photo())
+    before = metrics(server)
+    for _ in range(3):
+        version = server.invoke(photo()).json()["model_version"]
+    assert server.invoke(b"nonsense").status == 400
+    assert server.request("GET", "/nowhere").status == 404  # no invocation
+    after = metrics(server)
+    values = {name: value - before.get(name, 0) for name, value in after.items()}
+    assert values['dogbreeds_requests_total{status="200"}'] == 3
+    assert values['dogbreeds_requests_total{status="400"}'] == 1
+    assert values["dogbreeds_batch_size_count"] == 4
+    name = "dogbreeds_request_seconds"
+    for stage in ("decode", "predict", "wait", "total"):
+        buckets = [v for k, v in after.items() if k.startswith(f'{name}_bucket{{stage="{stage}"')]
+        assert buckets == sorted(buckets)
+        assert after[f'{name}_count{{stage="{stage}"}}'] == buckets[-1]
+        assert values[f'{name}_count{{stage="{stage}"}}'] == 4
+    parts = [values[f'{name}_sum{{stage="{stage}"}}'] for stage in ("decode", "predict", "wait")]
+    assert sum(parts) == pytest.approx(values[f'{name}_sum{{stage="total"}}'], abs=1e-4)
+    assert after["dogbreeds_workers"] == len(server.workers())
+    assert after["dogbreeds_in_flight"] == after["dogbreeds_queue_length"] == 0
+    assert after[f'dogbreeds_model_info{{version="{version}"}}'] == 1
+
+
+def test_execution_parameters_stay_within_sagemakers_limits(server: ServingProcess) -> None:
+    parameters = server.request("GET", "/execution-parameters").json()
+    assert set(parameters) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
+    transforms, payload = parameters["MaxConcurrentTransforms"], parameters["MaxPayloadInMB"]
+    assert isinstance(transforms, int) and isinstance(payload, int)
+    assert transforms >= 1 and payload == 25
+    assert transforms * payload <= 100
+
+
+def test_a_full_queue_gets_503_and_the_others_are_answered(model_dir: Path) -> None:
+    with serving(model_dir, SAGEMAKER_MODEL_SERVER_WORKERS="1", DOGBREEDS_QUEUE_SIZE="2") as server:
+        server.wait_until_ready()
+        slow = slow_photo()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: server.invoke(slow, "image/png"), range(8)))
+        statuses = Counter(answer.status for answer in answers)
+        assert set(statuses) == {200, 503}
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert set(refused.json()) == {"error", "expected", "got"}
+        assert refused.headers["retry-after"] == "1"
+        assert server.invoke(photo()).status == 200
+
+
+class Load:
+    """Requests without a pause from some clients, until told to stop."""
+
+    def __init__(self, server: ServingProcess, clients: int) -> None:
+        self._server = server
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(clients)
+        self.answers: list[tuple[float, Answer]] = []
+        self._clients = [self._pool.submit(self._run) for _ in range(clients)]
+
+    def _run(self) -> None:
+        body = photo()
+        while not self._stop.is_set():
+            answer = self._server.invoke(body)
+            self.answers.append((time.monotonic(), answer))
+            if answer.status != 200:
+                time.sleep(0.1)  # as Retry-After asks, in short
+
+    def stop(self) -> Counter[int]:
+        self._stop.set()
+        for client in self._clients:
+            client.result(60)  # raises what the client met, such as a dropped connection
+        self._pool.shutdown()
+        return Counter(answer.status for _, answer in self.answers)
+
+
+def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: ServingProcess) -> None:
+    retries = metrics(server)["dogbreeds_retries_total"]
+    load = Load(server, 4)
+    for _ in range(3):
+        time.sleep(1)
+        for worker in server.workers():
+            worker.kill()
+        killed = time.monotonic()
+        while not any(when > killed + 0.2 for when, answer in load.answers if answer.status == 200):
+            assert time.monotonic() - killed < 10
+            time.sleep(0.05)
+    assert set(load.stop()) == {200}  # asked again by the server itself
+    assert metrics(server)["dogbreeds_retries_total"] > retries
+    assert server.ping() == 200
+
+
+def test_the_process_that_workers_are_forked_from_is_replaced_too(server: ServingProcess) -> None:
+    load = Load(server, 2)
+    time.sleep(0.5)
+    before = {process.pid for process in server.descendants()}
+    (worker, *_) = server.workers()
+    parent = worker.parent()
+    assert parent
+    parent.kill()
+    deadline = time.monotonic() + 30
+    while not (server.ping() == 200 and {p.pid for p in server.workers()} - before):
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.1)
+    assert server.invoke(photo()).status == 200
+    assert set(load.stop()) <= {200, 503}
+
+
+def test_ping_tells_that_no_worker_is_left(server: ServingProcess) -> None:
+    (worker,) = server.workers()
+    parent = worker.parent()
+    assert parent
+    parent.suspend()  # so that no new worker can be forked
+    try:
+        worker.kill()
+        deadline = time.monotonic() + 5
+        while server.ping() != 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        parent.resume()
+    server.wait_until_ready()
+
+
+def test_random_requests_get_no_5xx_and_harm_no_worker(server: ServingProcess) -> None:
+    randomness = random.Random(0)
+    workers = {process.pid for process in server.workers()}
+    seeds = [
+        (photo(), "image/jpeg"),
+        (photo("PNG"), "image/png"),
+        (photo("GIF"), "image/gif"),
+        (photo("WEBP"), "image/webp"),
+        (as_json(photo()), "application/json"),
+        (as_json(photo()) + b"\n" + as_json(photo("PNG")), "application/jsonlines"),
+    ]
+    types = [content_type for _, content_type in seeds] + ["", "text/plain", "a", "image/*", "ä"]
+    statuses: Counter[int] = Counter()
+    for _ in range(int(environ.get("DOGBREEDS_FUZZ_REQUESTS", "500"))):
+        body, content_type = randomness.choice(seeds)
+        kind = randomness.randrange(6)
+        if kind == 0:
+            body = randomness.randbytes(randomness.randrange(3000))
+        if kind == 1:
+            body = body[: randomness.randrange(len(body))]
+        if kind in (2, 3):
+            mutable = bytearray(body)
+            for _ in range(randomness.randrange(1, 20)):
+                mutable[randomness.randrange(len(mutable))] = randomness.randrange(256)
+            body = bytes(mutable)
+        if kind == 4:
+            content_type = randomness.choice(types)
+        headers = {"Content-Type": content_type}
+        if kind == 5:
+            name = randomness.choice(["Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Other"])
+            headers[name] = (
+                randomness.randbytes(30).decode("latin-1").translate(dict.fromkeys((0, 10, 13)))
+            )
+        query = randomness.choice(
+            ["", "?top_k=2", "?top_k=%00", "?body=x", "?model_name=x", "?%zz"]
+        )
+        answer = server.request(
+            "POST",
+            "/invocations" + query,
+            body,
+            {k: v.encode("latin-1") for k, v in headers.items()},  # type: ignore[misc]
+        )
+        statuses[answer.status] += 1
+        assert answer.status < 500, (answer, kind, query, headers)
+    assert statuses[200] and statuses[400] and statuses[415]
+    assert {process.pid for process in server.workers()} == workers
+
+
+def test_broken_http_gets_no_5xx_and_harms_no_worker(server: ServingProcess) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
+    for message in (
+        b"\r\n\r\n",
+        b"NONSENSE\r\n\r\n",
+        b"\x00" * 100,
+        head + b"Content-Length: 1000\r\n\r\nshort",
+        head + b"Content-Length: -1\r\n\r\n",
+        head + b"Content-Length: many\r\n\r\n",
+        head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        head + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"POST /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(message)
+            connection.shutdown(socket.SHUT_WR)
+            try:
+                received = connection.recv(65536)
+            except (TimeoutError, ConnectionResetError):
+                received = b""
+        assert not received.startswith(b"HTTP/1.1 5"), (message[:80], received)
+    assert server.invoke(photo()).status == 200
+    assert metrics(server)["dogbreeds_in_flight"] == 0
