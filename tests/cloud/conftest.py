@@ -36,6 +36,12 @@ serving_uri = "{SERVING_URI}"
 
 [training]
 data = "s3://dog-bucket/photos"
+
+[endpoint]
+instance_type = "ml.m5.large"  # moto knows no newer GPU
+
+[transform]
+instance_type = "ml.m5.large"
 """
 
 

@@ -38,6 +38,49 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     _add_hyperparameters(tune)
     _add_job_flags(tune)
 
+    _register_serving(verbs)
+
+    list_ = _add(verbs, "list", _list, (), "show everything this project made on AWS")
+    list_.add_argument("--json", action="store_true", help="one JSON document")
+
+    delete = _add(verbs, "delete", _delete, (), "remove what this project made, stop its jobs")
+    delete.add_argument("names", nargs="*", metavar="NAME", help="as dogbreeds list shows them")
+    delete.add_argument("--all", action="store_true", help="everything of this project")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _register_serving(verbs: Any) -> None:  # noqa: ANN401
+    source = "s3://.../model.tar.gz, a training or tuning job, or a model package's ARN"
+    sections = ("endpoint", "network", "images")
+
+    deploy = _add(verbs, "deploy", _deploy, sections, "make or update an endpoint")
+    deploy.add_argument("model", metavar="MODEL", help=source)
+    deploy.add_argument("--challenger", metavar="MODEL@SHARE",
+                        help="answers this share of the requests, e.g. my-job@0.1")  # fmt: skip
+    deploy.add_argument("--shadow", metavar="MODEL@SHARE",
+                        help="gets copies of this share of the requests")  # fmt: skip
+    deploy.add_argument("--photo", type=Path, help="photo for the test at the end")
+    deploy.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True,
+                        help="wait, set the scaling and test the endpoint (default)")  # fmt: skip
+    _add_dry_run(deploy)
+
+    predict = _add(verbs, "predict", _predict, ("endpoint",), "ask an endpoint about photos")
+    predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO",
+                         help="photos, or folders of photos")  # fmt: skip
+    predict.add_argument("--json", action="store_true", help="one JSON document a line")
+
+    sections = ("transform", "network", "images")
+    transform = _add(verbs, "transform", _transform, sections, "answers for a folder on S3")
+    transform.add_argument("model", metavar="MODEL", help=source)
+    transform.add_argument("photos", metavar="s3://BUCKET/PREFIX", help="photos of one type")
+    transform.add_argument("--content-type", default="image/jpeg", help="default: image/jpeg")
+    _add_job_flags(transform)
+
+    register = _add(verbs, "register", _register_model, ("images",), "keep a model's version")
+    register.add_argument("model", metavar="MODEL", help=source)
+    register.add_argument("--approve", action="store_true", help="approve it at once")
+    _add_dry_run(register)
+
 
 def _add(
     verbs: Any,  # noqa: ANN401
@@ -185,3 +228,113 @@ def _tune(settings: CloudSettings, options: argparse.Namespace) -> int:
         tuning.plot(rows, settings.tuning.objective, options.out / f"{name}.png")
         print(f"Wrote {options.out / name}.csv and .png", file=sys.stderr)
     return 0
+
+
+def _deploy(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import endpoints, predict
+    from dogbreeds.cloud.aws import Cloud
+
+    challenger = options.challenger and endpoints.Side.parse(options.challenger, most=0.99)
+    shadow = options.shadow and endpoints.Side.parse(options.shadow, most=1)
+    cloud = Cloud(settings, dry_run=options.dry_run)
+    config = endpoints.deploy(cloud, options.model, challenger=challenger, shadow=shadow)
+    if options.dry_run:
+        _print_requests(cloud.requests)
+        return 0
+    if options.wait:
+        endpoints.wait(cloud, config)
+        endpoints.scale(cloud)
+        print(predict.line(predict.smoke_test(cloud, options.photo)))
+    name = endpoints.endpoint_name(settings)
+    kind = f" --kind {settings.endpoint.kind}" if settings.endpoint.kind == "async" else ""
+    print(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}{kind}")
+    return 0
+
+
+def _predict(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dogbreeds.cloud import predict
+    from dogbreeds.cloud.aws import Cloud
+
+    photos = predict.find_photos(options.photos)
+    refused = 0
+    with tqdm(total=len(photos), unit="photo", disable=len(photos) == 1) as bar:
+        for prediction in predict.predict(Cloud(settings), photos):
+            refused += prediction.answer is None
+            bar.update()
+            with bar.external_write_mode():
+                if options.json:
+                    answer = prediction.answer or {"error": prediction.error}
+                    print(json.dumps({"photo": str(prediction.photo), **answer}))
+                else:
+                    print(predict.line(prediction))
+    return 1 if refused else 0
+
+
+def _transform(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import transform
+    from dogbreeds.cloud.aws import Cloud
+
+    cloud = Cloud(settings, dry_run=options.dry_run)
+    name = transform.start(
+        cloud,
+        options.model,
+        options.photos,
+        content_type=options.content_type,
+        name=options.name,
+        new=options.new,
+    )
+    if options.dry_run:
+        _print_requests(cloud.requests)
+    elif options.wait:
+        print(f"Answers: {transform.wait(cloud, name)}")
+    return 0
+
+
+def _register_model(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import registry
+    from dogbreeds.cloud.aws import Cloud
+
+    cloud = Cloud(settings, dry_run=options.dry_run)
+    arn = registry.register(cloud, options.model, approve=options.approve)
+    if options.dry_run:
+        _print_requests(cloud.requests)
+    else:
+        print(arn)
+    return 0
+
+
+def _list(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import inventory
+    from dogbreeds.cloud.aws import Cloud
+
+    resources = inventory.find(Cloud(settings))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(r) for r in resources], default=str, indent=2))
+    else:
+        print(inventory.table(resources))
+    return 0
+
+
+def _delete(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import inventory
+    from dogbreeds.cloud.aws import Cloud
+
+    if bool(options.names) == options.all:
+        raise ConfigError("name what to delete (dogbreeds list), or say --all")
+    cloud = Cloud(settings)
+    found = [r for r in inventory.find(cloud) if options.all or r.name in options.names]
+    if unknown := sorted(set(options.names) - {r.name for r in found}):
+        raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
+    chosen = [r for r in found if r.removable]
+    print(inventory.table(chosen))
+    if not chosen:
+        return 0
+    if not options.yes and input("Delete these (jobs are stopped)? [y/N] ").lower() != "y":
+        print("Nothing was deleted.")
+        return 1
+    failures = inventory.delete(cloud, chosen)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -18,7 +18,7 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0
 """How long a lost connection or throttling is borne before giving up."""
 
-_ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "RollbackFailed")
+_ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "UpdateRollbackFailed")
 _LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
 
 
@@ -120,8 +120,9 @@ class _Log:
     def read(self) -> list[str]:
         """Return the lines that came since the last call; with several hosts, named by host."""
         try:
+            prefix = {"logStreamNamePrefix": self._prefix} if self._prefix else {}
             pages = self._client.get_paginator("describe_log_streams").paginate(
-                logGroupName=self._group, logStreamNamePrefix=self._prefix
+                logGroupName=self._group, **prefix
             )
             names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
         except ClientError as error:
@@ -147,3 +148,8 @@ class _Log:
             if token == self._tokens.get(name):  # CloudWatch's sign that there is no more
                 return lines
             self._tokens[name] = token
+
+
+def last_lines(cloud: Cloud, group: str, count: int = 20) -> list[str]:
+    """Return the last lines of a log group; none where there is no such group."""
+    return _Log(cloud, group, "").read()[-count:]

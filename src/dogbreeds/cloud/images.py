@@ -61,3 +61,13 @@ def image_uri(settings: CloudSettings, image: str) -> str:
             f"no {image} image of flavor {flavor} is in {IMAGES_FILE}: run"
             f" make build push FLAVOR={flavor}, or give images.{image}_uri"
         ) from None
+
+
+def base_image(settings: CloudSettings, image: str) -> str:
+    """Return the name of an image's base; empty where it was not pushed from here."""
+    uri = image_uri(settings, image)
+    for entries in read_images().values():
+        entry = entries.get(image, {})
+        if entry.get("uri") == uri:
+            return str(entry.get("base", ""))
+    return ""

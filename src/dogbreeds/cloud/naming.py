@@ -14,9 +14,9 @@ PROJECT_TAG = "dogbreeds:project"
 
 
 def fingerprint(document: object) -> str:
-    """Return 6 hexadecimal digits that change with any part of a JSON document."""
+    """Return 12 hexadecimal digits that change with any part of a JSON document."""
     text = json.dumps(document, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
@@ -27,7 +27,7 @@ def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
         kind: ``train``, ``tune`` or ``batch``.
         request: What the job is made from.
     """
-    return f"{settings.project}-{kind}-{fingerprint(request)}"
+    return f"{settings.project}-{kind}-{fingerprint(request)[:6]}"
 
 
 def job_name(prefix: str) -> str:

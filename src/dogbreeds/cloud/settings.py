@@ -156,6 +156,9 @@ class Endpoint:
         300, "wait between steps and before the old version goes", low=0, high=3600
     )
     alarms: tuple[str, ...] = _setting((), "CloudWatch alarms that roll an update back")
+    ami_version: str = _setting(
+        "", "InferenceAmiVersion of GPU hosts; default: what the image's CUDA needs"
+    )
     startup_seconds: int = _setting(600, "time to become ready", low=60, high=3600)
     environment: dict[str, str] = field(
         default_factory=dict, metadata={"help": "environment variables of the container"}

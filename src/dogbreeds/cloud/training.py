@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import follow, naming
+from dogbreeds.cloud import follow, hosts, naming
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
 from dogbreeds.cloud.images import image_uri
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
@@ -83,7 +83,9 @@ def make_estimator(
         instance_type=job.instance_type,
         keep_alive_period_in_seconds=job.warm_pool or None,
         volume_size=job.volume_gb,
-        volume_kms_key=settings.aws.kms_key or None,
+        volume_kms_key=None
+        if hosts.has_local_disk(job.instance_type)
+        else settings.aws.kms_key or None,
         max_run=job.max_run,
         input_mode=job.input_mode,
         output_path=f"{root}/jobs",
