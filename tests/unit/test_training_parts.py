@@ -1,6 +1,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -136,7 +137,7 @@ def test_a_convolutional_head_is_left_to_the_epochs() -> None:
 def test_learning_rates_fall_from_head_to_stem_and_norms_do_not_decay() -> None:
     model = create_model("resnet18", 3)
     groups = parameter_groups(model, lr=1.0, layer_decay=0.1, weight_decay=0.5)
-    rate_of = {
+    rate_of: dict[int, Any] = {
         id(parameter): (group["max_lr"], group["weight_decay"])
         for group in groups
         for parameter in group["params"]  # type: ignore[attr-defined]

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+from dogbreeds.training.settings import (
+    Settings,
+    SettingsError,
+    check_compiler,
+    parse_arguments,
+    resolve_weights,
+)
 
 
 def test_hyperparameters_are_read_as_sagemaker_gives_them() -> None:
@@ -67,6 +73,22 @@ def test_weights_come_from_the_channel(tmp_path: Path) -> None:
     assert resolve_weights(Settings(weights="none"), tmp_path) is None
     with pytest.raises(SettingsError, match=r"expected the file other\.pth .* found mine\.pth"):
         resolve_weights(Settings(weights="other.pth"), tmp_path)
+
+
+def test_flags_come_as_words() -> None:
+    assert Settings.from_mapping({"compile": "True"}).compile is True
+    assert Settings.from_mapping({"compile": "false"}).compile is False
+    with pytest.raises(SettingsError, match="compile: expected true or false, got 'yes'"):
+        Settings.from_mapping({"compile": "yes"})
+    assert parse_arguments(Settings(compile=True).to_arguments()).compile is True
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    check_compiler(Settings())
+    with pytest.raises(SettingsError, match=r"compile: expected a C\+\+ compiler"):
+        check_compiler(Settings(compile=True))
 
 
 def test_checking_hyperparameters_does_not_import_torch() -> None:

@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import difflib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,20 @@ def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
             f" {found or 'an empty folder'}"
         )
     return path
+
+
+def check_compiler(settings: Settings) -> None:
+    """Refuse ``compile`` where `torch.compile` would find no compiler, e.g. in the CPU image.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
+    if settings.compile and not any(map(shutil.which, names)):
+        raise SettingsError(
+            "hyperparameter compile: expected a C++ compiler (g++ or clang++) on the PATH, found"
+            " none: use compile=false or an image with a compiler"
+        )
 
 
 def default_workers() -> int:

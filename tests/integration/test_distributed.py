@@ -1,0 +1,128 @@
+"""Jobs of several processes: torchrun on one host, and `train` on two "hosts" of the loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dogbreeds import artifact
+from dogbreeds.local import training
+
+pytestmark = pytest.mark.integration
+
+PROGRAM = str(Path(__file__).with_name("trainer_program.py"))
+JOB = {"epochs": "3", "batch_size": "20", "lr": "0.02", "head_epochs": "2", "ema": "0.9"}
+# Both names lead to this machine; the first is where the processes meet.
+HOSTS = ("127.0.0.1", "localhost")
+SMALL = {"model": "resnet18", "weights": "none", "image_size": "32", "batch_size": "16"}
+
+
+def history(processes: int, checkpoints: Path, **settings: str) -> list[dict[str, float]]:
+    """Run the Trainer on so many processes."""
+    arguments = [str(checkpoints)]
+    for name, value in {**JOB, **settings}.items():
+        arguments += [f"--{name.replace('_', '-')}", value]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    one = history(1, tmp_path / "one")
+    two = history(2, tmp_path / "two", accumulation="3")
+    assert len(one) == 3
+    assert one[-1]["train_loss"] < 0.8 * one[0]["train_loss"]
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4)
+
+
+def trees(sample: Path, folder: Path, **settings: str) -> list[Path]:
+    """Make a job of two hosts with a tree each."""
+    made = []
+    for host in HOSTS:
+        tree = folder / host
+        training.make_tree(tree, sample, {**SMALL, **settings})
+        resources = {"current_host": host, "hosts": list(HOSTS)}
+        (tree / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
+        made.append(tree)
+    return made
+
+
+@contextmanager
+def cluster(made: list[Path]) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Start `train` on all hosts; what each prints goes to the file log of its tree."""
+    with ExitStack() as stack:
+        processes = []
+        for tree in made:
+            log = stack.enter_context((tree / "log").open("wb"))
+            processes.append(training.start(tree, log.fileno()))
+            stack.callback(training.stop, processes[-1])
+        yield processes
+
+
+def program_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
+    """Return the training program: `train` starts torchrun, torchrun starts it."""
+    (program,) = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.cmdline()[2:3] == ["train.py"] or "train.py" in child.cmdline()[-1:][0]
+    ]
+    return program
+
+
+def wait_for_file(folder: Path, pattern: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, (folder.parent / "log").read_text()
+        time.sleep(0.1)
+
+
+def test_two_hosts_train_together_and_the_first_alone_writes(sample: Path, tmp_path: Path) -> None:
+    made = trees(sample, tmp_path, epochs="1")
+    with cluster(made) as processes:
+        codes = [process.wait(120) for process in processes]
+    logs = [(tree / "log").read_text() for tree in made]
+    assert codes == [0, 0], "".join(logs)
+    assert "on 2 x cpu" in logs[0]
+    assert [log.count("[metrics] epoch=1") for log in logs] == [1, 0]
+    assert artifact.load(made[0] / "model").metrics["test_accuracy"] > 0
+    assert (made[0] / "output" / "data" / "evaluation_test.json").is_file()
+    for folder in ("model", "checkpoints", "output/data"):
+        assert list((made[1] / folder).iterdir()) == []
+
+
+def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
+    sample: Path, tmp_path: Path
+) -> None:
+    made = trees(sample, tmp_path, epochs="500")
+    with cluster(made) as processes:
+        wait_for_file(made[0] / "model", "*.safetensors")
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)  # hosts are never told at the same moment
+        codes = [process.wait(30) for process in processes]
+        logs = [(tree / "log").read_text() for tree in made]
+        assert codes == [0, 0], "".join(logs)
+        assert "model and checkpoint are saved" in logs[0]
+    (made[0] / "model" / "model.safetensors").unlink()
+    with cluster(made) as processes:
+        wait_for_file(made[0] / "model", "*.safetensors")
+        assert "Resumed at step" in (made[0] / "log").read_text()
+        os.kill(program_of(processes[1]).pid, signal.SIGKILL)
+        started = time.monotonic()
+        assert [process.wait(60) != 0 for process in processes] == [True, True]
+        assert time.monotonic() - started < 60
+    assert "lost contact with another process" in (made[0] / "output" / "failure").read_text()
+    assert "ended without giving a reason" in (made[1] / "output" / "failure").read_text()
+    assert artifact.load(made[0] / "model").metrics

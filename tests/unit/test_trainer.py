@@ -1,0 +1,190 @@
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dogbreeds.data.cache import SharedArray
+from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.images import Preprocessing
+from dogbreeds.training.average import WeightAverage
+from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluster
+from dogbreeds.training.loop import Trainer
+from dogbreeds.training.settings import Settings, SettingsError
+from dogbreeds.training.stop import Stopped, StopRequest
+
+PREPROCESSING = Preprocessing(72, 64)
+CPU = Device(torch.device("cpu"), None)
+
+
+class Sizes(nn.Module):
+    """A small classifier that notes the size of each training batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 4, 4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16, 3),
+        )
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen.append(tuple(images.shape))
+        logits: torch.Tensor = self.layers(images)
+        return logits
+
+
+def stores(device: Device = CPU) -> dict[str, PixelStore]:
+    """Photos whose brightness tells the class."""
+    targets = torch.arange(24) % 3
+    noise = torch.randint(0, 40, (24, 72, 72, 3), generator=torch.Generator().manual_seed(0))
+    pixels = (noise + targets.view(-1, 1, 1, 1) * 90).to(torch.uint8)
+    paths = tuple(Path(f"{number}.jpg") for number in range(24))
+    split = DecodedSplit("", SharedArray(pixels.numpy(), ""), targets.numpy(), paths, (), ())
+    store = PixelStore(split, PREPROCESSING, device)
+    return {"train": store, "test": store}
+
+
+def trainer(
+    folder: Path, model: nn.Module | None = None, device: Device = CPU, **settings: Any
+) -> Trainer:
+    values: dict[str, object] = {
+        "epochs": 3, "batch_size": 8, "lr": 0.02, "layer_decay": 1, "image_size": 64, **settings,
+    }  # fmt: skip
+    return Trainer(
+        model or Sizes(),
+        Settings.from_mapping(values),
+        stores(device),
+        device,
+        folder,
+        StopRequest(),
+    )
+
+
+def train(job: Trainer) -> list[float]:
+    job.run(lambda: None)
+    return [epoch["train_loss"] for epoch in job.history]
+
+
+def test_accumulation_learns_the_same_from_smaller_passes(tmp_path: Path) -> None:
+    whole, parts = Sizes(), Sizes()
+    losses = train(trainer(tmp_path / "whole", whole))
+    assert train(trainer(tmp_path / "parts", parts, accumulation=4)) == pytest.approx(losses)
+    assert {shape[0] for shape in whole.seen} == {8}
+    assert {shape[0] for shape in parts.seen} == {2}
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="batch_size: expected at least 9 photos a step"):
+        trainer(tmp_path, accumulation=9)
+
+
+def test_crops_grow_to_the_image_size(tmp_path: Path) -> None:
+    model = Sizes()
+    train(trainer(tmp_path, model, epochs=4, first_image_size=32, batch_size=24))
+    assert [shape[-1] for shape in model.seen] == [32, 32, 32, 64]
+
+
+def test_a_first_image_size_above_the_last_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"first_image_size: expected 0, or 32 to image_size"):
+        Settings.from_mapping({"first_image_size": "96", "image_size": "64"})
+
+
+def test_half_precision_with_a_loss_scaler_learns_what_full_precision_learns(
+    tmp_path: Path,
+) -> None:
+    half = Device(torch.device("cpu"), torch.float16)
+    job = trainer(tmp_path / "half", device=half)
+    assert train(job) == pytest.approx(train(trainer(tmp_path / "full")), rel=0.02)
+    state = torch.load(next((tmp_path / "half").glob("*.pt")), weights_only=True)
+    assert state["scaler"]["scale"] > 1
+
+
+def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> None:
+    job = trainer(tmp_path, ema=0.9)
+    train(job)
+    assert job.result is not job.model
+    last, mean = (m.state_dict()["layers.4.weight"] for m in (job.model, job.result))
+    assert not torch.equal(last, mean)
+    assert torch.dist(last, mean) < torch.dist(last, torch.zeros_like(last))
+    assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
+    plain = trainer(tmp_path / "plain")
+    train(plain)
+    assert plain.result is plain.model
+    assert torch.equal(plain.model.state_dict()["layers.4.weight"], last)
+    assert plain.history[-1]["test_loss"] != job.history[-1]["test_loss"]
+
+
+def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:
+    model = nn.BatchNorm1d(1)
+    average = WeightAverage(model, 0.75)
+    nn.init.constant_(model.weight, 3.0)
+    model.num_batches_tracked += 5  # type: ignore[operator, assignment]
+    average.update(model, step=100)
+    state = average.state_dict()
+    assert state["weight"].item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+    assert state["num_batches_tracked"].item() == 5
+    average.update(model, step=0)  # early averages follow faster: a tenth is kept
+    assert state["weight"].item() == pytest.approx(0.1 * 1.5 + 0.9 * 3)
+
+
+@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"accumulation": 2, "augmentation": "strong"}])
+def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
+    whole = trainer(tmp_path / "whole", **settings)
+    train(whole)
+    stopped = trainer(tmp_path / "stopped", **settings)
+    while_training = stopped._train_step
+
+    def stop_at_fifth(*arguments: Any) -> None:
+        while_training(*arguments)
+        stopped.stop.received = stopped.step == 5
+
+    stopped._train_step = stop_at_fifth  # type: ignore[method-assign, assignment]
+    stopped.resume({})
+    with pytest.raises(Stopped):
+        stopped.run(lambda: None)
+    resumed = trainer(tmp_path / "stopped", **settings)
+    assert resumed.resume({})
+    assert resumed.step == 5
+    assert train(resumed) == [epoch["train_loss"] for epoch in whole.history]
+    for one, other in ((whole.model, resumed.model), (whole.result, resumed.result)):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_compiling_changes_nothing_that_is_learned_or_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, compiled = Sizes(), Sizes()
+    losses = train(trainer(tmp_path / "plain", plain, epochs=1))
+    # Without the half minute that generating and compiling C++ takes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    frames = torch._dynamo.utils.counters["frames"]
+    frames.clear()
+    assert train(trainer(tmp_path / "fast", compiled, epochs=1, compile=True)) == losses
+    assert frames["ok"] > 0
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_one_process_is_a_cluster_of_its_own() -> None:
+    with join_cluster({}) as cluster:
+        assert cluster == Cluster()
+        photos = torch.arange(5)
+        assert torch.equal(cluster.join(cluster.part(photos)), photos)
+        assert cluster.share("word") == "word"
+        assert VoteCount(cluster).cast(Vote.STOP) is Vote.STOP
+
+
+def test_shares_cover_every_photo_once() -> None:
+    photos = torch.arange(10)
+    shares = [Cluster(rank, 3).part(photos) for rank in range(3)]
+    assert torch.equal(torch.cat(shares), photos)
+    assert [len(share) for share in shares] == [4, 3, 3]
