@@ -1,6 +1,5 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
-import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from dogbreeds import cli
+from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud import follow
 
 REGION = "eu-central-1"
@@ -50,7 +50,7 @@ def constants_are_read_once() -> Iterator[None]:
     """Save two seconds a command: botocore's models are parsed once, and the SDK, which validates
     its configuration (a constant of ours) 22 times a command, does not.
     """
-    os.environ["SAGEMAKER_SUPPRESS_V2_WARNING"] = "1"
+    cloud_aws.quieten_sdk()
     import sagemaker.utils
 
     loader = botocore.loaders.create_loader()
@@ -130,14 +130,15 @@ def dogbreeds(
     workplace: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
     """Run a command line in this process."""
-    make_api_call = botocore.client.BaseClient._make_api_call
-
-    def record(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        calls.append((client.meta.service_model.service_name, operation, parameters))
-        return make_api_call(client, operation, parameters)
 
     def run(*arguments: str) -> Result:
         capsys.readouterr()
+        make_api_call = botocore.client.BaseClient._make_api_call
+
+        def record(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            calls.append((client.meta.service_model.service_name, operation, parameters))
+            return make_api_call(client, operation, parameters)
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
             try:

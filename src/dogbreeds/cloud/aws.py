@@ -49,7 +49,7 @@ class Cloud:
         self.settings = settings
         self.dry_run = dry_run
         self.requests: list[dict[str, Any]] = []
-        _quieten_sdk()
+        quieten_sdk()
         options: dict[str, Any] = {"region_name": settings.aws.region or None}
         if dry_run:
             options |= {"aws_access_key_id": "dry-run", "aws_secret_access_key": "dry-run"}
@@ -116,7 +116,7 @@ SDK_CONFIG = {
 """In place of the SDK's configuration files: no telemetry, and no defaults but ours."""
 
 
-def _quieten_sdk() -> None:
+def quieten_sdk() -> None:
     """Silence what the SDK prints beside errors; works only before it is first imported."""
     os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
     warnings.filterwarnings("ignore", module=r"sagemaker\b")

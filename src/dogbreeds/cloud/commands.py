@@ -40,6 +40,13 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
 
     _register_serving(verbs)
 
+    doctor = _add(
+        verbs, "doctor", _doctor, ("network", "images"), "find what would fail, before it costs"
+    )
+    doctor.add_argument("purpose", choices=("train", "deploy", "transform"), metavar="VERB",
+                        help="train, deploy or transform")  # fmt: skip
+    doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
+
     list_ = _add(verbs, "list", _list, (), "show everything this project made on AWS")
     list_.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -338,3 +345,14 @@ def _delete(settings: CloudSettings, options: argparse.Namespace) -> int:
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _doctor(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import doctor
+    from dogbreeds.cloud.aws import Cloud
+
+    failed = False
+    for finding in doctor.examine(Cloud(settings), options.purpose, options.model):
+        print(finding, flush=True)
+        failed |= finding.level == "FAIL"
+    return 1 if failed else 0

@@ -156,6 +156,8 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
         return running
     _say(f"Starting training job {chosen} on {settings.training.instance_type}")
     estimator.fit(channels(settings), wait=False, job_name=chosen)
+    if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
+        raise KeyboardInterrupt
     return chosen
 
 

@@ -1,0 +1,197 @@
+"""Throttling, lost connections, expired credentials and Ctrl-C: nothing is lost or made twice."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+
+from dogbreeds.cloud import follow, training
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.settings import load
+
+from .conftest import Calls, Result
+
+Run = Callable[..., Result]
+DROP = "drop the connection"
+
+
+class Control(ThreadingHTTPServer):
+    """A control plane that answers DescribeTrainingJob from a list, the last one for ever."""
+
+    daemon_threads = True
+    answers: list[Any]
+    asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Control
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if "DescribeLogStreams" in self.headers["X-Amz-Target"]:
+            self.respond(200, {"logStreams": []})
+            return
+        answers = self.server.answers
+        self.server.asked += 1
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer == DROP:
+            self.connection.close()
+        else:
+            self.respond(400 if "__type" in answer else 200, answer)
+
+    def respond(self, status: int, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def control(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    server = Control(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        "botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01
+    )
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def job(status: str) -> dict[str, Any]:
+    moment = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    return {
+        "TrainingJobName": "job-1", "TrainingJobArn": "arn:aws:sagemaker:x:1:training-job/job-1",
+        "TrainingJobStatus": status, "CreationTime": moment, "FailureReason": "no memory left",
+    }  # fmt: skip
+
+
+def fault(code: str) -> dict[str, str]:
+    return {"__type": code, "message": "said the test"}
+
+
+def test_throttling_is_borne(control: Control) -> None:
+    control.answers = [*[fault("ThrottlingException")] * 12, job("Completed")]
+    description = training.wait(Cloud(load()), "job-1")
+    assert description["TrainingJobStatus"] == "Completed"
+    assert control.asked == 13
+
+
+def test_a_lost_connection_is_borne(control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    control.answers = [job("InProgress"), *[DROP] * 20, job("Completed")]
+    assert training.wait(Cloud(load()), "job-1")["TrainingJobStatus"] == "Completed"
+    assert "trying again" in capsys.readouterr().err
+
+
+def test_a_connection_that_stays_lost_ends_with_what_to_do(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.answers = [DROP]
+    monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(CloudError, match="run the same command again"):
+        training.wait(Cloud(load()), "job-1")
+
+
+def test_expired_credentials_end_with_what_to_do(control: Control, dogbreeds: Run) -> None:
+    control.answers = [job("InProgress"), fault("ExpiredTokenException")]
+    result = dogbreeds("train", "--name=job-1")
+    assert result.code == 1
+    assert "credentials have expired" in result.err
+    assert "run the same command again" in result.err
+
+
+def test_a_failed_job_ends_with_sagemakers_reason(control: Control, dogbreeds: Run) -> None:
+    control.answers = [job("InProgress"), job("Failed")]
+    result = dogbreeds("train", "--name=job-1")
+    assert result.code == 1
+    assert "no memory left" in result.err
+
+
+def test_what_is_not_allowed_points_to_the_policies(control: Control, dogbreeds: Run) -> None:
+    control.answers = [fault("AccessDeniedException")]
+    result = dogbreeds("train", "--name=job-1")
+    assert result.code == 1
+    assert "iam/" in result.err
+
+
+def test_ctrl_c_leaves_the_job_and_the_same_command_follows_it_again(
+    dogbreeds: Run, aws: boto3.Session, monkeypatch: pytest.MonkeyPatch, calls: Calls
+) -> None:
+    arguments = ("train", "--name=dogbreeds-job-1")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follow, "follow", interrupt)
+        result = dogbreeds(*arguments)
+    assert result.code == 130
+    assert "goes on" in result.err
+    assert "dogbreeds-job-1" in dogbreeds("list").out
+    result = dogbreeds(*arguments)
+    assert result.code == 0
+    assert "dogbreeds-job-1: Completed" in result.out
+    assert len(calls.of("CreateTrainingJob")) == 1
+
+
+DEPLOY = ("deploy", "s3://dog-bucket/m/model.tar.gz", "--no-wait")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (("train", "--name=dogbreeds-job-1"), "CreateTrainingJob"),
+        (DEPLOY, "CreateModel"),
+        (DEPLOY, "CreateEndpointConfig"),
+        (DEPLOY, "CreateEndpoint"),
+    ],
+)
+def test_a_command_cut_short_anywhere_is_listed_and_completed_when_run_again(
+    dogbreeds: Run,
+    aws: boto3.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Calls,
+    arguments: tuple[str, ...],
+    call: str,
+) -> None:
+    make = botocore.client.BaseClient._make_api_call
+
+    def cut(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        answer = make(client, operation, parameters)
+        if operation == call:
+            raise KeyboardInterrupt  # after AWS has done it
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(botocore.client.BaseClient, "_make_api_call", cut)
+        assert dogbreeds(*arguments).code == 130
+    listed = json.loads(dogbreeds("list", "--json").out)
+    assert len(listed) == len([name for _, name, _ in calls if name.startswith("Create")])
+    assert dogbreeds(*arguments).code == 0
+    made = [name for _, name, _ in calls if name.startswith("Create")]
+    assert len(made) == len(set(made))  # nothing was made twice
+
+
+def test_help_starts_without_the_sdk_and_torch() -> None:
+    code = (
+        "import sys; from dogbreeds import cli\n"
+        "try: cli.main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'boto3', 'botocore', 'sagemaker', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
