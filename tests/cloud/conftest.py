@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import botocore.client
 import botocore.loaders
+import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -51,12 +52,14 @@ def constants_are_read_once() -> Iterator[None]:
     its configuration (a constant of ours) 22 times a command, does not.
     """
     cloud_aws.quieten_sdk()
+    import sagemaker.session
     import sagemaker.utils
 
     loader = botocore.loaders.create_loader()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.loaders, "create_loader", lambda *_: loader)
-        patch.setattr(sagemaker.utils, "validate_sagemaker_config", lambda *_: None)
+        patch.setattr(botocore.session, "create_loader", lambda *_: loader)
+        for module in (sagemaker.session, sagemaker.utils):
+            patch.setattr(module, "validate_sagemaker_config", lambda *_: None)
         yield
 
 

@@ -35,7 +35,8 @@ def add_settings(text: str) -> None:
         (
             "train_everything",
             (
-                "--instance-type=ml.p3.16xlarge", "--instance-count=2", "--debugger", "--profiler", "--warm-pool=600",
+                "--instance-type=ml.p3.16xlarge", "--instance-count=2", "--debugger", "--profiler",
+                "--warm-pool=600",
                 "--subnets=subnet-1,subnet-2", "--security-groups=sg-1", "--isolation",
                 "--encrypt-traffic", "--kms-key=key-1",
             ),
