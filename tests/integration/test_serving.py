@@ -30,6 +30,8 @@ from dogbreeds import artifact
 
 pytestmark = pytest.mark.integration
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -75,6 +77,22 @@ def test_answers_every_content_type(server: ServingProcess, body: bytes, content
         "top_k",
         "model_version",
     }
+
+
+def test_the_openapi_file_says_what_the_server_does(server: ServingProcess) -> None:
+    document = json.loads((REPOSITORY / "containers/serving/openapi.json").read_text())
+    schemas = document["components"]["schemas"]
+    answer = server.invoke(photo()).json()
+    assert set(answer) == set(schemas["Prediction"]["required"])
+    top = answer["top_k"]
+    assert isinstance(top, list)
+    assert set(top[0]) == set(schemas["Class"]["required"])
+    refusal = server.request("GET", "/nowhere").json()
+    assert set(refusal) == set(schemas["Error"]["required"])
+    assert set(str(refusal["expected"]).split(", ")) == set(document["paths"])
+    described = document["paths"]["/invocations"]["post"]["requestBody"]["content"]
+    unsupported = server.invoke(b"", "text/plain").json()
+    assert set(str(unsupported["expected"]).split(", ")) == set(described)
 
 
 def test_the_answer_is_that_of_the_archive(server: ServingProcess, model_dir: Path) -> None:

@@ -17,12 +17,17 @@ import torch
 
 from dogbreeds import artifact, processes
 from dogbreeds.images import PhotoError, PhotoTooLargeError
-from dogbreeds.serving import codecs
+from dogbreeds.serving import codecs, resources
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
 
 logger = logging.getLogger(__name__)
+
+# What a worker takes, measured: PyTorch and its kin, and the weights as read, as loaded, converted
+# and in ONNX Runtime's own layout.
+_BYTES_PER_WORKER = 400 * 2**20
+_COPIES_OF_WEIGHTS = 4
 
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
@@ -213,21 +218,31 @@ def _failure(error: Exception) -> RequestError:
 
 
 def _load(properties: dict[str, Any]) -> Service:
-    """Load the archive; if that fails, tell the server to give up instead of trying for ever."""
+    """Load the archive; if that fails, tell the server to give up instead of trying for ever.
+
+    Raises:
+        MemoryError: It would not fit beside the other models; MMS answers 507.
+    """
     processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
     torch.set_num_threads(1)  # a pool of threads made here would be dead in the forked workers
     gpu = properties["gpu_id"]
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
+    model_dir = Path(properties["model_dir"]).resolve()
+    if settings.multi_model:
+        size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
+        if resources.free_memory() < _BYTES_PER_WORKER + _COPIES_OF_WEIGHTS * size:
+            raise MemoryError
     try:
-        loaded = artifact.load(Path(properties["model_dir"]).resolve())
+        loaded = artifact.load(model_dir)
         predictor = Predictor(loaded, device, settings.threads, settings.backend)
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
         else:
             predictor.start()
     except Exception as error:
-        _give_up(error)
+        if not settings.multi_model:  # where the others must go on
+            _give_up(error)
         raise
     return Service(predictor, settings.default_accept, settings.threads)
 

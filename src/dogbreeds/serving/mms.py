@@ -51,16 +51,23 @@ def write_files(settings: Settings, folder: Path) -> None:
         settings: The server's settings.
         folder: An empty folder that lives as long as the server.
     """
-    store = folder / "models"
-    store.mkdir()
-    # MMS takes a model's name and place from here; a link keeps odd characters out of properties.
-    (store / MODEL_NAME).symlink_to(settings.model_dir.resolve(), target_is_directory=True)
+    address = f"http://0.0.0.0:{settings.port}"
+    if settings.multi_model:
+        models = {"management_address": address, "model_store": "/"}
+    else:
+        store = folder / "models"
+        store.mkdir()
+        # MMS takes name and place from here; a link keeps odd characters out of the properties.
+        (store / MODEL_NAME).symlink_to(settings.model_dir.resolve(), target_is_directory=True)
+        models = {
+            # Registering models is nobody's business outside of this container.
+            "management_address": f"unix:{folder}/management.sock",
+            "model_store": str(store),
+            "load_models": MODEL_NAME,
+        }
     properties = {
-        "inference_address": f"http://0.0.0.0:{settings.port}",
-        # Registering models is nobody's business outside of this container.
-        "management_address": f"unix:{folder}/management.sock",
-        "model_store": store,
-        "load_models": MODEL_NAME,
+        "inference_address": address,
+        **models,
         "default_service_handler": _HANDLER,
         "default_workers_per_model": settings.workers,
         "default_response_timeout_seconds": settings.response_timeout,
@@ -104,6 +111,7 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
+        f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *settings.vmargs,
         "-cp",

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import psutil
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -33,6 +35,30 @@ def available_memory(cgroup: Path = _CGROUP) -> int:
         if limit:
             memory = min(memory, limit)
     return memory
+
+
+def free_memory(cgroup: Path = _CGROUP) -> int:
+    """Return how many bytes this process and its like may still take.
+
+    The lesser of what the machine has and of what the cgroup (version 1 or 2) leaves; files that
+    the kernel only keeps in its cache count as free.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit_file, usage_file, stat_file, key in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        (limit,), (usage,) = _read(cgroup / limit_file, 1), _read(cgroup / usage_file, 1)
+        if limit and usage is not None:
+            lines = (cgroup / stat_file).read_text().splitlines()
+            cached = next((int(line.split()[1]) for line in lines if line.split()[0] == key), 0)
+            free = min(free, limit - usage + cached)
+    return max(0, free)
 
 
 def gpu_count(devices: Path = Path("/dev")) -> int:

@@ -35,7 +35,8 @@ def main() -> int:
     """
     try:
         settings = Settings.from_environment(os.environ)
-        if not os.access(settings.model_dir, os.R_OK | os.X_OK):
+        readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
+        if not (readable or settings.multi_model):
             raise mms.ServerError(
                 f"expected a model archive in the folder {settings.model_dir},"
                 f" which {'cannot be read' if settings.model_dir.exists() else 'does not exist'}"

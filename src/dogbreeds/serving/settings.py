@@ -17,8 +17,8 @@ FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 BACKEND_ENV = "DOGBREEDS_BACKEND"
 BACKENDS = ("pytorch", "onnxruntime")
 
-# Beyond four threads a batch of one gains little from more.
-_THREADS_PER_WORKER = 4
+# With more threads a worker's forward pass gains less than another worker would.
+_THREADS_PER_WORKER = 2
 
 
 class SettingsError(ValueError):
@@ -33,11 +33,13 @@ class Settings:
         port: Where HTTP is served on all interfaces (``SAGEMAKER_BIND_TO_PORT``, 8080).
         model_dir: Where the archive lies (``SM_MODEL_DIR``, else ``model`` in
             ``SAGEMAKER_BASE_DIR``, else ``/opt/ml/model``).
+        multi_model: Whether models are loaded and unloaded over HTTP under SageMaker's contract
+            for multi-model endpoints (``SAGEMAKER_MULTI_MODEL``); `model_dir` is not used then.
         cpus: Processors that may be used.
         memory: Bytes of memory that may be used.
         gpus: GPUs present.
-        workers: Worker processes (``SAGEMAKER_MODEL_SERVER_WORKERS``, one for each GPU or
-            for each 4 processors).
+        workers: Worker processes of a model (``SAGEMAKER_MODEL_SERVER_WORKERS``; one for each
+            GPU or for each 2 processors, and one where there are several models).
         threads: Threads of each worker's forward pass, so that all workers together have one
             for each processor.
         response_timeout: Seconds until a worker that does not answer is replaced
@@ -54,6 +56,7 @@ class Settings:
 
     port: int
     model_dir: Path
+    multi_model: bool
     cpus: int
     memory: int
     gpus: int
@@ -70,9 +73,10 @@ class Settings:
     def preload(self) -> bool:
         """Whether workers are forked from a process that has loaded the model.
 
-        They then share its memory and a lost one is replaced at once. CUDA cannot be forked.
+        They then share its memory and a lost one is replaced at once. CUDA cannot be forked, and
+        only a worker that loads by itself can tell that its model does not fit (507).
         """
-        return self.gpus == 0
+        return self.gpus == 0 and not self.multi_model
 
     @property
     def batch_size(self) -> int:
@@ -105,12 +109,14 @@ class Settings:
         if backend not in (None, *BACKENDS):
             raise SettingsError(f"expected {BACKEND_ENV} {' or '.join(BACKENDS)}, got {backend!r}")
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
-        default_workers = gpus or max(1, cpus // _THREADS_PER_WORKER)
+        multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
+        default_workers = 1 if multi_model else gpus or max(1, cpus // _THREADS_PER_WORKER)
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
         return cls(
             port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS knows no higher one
             model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
+            multi_model=multi_model,
             cpus=cpus,
             memory=resources.available_memory(),
             gpus=gpus,

@@ -49,7 +49,7 @@ final class Gate extends ChannelDuplexHandler {
         begin = System.nanoTime();
         retried = false;
         FullHttpResponse refusal = Refusal.of(current);
-        if (refusal == null && Refusal.path(current).equals("/invocations")) {
+        if (refusal == null && Refusal.isInvocation(current)) {
             admitted = Traffic.enter();
             refusal = admitted ? null : Refusal.stopping();
         }
@@ -68,6 +68,22 @@ final class Gate extends ChannelDuplexHandler {
             return;
         }
         FullHttpResponse response = (FullHttpResponse) message;
+        String notLoaded = Models.notLoaded(current, response);
+        if (notLoaded != null) { // the answer has to wait until no trace of the model is left
+            Models.forget(
+                    notLoaded,
+                    () -> context.executor().execute(() -> answer(context, response, promise)));
+        } else {
+            answer(context, response, promise);
+        }
+    }
+
+    private void answer(
+            ChannelHandlerContext context, FullHttpResponse response, ChannelPromise promise) {
+        if (current == null) { // the client is gone
+            response.release();
+            return;
+        }
         double seconds = (System.nanoTime() - begin) / 1e9;
         FullHttpResponse better = Refusal.insteadOf(response);
         if (better != null) {
@@ -99,7 +115,7 @@ final class Gate extends ChannelDuplexHandler {
                     }
                 });
         forget();
-        context.write(response, promise);
+        context.writeAndFlush(response, promise);
     }
 
     @Override

@@ -9,7 +9,6 @@ import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
-import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
@@ -26,13 +25,19 @@ final class Refusal {
 
     private static final List<String> WORKER_DEATHS =
             Arrays.asList("Worker died.", "Worker scaled down.");
-    private static final Map<String, HttpMethod> PATHS = new LinkedHashMap<>();
+    private static final Map<String, String> METHODS = new LinkedHashMap<>();
 
     static {
-        PATHS.put("/ping", HttpMethod.GET);
-        PATHS.put("/invocations", HttpMethod.POST);
-        PATHS.put("/metrics", HttpMethod.GET);
-        PATHS.put("/execution-parameters", HttpMethod.GET);
+        METHODS.put("/ping", "GET");
+        METHODS.put("/metrics", "GET");
+        if (Server.MULTI_MODEL) { // SageMaker's contract for several models behind one endpoint
+            METHODS.put("/models", "GET, POST");
+            METHODS.put("/models/NAME", "GET, DELETE");
+            METHODS.put("/models/NAME/invoke", "POST");
+        } else {
+            METHODS.put("/invocations", "POST");
+            METHODS.put("/execution-parameters", "GET");
+        }
     }
 
     private Refusal() {}
@@ -57,19 +62,19 @@ final class Refusal {
                     "a percent-encoded URL",
                     request.uri());
         }
-        HttpMethod method = PATHS.get(path);
-        if (method == null) {
+        String methods = METHODS.get(path.replaceFirst("^/models/[^/]+", "/models/NAME"));
+        if (methods == null) {
             return response(
                     HttpResponseStatus.NOT_FOUND,
                     "no such path",
-                    String.join(", ", PATHS.keySet()),
+                    String.join(", ", METHODS.keySet()),
                     path);
         }
-        if (!method.equals(request.method())) {
+        if (!Arrays.asList(methods.split(", ")).contains(request.method().name())) {
             return response(
                     HttpResponseStatus.METHOD_NOT_ALLOWED,
                     "wrong method",
-                    method.name(),
+                    methods,
                     request.method().name());
         }
         CharSequence type = HttpUtil.getMimeType(request);
@@ -85,7 +90,11 @@ final class Refusal {
         return null;
     }
 
-    static String path(FullHttpRequest request) {
+    static boolean isInvocation(FullHttpRequest request) {
+        return path(request).equals("/invocations") || path(request).endsWith("/invoke");
+    }
+
+    private static String path(FullHttpRequest request) {
         return new QueryStringDecoder(request.uri()).path();
     }
 
@@ -117,7 +126,7 @@ final class Refusal {
         return response(
                 response.status(),
                 ours ? "the server failed" : "request refused",
-                ours ? "an answer" : "a request for the model that is served",
+                ours ? "an answer" : "a request for a model that is there",
                 message);
     }
 

@@ -41,6 +41,8 @@ public final class Server extends ModelServer {
     private static final Duration DRAIN_TIMEOUT =
             Duration.ofSeconds(Long.getLong("dogbreeds.drain_seconds", 20));
 
+    static final boolean MULTI_MODEL = Boolean.getBoolean("dogbreeds.multi_model");
+
     private static final int MAX_REQUEST = Integer.getInteger("dogbreeds.max_request_bytes");
 
     private Server(ConfigManager config) {
