@@ -13,6 +13,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 on success, 1 on failure, 2 for a wrong command line, 130 after Ctrl-C.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["tune"] and "--local" in arguments:  # other flags than on SageMaker
+        from dogbreeds.local import tuning
+
+        return tuning.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="dogbreeds", description="Train and serve on SageMaker.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 

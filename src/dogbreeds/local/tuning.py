@@ -1,0 +1,323 @@
+"""``dogbreeds tune --local``: the search of SageMaker's tuner on one machine.
+
+Every job is the real `train` over a tree of its own. Jobs that do worse than the median of the
+others at the same epoch are stopped early. All that is known stands in the work directory, so that
+a search that was stopped or killed goes on where it was, jobs in progress by their checkpoints.
+"""
+
+import argparse
+import csv
+import io
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from dogbreeds.local import training
+from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS
+from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
+from dogbreeds.training.settings import Settings, SettingsError, default_workers
+
+_STARTUP_JOBS = 4  # run to their end, so that there is a median
+_TREE = "tree"  # attribute: whose tree a job uses, if not its own
+_INSTEAD_OF = "instead_of"  # attribute: the interrupted job that this one continues
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class TuningError(ValueError):
+    """The search cannot run as asked; the message says why."""
+
+
+@dataclass
+class Search:
+    """A search over hyperparameters.
+
+    Attributes:
+        work_dir: Trees of the jobs, the state of the search and its table.
+        photos: The photos directory.
+        weights: A file with starting weights, if any.
+        hyperparameters: Fixed for all jobs; those of the search space are then not searched.
+        objective: Metric to maximise, or to minimise if it is a loss.
+        jobs: How many jobs in all, those of an earlier start included.
+        parallel: How many at a time.
+        stopped: Whether a signal ended it.
+    """
+
+    work_dir: Path
+    photos: Path
+    weights: Path | None
+    hyperparameters: Mapping[str, object]
+    objective: str
+    jobs: int
+    parallel: int = 1
+    stopped: bool = False
+    _running: "set[subprocess.Popen[bytes]]" = field(default_factory=set)
+
+    def run(self) -> list[dict[str, object]]:
+        """Search until all jobs are done or a signal comes; print and save the table.
+
+        Returns:
+            A row a job, the best first.
+
+        Raises:
+            TuningError: The work directory holds another search, or no job succeeded.
+            SettingsError: A fixed hyperparameter is impossible.
+        """
+        Settings.from_mapping(self.hyperparameters)
+        study = self._open()
+        _take_up(study)
+        cores = max(1, default_workers() // self.parallel)
+        os.environ["OMP_NUM_THREADS"] = str(cores)  # inherited by the jobs
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        handlers = [signal.signal(number, self._stop) for number in numbers]
+        try:
+            with ThreadPoolExecutor(self.parallel) as pool:
+                missing = range(self.jobs - len(_ended(study)))
+                list(pool.map(lambda _: self._run_job(study, cores), missing))
+        finally:
+            for number, handler in zip(numbers, handlers, strict=True):
+                signal.signal(number, handler)
+        rows = self._table(study)
+        self._keep_best(rows)
+        (self.work_dir / "jobs.csv").write_text(_as_csv(rows))
+        print(_as_text(rows), flush=True)
+        if not self.stopped and not any(row["state"] == "complete" for row in rows):
+            raise TuningError("no job succeeded; the reasons stand above")
+        return rows
+
+    def _open(self) -> optuna.Study:
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            study_name="tune",
+            storage=JournalStorage(JournalFileBackend(str(self.work_dir / "search.log"))),
+            direction="minimize" if self.objective.endswith("loss") else "maximize",
+            pruner=optuna.pruners.MedianPruner(_STARTUP_JOBS, n_warmup_steps=1),
+            load_if_exists=True,
+        )
+        # A search that goes on must not draw what it drew before.
+        study.sampler = optuna.samplers.TPESampler(
+            seed=len(study.trials), constant_liar=self.parallel > 1
+        )
+        request = {
+            "photos": str(self.photos.resolve()),
+            "weights": str(self.weights),
+            "hyperparameters": {k: str(v) for k, v in sorted(self.hyperparameters.items())},
+            "objective": self.objective,
+        }
+        earlier = study.user_attrs.get("request", request)
+        if earlier != request:
+            raise TuningError(
+                f"{self.work_dir} holds a search with {earlier}, this one has {request}: give"
+                " another --work-dir, or remove that one"
+            )
+        study.set_user_attr("request", request)
+        return study
+
+    def _run_job(self, study: optuna.Study, cores: int) -> None:
+        """Run the next job; an interrupted one is left as running, for a later start."""
+        if self.stopped:
+            return
+        trial = study.ask()
+        chosen = _suggest(trial, self.hyperparameters)
+        tree = self._tree(trial)
+        if not tree.exists():
+            given: dict[str, object] = {"workers": cores, **self.hyperparameters, **chosen}
+            if self.weights:
+                given["weights"] = self.weights.name
+            training.make_tree(tree, self.photos, given, self.weights)
+        words = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
+        print(f"Job {trial.number}: {words}", flush=True)
+        state, value, word = self._follow(trial, tree)
+        if state is TrialState.RUNNING:
+            return
+        print(f"Job {trial.number}: {word}", flush=True)
+        shutil.rmtree(tree / "checkpoints", ignore_errors=True)
+        study.tell(trial, value, state=state)
+
+    def _follow(self, trial: optuna.Trial, tree: Path) -> tuple[TrialState, float | None, str]:
+        """Run `train`, report each epoch, and return how it ended, the objective and a word."""
+        (regex,) = (d["Regex"] for d in METRIC_DEFINITIONS if d["Name"] == self.objective)
+        value: float | None = None
+        process = training.start(tree, subprocess.PIPE)
+        self._running.add(process)
+        try:
+            assert process.stdout is not None  # noqa: S101
+            with (tree / "log").open("ab") as log:
+                for line in process.stdout:
+                    log.write(line)
+                    if not (found := re.search(regex, line.decode(errors="replace"))):
+                        continue
+                    value = float(found[1])
+                    epoch = re.search(rb"\[metrics\] epoch=(\d+)", line)
+                    trial.report(value, int(epoch[1]) if epoch else 0)
+                    if trial.should_prune():
+                        return TrialState.PRUNED, None, f"stopped early at {value:.4f}"
+            code = process.wait()
+        finally:
+            training.stop(process)
+            self._running.discard(process)
+        if self.stopped:
+            return TrialState.RUNNING, None, ""
+        if code == 0 and value is not None and math.isfinite(value):
+            return TrialState.COMPLETE, value, f"{self.objective} {value:.4f}"
+        failure = tree / "output" / "failure"
+        reason = failure.read_text() if failure.is_file() else f"exit code {code}"
+        return TrialState.FAIL, None, f"failed: {reason}"
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stopped = True
+        for process in list(self._running):
+            process.terminate()
+
+    def _tree(self, trial: optuna.Trial | FrozenTrial) -> Path:
+        return self.work_dir / "jobs" / f"{trial.user_attrs.get(_TREE, trial.number):03d}"
+
+    def _table(self, study: optuna.Study) -> list[dict[str, object]]:
+        sign = 1 if self.objective.endswith("loss") else -1
+
+        def rank(trial: FrozenTrial) -> tuple[bool, float]:
+            complete = trial.state is TrialState.COMPLETE
+            return not complete, sign * (trial.value or 0.0) if complete else 0.0
+
+        return [
+            {
+                "job": self._tree(trial).name,
+                "state": trial.state.name.lower(),
+                self.objective: trial.value,
+                **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
+                "seconds": round(trial.duration.total_seconds()) if trial.duration else None,
+            }
+            for trial in sorted(_ended(study), key=rank)
+        ]
+
+    def _keep_best(self, rows: list[dict[str, object]]) -> None:
+        """Leave the best job's model alone, in ``best``: a model a job would fill the disk."""
+        for row in rows[1:]:
+            shutil.rmtree(self.work_dir / "jobs" / str(row["job"]) / "model", ignore_errors=True)
+        if rows and rows[0]["state"] == "complete":
+            link = self.work_dir / "best"
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("jobs", str(rows[0]["job"])))
+
+
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the jobs that ended, without those that another one continued."""
+    continued = {trial.user_attrs.get(_INSTEAD_OF) for trial in study.trials}
+    return [t for t in study.trials if t.state in _ENDED and t.number not in continued]
+
+
+def _take_up(study: optuna.Study) -> None:
+    """Queue the jobs that were running when the search ended or was killed."""
+    for trial in study.trials:
+        if trial.state is TrialState.RUNNING:
+            tree = trial.user_attrs.get(_TREE, trial.number)
+            study.enqueue_trial(trial.params, {_TREE: tree, _INSTEAD_OF: trial.number})
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _searched(fixed: Mapping[str, object]) -> list[str]:
+    """Return the hyperparameters of the search space that are not fixed."""
+    names = {name.replace("-", "_") for name in fixed}
+    return [name for name in SEARCH_SPACE if name not in names]
+
+
+def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for name in _searched(fixed):
+        space = SEARCH_SPACE[name]
+        if isinstance(space, LogUniform):
+            chosen[name] = trial.suggest_float(name, space.low, space.high, log=True)
+        else:
+            chosen[name] = trial.suggest_categorical(name, space.values)
+    return chosen
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _as_csv(rows: list[dict[str, object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _as_text(rows: list[dict[str, object]]) -> str:
+    if not rows:
+        return "No job ended."
+    table = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in table
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb; `arguments` are those behind ``dogbreeds tune``.
+
+    Returns:
+        The exit code: 0 on success, 1 on failure, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog="dogbreeds tune --local",
+        description="Search for the best hyperparameters on this machine. Started again with the"
+        " same flags it goes on.",
+    )
+    parser.add_argument("--local", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
+                        help="photos in train|valid|test/NNN.Breed/")  # fmt: skip
+    parser.add_argument("--weights", metavar="FILE", help="starting weights: a file, or none")
+    parser.add_argument("--jobs", type=int, default=20, help="jobs in all (default: 20)")
+    parser.add_argument("--parallel", type=int, default=1, help="jobs at a time (default: 1)")
+    parser.add_argument("--objective", metavar="METRIC",
+                        help="default: valid_accuracy, or test_accuracy without valid")  # fmt: skip
+    parser.add_argument("--work-dir", type=Path, default=Path("build/tune"), metavar="DIR",
+                        help="default: build/tune")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a hyperparameter of all jobs, e.g. --set epochs=5")  # fmt: skip
+    options = parser.parse_args(arguments)
+    hyperparameters: dict[str, object] = {}
+    for pair in options.set:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            parser.error(f"--set: expected NAME=VALUE, got {pair!r}")
+        hyperparameters[name] = value
+    if options.jobs < 1 or options.parallel < 1:
+        parser.error("--jobs and --parallel: expected at least 1")
+    has_valid = (options.data / "valid").is_dir()
+    objective = options.objective or ("valid_accuracy" if has_valid else "test_accuracy")
+    if objective not in METRICS:
+        parser.error(f"--objective: expected one of {', '.join(METRICS)}, got {objective}")
+    weights = None
+    if options.weights == "none":
+        hyperparameters["weights"] = "none"
+    elif options.weights:
+        weights = Path(options.weights)
+    search = Search(
+        options.work_dir, options.data, weights, hyperparameters, objective, options.jobs,
+        options.parallel,
+    )  # fmt: skip
+    try:
+        search.run()
+    except (TuningError, SettingsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 130 if search.stopped else 0
