@@ -109,6 +109,7 @@ def test_a_dry_run_prints_every_request(
         (("--kind=async", "--capture-percent=1"), "need endpoint.kind real-time"),
         (("--instance-count=3", "--max-instances=2"), "at least endpoint.instance_count"),
         (("--name=other",), "begins with dogbreeds"),
+        (("--kind=multi-model", "--instance-type=ml.g5.xlarge"), "needs a CPU instance"),
         (("--role=",), "aws.role is not set"),
     ],
 )
@@ -150,6 +151,24 @@ def test_deploying_the_same_again_changes_nothing(
     assert result.code == 0
     assert "has this configuration already" in result.err
     assert not [operation for _, operation, _ in calls if operation.startswith(("Create", "Upd"))]
+
+
+def test_a_multi_model_endpoint_serves_a_folder_and_is_tested_with_one_of_its_models(
+    dogbreeds: Run, aws: boto3.Session, runtime: Runtime, calls: Calls
+) -> None:
+    aws.client("s3").put_object(Bucket="dog-bucket", Key="models/a.tar.gz", Body=b"x")
+    result = dogbreeds("deploy", "s3://dog-bucket/models/", "--kind=multi-model")
+    assert result.code == 0, result.err
+    [model] = calls.of("CreateModel")
+    container = model["PrimaryContainer"]
+    assert (container["Mode"], container["ModelDataUrl"]) == (
+        "MultiModel",
+        "s3://dog-bucket/models/",
+    )
+    assert calls.of("InvokeEndpoint")[0]["TargetModel"] == "a.tar.gz"
+    assert "--kind multi-model --target-model NAME" in result.out
+    refused = dogbreeds("deploy", MODEL, "--kind=multi-model")
+    assert "expected the folder of a multi-model endpoint's archives" in refused.err
 
 
 def test_an_endpoint_that_answers_nonsense_fails_the_test(

@@ -4,8 +4,10 @@ Only the settings are imported here; the SDK's seconds are spent by the verbs th
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,10 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
                       help="default: the account's ECR")  # fmt: skip
 
     train = _add(verbs, "train", _train, ("training", "network", "images"), "run a training job")
+    train.add_argument("--local", type=Path, metavar="PHOTOS",
+                       help="on the local Docker engine, with this photos directory")  # fmt: skip
+    train.add_argument("--out", type=Path, default=Path("build/local"), metavar="DIR",
+                       help="--local: where model.tar.gz goes (default: build/local)")  # fmt: skip
     _add_hyperparameters(train)
     _add_job_flags(train)
 
@@ -66,6 +72,9 @@ def _register_serving(verbs: Any) -> None:  # noqa: ANN401
                         help="answers this share of the requests, e.g. my-job@0.1")  # fmt: skip
     deploy.add_argument("--shadow", metavar="MODEL@SHARE",
                         help="gets copies of this share of the requests")  # fmt: skip
+    deploy.add_argument("--local", action="store_true",
+                        help="on local Docker, until Ctrl-C; MODEL is a file")  # fmt: skip
+    deploy.add_argument("--port", type=int, default=8080, help="--local: where to listen")
     deploy.add_argument("--photo", type=Path, help="photo for the test at the end")
     deploy.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True,
                         help="wait, set the scaling and test the endpoint (default)")  # fmt: skip
@@ -74,12 +83,18 @@ def _register_serving(verbs: Any) -> None:  # noqa: ANN401
     predict = _add(verbs, "predict", _predict, ("endpoint",), "ask an endpoint about photos")
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO",
                          help="photos, or folders of photos")  # fmt: skip
+    predict.add_argument(
+        "--target-model", metavar="NAME", help="an archive of a multi-model endpoint"
+    )
     predict.add_argument("--json", action="store_true", help="one JSON document a line")
 
     sections = ("transform", "network", "images")
     transform = _add(verbs, "transform", _transform, sections, "answers for a folder on S3")
     transform.add_argument("model", metavar="MODEL", help=source)
-    transform.add_argument("photos", metavar="s3://BUCKET/PREFIX", help="photos of one type")
+    transform.add_argument("photos", metavar="PHOTOS", help="s3:// folder, photos of one type")
+    transform.add_argument("--local", type=Path, metavar="OUT",
+                           help="on local Docker, from folder PHOTOS to OUT")  # fmt: skip
+    transform.add_argument("--port", type=int, default=8080, help="--local: where to listen")
     transform.add_argument("--content-type", default="image/jpeg", help="default: image/jpeg")
     _add_job_flags(transform)
 
@@ -209,6 +224,11 @@ def _train(settings: CloudSettings, options: argparse.Namespace) -> int:
     from dogbreeds.cloud.aws import Cloud
 
     settings = _with_hyperparameters(settings, options)
+    if options.local:
+        from dogbreeds.cloud import local
+
+        print(f"The model archive is {local.train(settings, options.local, options.out)}")
+        return 0
     cloud = Cloud(settings, dry_run=options.dry_run)
     name = training.start(cloud, name=options.name, new=options.new)
     if options.dry_run:
@@ -224,7 +244,13 @@ def _tune(settings: CloudSettings, options: argparse.Namespace) -> int:
 
     settings = _with_hyperparameters(settings, options)
     cloud = Cloud(settings, dry_run=options.dry_run)
-    name = tuning.start(cloud, name=options.name, new=options.new, warm_start=options.warm_start)
+    name = tuning.start(
+        cloud,
+        name=options.name,
+        new=options.new,
+        warm_start=options.warm_start,
+        fixed=[pair.partition("=")[0] for pair in options.set],
+    )
     if options.dry_run:
         _print_requests(cloud.requests)
     elif options.wait:
@@ -241,6 +267,8 @@ def _deploy(settings: CloudSettings, options: argparse.Namespace) -> int:
     from dogbreeds.cloud import endpoints, predict
     from dogbreeds.cloud.aws import Cloud
 
+    if options.local:
+        return _serve_locally(settings, options)
     challenger = options.challenger and endpoints.Side.parse(options.challenger, most=0.99)
     shadow = options.shadow and endpoints.Side.parse(options.shadow, most=1)
     cloud = Cloud(settings, dry_run=options.dry_run)
@@ -251,10 +279,28 @@ def _deploy(settings: CloudSettings, options: argparse.Namespace) -> int:
     if options.wait:
         endpoints.wait(cloud, config)
         endpoints.scale(cloud)
-        print(predict.line(predict.smoke_test(cloud, options.photo)))
+        print(predict.line(predict.smoke_test(cloud, options.model, options.photo)))
     name = endpoints.endpoint_name(settings)
-    kind = f" --kind {settings.endpoint.kind}" if settings.endpoint.kind == "async" else ""
-    print(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}{kind}")
+    kind = settings.endpoint.kind
+    flags = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}
+    print(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}{flags.get(kind, '')}")
+    return 0
+
+
+def _serve_locally(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import local
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with local.serving(settings, Path(options.model), options.port) as predictor:
+        if options.photo:
+            print(json.dumps(local.ask(predictor, options.photo)))
+        print(
+            f"Serving until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
+            f" @PHOTO http://127.0.0.1:{options.port}/invocations\n",
+            flush=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
     return 0
 
 
@@ -267,7 +313,7 @@ def _predict(settings: CloudSettings, options: argparse.Namespace) -> int:
     photos = predict.find_photos(options.photos)
     refused = 0
     with tqdm(total=len(photos), unit="photo", disable=len(photos) == 1) as bar:
-        for prediction in predict.predict(Cloud(settings), photos):
+        for prediction in predict.predict(Cloud(settings), photos, options.target_model):
             refused += prediction.answer is None
             bar.update()
             with bar.external_write_mode():
@@ -283,6 +329,19 @@ def _transform(settings: CloudSettings, options: argparse.Namespace) -> int:
     from dogbreeds.cloud import transform
     from dogbreeds.cloud.aws import Cloud
 
+    if options.local:
+        from dogbreeds.cloud import local
+
+        local.transform(
+            settings,
+            Path(options.model),
+            Path(options.photos),
+            options.local,
+            content_type=options.content_type,
+            port=options.port,
+        )
+        print(f"Answers: {options.local}")
+        return 0
     cloud = Cloud(settings, dry_run=options.dry_run)
     name = transform.start(
         cloud,

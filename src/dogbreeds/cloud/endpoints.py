@@ -75,6 +75,11 @@ def check(settings: CloudSettings, challenger: Side | None, shadow: Side | None)
         raise ConfigError("a shadow and data capture need endpoint.kind real-time")
     if endpoint.kind != "real-time" and challenger:
         raise ConfigError("a challenger needs endpoint.kind real-time")
+    if endpoint.kind == "multi-model" and hosts.has_gpu(endpoint.instance_type):
+        raise ConfigError(
+            f"a multi-model endpoint of this image needs a CPU instance, got"
+            f" {endpoint.instance_type}: on GPUs SageMaker wants Triton for it"
+        )
     if challenger and shadow:
         raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
     if endpoint.kind == "async" or endpoint.capture_percent:

@@ -67,7 +67,7 @@ def ensure_model(cloud: Cloud, source: str) -> str:
 
     Args:
         cloud: Where, with which settings.
-        source: As in `archive_of`.
+        source: As in `archive_of`; for a multi-model endpoint the ``s3://`` folder of its archives.
 
     Returns:
         The model's name.
@@ -79,7 +79,8 @@ def ensure_model(cloud: Cloud, source: str) -> str:
     settings = cloud.settings
     settings.require("aws.role")
     image = image_uri(settings, "serving")
-    archive = archive_of(cloud, source)
+    several = settings.endpoint.kind == "multi-model"
+    archive = _folder(source) if several else archive_of(cloud, source)
     environment = dict(settings.endpoint.environment)
     made_of = [image, archive, environment, settings.network, settings.aws.role]
     name = f"{settings.project}-model-{naming.fingerprint(made_of)}"
@@ -90,16 +91,12 @@ def ensure_model(cloud: Cloud, source: str) -> str:
             raise
     else:
         return name
-    session = cloud.sdk
-    from sagemaker.model import Model
-
     network = settings.network
-    Model(
-        image_uri=image,
-        model_data=archive,
-        role=settings.aws.role,
-        name=name,
-        env=environment,
+    container = {"Image": image, "ModelDataUrl": archive, "Environment": environment}
+    cloud.sdk.create_model(
+        name,
+        settings.aws.role,
+        container | ({"Mode": "MultiModel"} if several else {}),
         vpc_config={
             "Subnets": list(network.subnets),
             "SecurityGroupIds": list(network.security_groups),
@@ -107,6 +104,14 @@ def ensure_model(cloud: Cloud, source: str) -> str:
         if network.subnets
         else None,
         enable_network_isolation=network.isolation,
-        sagemaker_session=session,
-    ).create(tags=naming.tags(settings))
+        tags=naming.tags(settings),
+    )
     return name
+
+
+def _folder(source: str) -> str:
+    if not source.startswith("s3://") or not source.endswith("/"):
+        raise CloudError(
+            f"expected the folder of a multi-model endpoint's archives, s3://.../, got {source}"
+        )
+    return source

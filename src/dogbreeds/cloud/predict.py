@@ -1,5 +1,6 @@
 """Asking a live endpoint about photos."""
 
+import functools
 import json
 import tempfile
 import time
@@ -14,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
 from dogbreeds.cloud.endpoints import endpoint_name
+from dogbreeds.cloud.settings import ConfigError
 from dogbreeds.data.folders import PHOTO_SUFFIXES
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
@@ -58,14 +60,24 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     return photos
 
 
-def predict(cloud: Cloud, photos: Sequence[Path]) -> Iterator[Prediction]:
+def predict(
+    cloud: Cloud, photos: Sequence[Path], target: str | None = None
+) -> Iterator[Prediction]:
     """Yield the prediction of each photo, in order; several are asked for at a time.
+
+    Args:
+        cloud: Where, with which settings.
+        photos: Photo files.
+        target: The archive's name, for a multi-model endpoint.
 
     Raises:
         botocore.exceptions.ClientError: AWS refused; a photo that the model refuses is not that.
     """
     name = endpoint_name(cloud.settings)
-    ask = _ask_async if cloud.settings.endpoint.kind == "async" else _ask
+    kind = cloud.settings.endpoint.kind
+    ask = _ask_async if kind == "async" else functools.partial(_ask, target=target)
+    if kind == "multi-model" and not target:
+        raise ConfigError("a multi-model endpoint needs to be told which model: --target-model")
     client = cloud.client("sagemaker-runtime")
     with ThreadPoolExecutor(_REQUESTS_AT_A_TIME) as pool:
         jobs = [pool.submit(ask, cloud, client, name, photo) for photo in photos]
@@ -76,13 +88,21 @@ def predict(cloud: Cloud, photos: Sequence[Path]) -> Iterator[Prediction]:
             pool.shutdown(cancel_futures=True)
 
 
-def _ask(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:  # noqa: ANN401
+def _ask(
+    cloud: Cloud,
+    client: Any,  # noqa: ANN401
+    name: str,
+    photo: Path,
+    target: str | None = None,
+) -> Prediction:
+    options = {"TargetModel": target} if target else {}
     try:
         response = client.invoke_endpoint(
             EndpointName=name,
             ContentType=_content_type(photo),
             Accept="application/json",
             Body=photo.read_bytes(),
+            **options,
         )
     except ClientError as error:
         return Prediction(photo, None, _refusal(error))
@@ -159,22 +179,38 @@ def line(prediction: Prediction) -> str:
     )
 
 
-def smoke_test(cloud: Cloud, photo: Path | None) -> Prediction:
+def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
     """Ask the endpoint about a photo, or about a plain brown picture where none is given.
+
+    Args:
+        cloud: Where, with which settings.
+        source: What was deployed; a multi-model endpoint is asked for one archive of its folder.
+        photo: The photo.
 
     Raises:
         CloudError: It does not answer as our model does.
     """
+    several = cloud.settings.endpoint.kind == "multi-model"
+    target = _first_archive(cloud, source) if several else None
     with tempfile.TemporaryDirectory() as folder:
         if photo is None:
             from PIL import Image
 
             photo = Path(folder) / "plain.jpg"
             Image.new("RGB", (224, 224), (120, 90, 60)).save(photo)
-        [prediction] = predict(cloud, [photo])
+        [prediction] = predict(cloud, [photo], target)
     if prediction.answer is None:
         raise CloudError(
             f"endpoint {endpoint_name(cloud.settings)} is in service but refuses"
             f" {photo.name}: {prediction.error}"
         )
     return prediction
+
+
+def _first_archive(cloud: Cloud, folder: str) -> str:
+    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
+    answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    keys = [item["Key"] for item in answer.get("Contents", []) if item["Key"].endswith(".tar.gz")]
+    if not keys:
+        raise CloudError(f"the endpoint is in service, but no .tar.gz is in {folder} yet")
+    return str(keys[0].removeprefix(prefix))

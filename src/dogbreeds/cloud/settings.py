@@ -128,7 +128,9 @@ class Endpoint:
 
     name: str = _setting("", "the endpoint's name; default: the project's")
     kind: str = _setting(
-        "real-time", "kind of endpoint", choices=("real-time", "serverless", "async")
+        "real-time",
+        "kind of endpoint",
+        choices=("real-time", "serverless", "async", "multi-model"),
     )
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
     instance_count: int = _setting(1, "instances at the start", low=1, high=100)

@@ -73,9 +73,6 @@ def make_estimator(
     job, network = settings.training, settings.network
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
     keep_checkpoints = job.spot and checkpoints is not None
-    given = dict(hyperparameters)
-    if job.instance_count > 1:
-        given["sagemaker_torch_distributed_enabled"] = "true"
     return Estimator(
         image_uri=image,
         role=settings.aws.role,
@@ -91,7 +88,7 @@ def make_estimator(
         output_path=f"{root}/jobs",
         output_kms_key=settings.aws.kms_key or None,
         sagemaker_session=cloud.sdk,
-        hyperparameters=given,
+        hyperparameters=dict(hyperparameters),
         tags=naming.tags(settings),
         subnets=list(network.subnets) or None,
         security_group_ids=list(network.security_groups) or None,

@@ -14,7 +14,7 @@ from dogbreeds.cloud.images import image_uri
 from dogbreeds.cloud.settings import ConfigError
 from dogbreeds.cloud.training import channels, make_estimator
 from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS
-from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
+from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
 
 COLUMNS = (
     "job_name",
@@ -29,7 +29,12 @@ _HYPERPARAMETERS = {"learning_rate": "lr"}  # where a column has another name
 
 
 def start(
-    cloud: Cloud, *, name: str | None = None, new: bool = False, warm_start: Sequence[str] = ()
+    cloud: Cloud,
+    *,
+    name: str | None = None,
+    new: bool = False,
+    warm_start: Sequence[str] = (),
+    fixed: Sequence[str] = (),
 ) -> str:
     """Start a tuning job, or find the one that the same command started before.
 
@@ -38,6 +43,8 @@ def start(
         name: The job's name; a job of this name is not started again.
         new: Start another job even if the same one is running.
         warm_start: Names of finished tuning jobs to learn from.
+        fixed: Hyperparameters that keep their given value and are not searched for; other given
+            values of the search space are for `dogbreeds train`, and have no effect here.
 
     Returns:
         The job's name.
@@ -52,26 +59,36 @@ def start(
         raise ConfigError(
             f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"
         )
-    fixed = settings.training.hyperparameters
-    if both := sorted(set(SEARCH_SPACE) & {key.replace("-", "_") for key in fixed}):
-        print(f"searched for, so the given value is not used: {', '.join(both)}", file=sys.stderr)
+    space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
+    given = settings.training.hyperparameters
+    kept = {name: value for name, value in given.items() if _underscored(name) not in space}
+    if ignored := sorted(set(given) - set(kept)):
+        print(f"searched for, whatever the settings say: {', '.join(ignored)}", file=sys.stderr)
     request = [image_uri(settings, "training"), settings.training, tuning, settings.network]
-    prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start)])
+    prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start), kept])
     chosen = name or naming.job_name(prefix)
     # One checkpoint folder for all would mix the jobs up, so theirs is not kept.
-    kept = {key: v for key, v in fixed.items() if key.replace("-", "_") not in SEARCH_SPACE}
     estimator = make_estimator(cloud, None, kept)
     if running := _find(cloud, prefix, name, new=new):
         print(f"{running} is there already: not starting another (--new does)", file=sys.stderr)
         return running
     print(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs", file=sys.stderr)
-    _make_tuner(cloud, estimator, warm_start).fit(
+    _make_tuner(cloud, estimator, space, warm_start).fit(
         channels(settings), job_name=chosen, wait=False, include_cls_metadata=False
     )
     return chosen
 
 
-def _make_tuner(cloud: Cloud, estimator: Any, warm_start: Sequence[str]) -> Any:  # noqa: ANN401
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _make_tuner(
+    cloud: Cloud,
+    estimator: Any,  # noqa: ANN401
+    search_space: Mapping[str, LogUniform | Choice],
+    warm_start: Sequence[str],
+) -> Any:  # noqa: ANN401
     from sagemaker.tuner import (
         CategoricalParameter,
         ContinuousParameter,
@@ -84,7 +101,7 @@ def _make_tuner(cloud: Cloud, estimator: Any, warm_start: Sequence[str]) -> Any:
         name: ContinuousParameter(space.low, space.high, "Logarithmic")
         if isinstance(space, LogUniform)
         else CategoricalParameter(list(space.values))
-        for name, space in SEARCH_SPACE.items()
+        for name, space in search_space.items()
     }
     tuning = cloud.settings.tuning
     return HyperparameterTuner(
