@@ -77,6 +77,23 @@ def test_light_augmentation_keeps_what_the_photo_shows() -> None:
     assert (channels[:, 0] > 4 * channels[:, 1]).all()
 
 
+def test_colours_change_by_brightness_contrast_and_saturation() -> None:
+    pixels = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    draw = torch.full((DRAWS, 3), 0.5)
+    draw[0] = 1.0  # the whole photo, upright
+    draw[1] = 0.5
+    plain = augment(pixels, 32, draw)
+    torch.testing.assert_close(plain, pixels.float(), atol=1e-2, rtol=0)
+    draw[5:8] = torch.tensor([[1.0, 0.2, 0.5], [0.5, 0.9, 0.0], [0.0, 0.5, 1.0]])
+    expected = []
+    for photo, (b, c, s) in zip(pixels.float(), (1 + 0.2 * (2 * draw[5:8] - 1)).T, strict=True):
+        grey = photo.mean(-1, keepdim=True)
+        saturated = grey + s * (photo - grey)
+        mean = saturated.mean()
+        expected.append((b * (mean + c * (saturated - mean))).clamp(0, 255))
+    torch.testing.assert_close(augment(pixels, 32, draw), torch.stack(expected), atol=1e-2, rtol=0)
+
+
 def test_strong_augmentation_blots_out_and_turns() -> None:
     white = torch.full((64, 36, 36, 3), 255, dtype=torch.uint8)
     draw = torch.rand(DRAWS, 64)

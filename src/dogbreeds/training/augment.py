@@ -53,19 +53,21 @@ def augment(
     Returns:
         Shape [N, S, S, 3], dtype float32, range 0..255.
     """
-    images = pixels.permute(0, 3, 1, 2).float()
+    # Planes, not channels-last: on a CPU sampling and mixing colours are faster so.
+    images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if kind == "none":
         if images.shape[-1] != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         return images.permute(0, 2, 3, 1)
     strength = _STRENGTHS[kind]
     theta = _affine(draw, strength).to(images.device, non_blocking=True)
-    grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
-    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    crops = F.grid_sample(
+        images, _grid(theta, size), padding_mode="reflection", align_corners=False
+    )
     crops = _recolored(crops, 1 + strength.color * (2 * draw[5:8] - 1))
     if strength.erase:
         crops = _erased(crops, draw[9:14], strength.erase)
-    return crops.clamp(0, 255).permute(0, 2, 3, 1)
+    return crops.clamp_(0, 255).permute(0, 2, 3, 1)
 
 
 def _affine(draw: torch.Tensor, strength: _Strength) -> torch.Tensor:
@@ -87,14 +89,34 @@ def _affine(draw: torch.Tensor, strength: _Strength) -> torch.Tensor:
     return theta
 
 
+def _grid(theta: torch.Tensor, size: int) -> torch.Tensor:
+    """Return where each of size x size pixels is sampled: [N, S, S, 2], in -1..1.
+
+    The same as ``F.affine_grid(..., align_corners=False)`` in less than half of its time on a CPU.
+    """
+    place = (2 * torch.arange(size, device=theta.device) + 1) / size - 1
+    grid = theta.new_empty(len(theta), size, size, 2)
+    terms = theta[..., None, None]  # [N, 2, 3, 1, 1]
+    for axis in range(2):
+        along_x = terms[:, axis, 0] * place + terms[:, axis, 2]
+        torch.add(along_x, terms[:, axis, 1] * place[:, None], out=grid[..., axis])
+    return grid
+
+
 def _recolored(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Scale brightness, contrast and saturation: `factors` is [3, N] on the CPU."""
-    brightness, contrast, saturation = (
-        factors.view(3, -1, 1, 1, 1).to(images.device, non_blocking=True).unbind()
-    )
-    grey = images.mean(dim=1, keepdim=True)
-    images = torch.lerp(grey, images, saturation)
-    return torch.lerp(grey.mean(dim=(2, 3), keepdim=True), images, contrast) * brightness
+    """Scale brightness, contrast and saturation: `factors` is [3, N] on the CPU.
+
+    With the grey g of a pixel (its mean) and the mean m of a photo, saturation s makes of a value
+    x first y = g + s (x - g), contrast c then z = m + c (y - m), brightness b at last b z. That is
+    one 3 x 3 matrix and an offset a photo, and one pass over the pixels.
+    """
+    brightness, contrast, saturation = factors.to(images.device, non_blocking=True)[..., None, None]
+    grey = torch.full((3, 3), 1 / 3, device=images.device)
+    mix = torch.lerp(grey, torch.eye(3, device=images.device), saturation)
+    values = images.flatten(2)  # [N, 3, S * S]
+    mean = values.mean(dim=(1, 2), keepdim=True)
+    offset = (brightness * (1 - contrast) * mean).expand(-1, 3, 1)
+    return torch.baddbmm(offset, brightness * contrast * mix, values).view_as(images)
 
 
 def _erased(images: torch.Tensor, draw: torch.Tensor, share: float) -> torch.Tensor:
