@@ -51,7 +51,9 @@ test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where th
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	.venv/bin/mypy src benchmarks docker
+	@# One folder of tests at a time: each has its own conftest.py
+	for tests in tests/*/; do .venv/bin/mypy $$tests || exit 1; done
 
 lock:  ## Compile the lock files from the hand-written lists (needs uv)
 	requirements/lock

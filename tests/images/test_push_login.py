@@ -68,10 +68,10 @@ def test_the_login_lasts_for_the_push_and_leaves_nothing(registry: str, tiny_ima
     assert "no basic auth credentials" in refused.stdout
 
     with docker_credentials(registry, USER, PASSWORD) as environment:
-        pushed = run("docker/push", registry, tiny_image, **environment).stdout
+        pushed = run("docker/push", registry, tiny_image, timeout=120, check=True, **environment)
         files = [path for path in Path(environment["DOCKER_CONFIG"]).iterdir() if path.is_file()]
         on_disk = "".join(path.read_text() for path in files)
-    assert f"{registry}/dogbreeds-tiny@sha256:" in pushed
+    assert f"{registry}/dogbreeds-tiny@sha256:" in pushed.stdout
     assert "credHelpers" in on_disk
     assert PASSWORD not in on_disk
 
