@@ -27,8 +27,10 @@ build-training:  ## Build the training image alone
 build-serving:  ## Build the serving image alone
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
-push:  ## Tag and push both images REGISTRY=HOST[:PORT][/PATH]
-	@docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE)
+# Without REGISTRY to the account's ECR, which is logged in to; settings in dogbreeds.toml.
+push:  ## Tag and push both images [REGISTRY=HOST[:PORT][/PATH], else ECR]
+	@$(if $(REGISTRY),docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE),\
+		.venv/bin/dogbreeds push --flavor $(FLAVOR))
 
 train-local:  ## Train in a container DATA=DIR [GPU=all|none MODEL= WEIGHTS= EPOCHS= OUT=]
 	@GPU=$(GPU) WEIGHTS="$(WEIGHTS)" docker/train-local $(TRAINING_IMAGE) "$(DATA)" "$(OUT)" \
