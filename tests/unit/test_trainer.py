@@ -160,6 +160,24 @@ def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[s
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
+def test_a_job_stopped_while_it_evaluates_resumes_there(tmp_path: Path) -> None:
+    stopped = trainer(tmp_path)
+    stopped.resume({})
+    on_progress = stopped._on_progress
+
+    def stop(bar: Any, photos: int) -> None:
+        stopped.stop.received = True
+        on_progress(bar, photos)
+
+    stopped._on_progress = stop  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        stopped.run(lambda: None)
+    assert (stopped.step, stopped.history) == (3, [])
+    resumed = trainer(tmp_path)
+    assert resumed.resume({})
+    assert train(resumed) == train(trainer(tmp_path / "whole"))
+
+
 def test_compiling_changes_nothing_that_is_learned_or_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 import math
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,18 @@ def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="model = 'resnet18', this job has 'resnet34'"):
         load_checkpoint(tmp_path, {"model": "resnet34"})
     assert (tmp_path / "checkpoint-000000005.pt").exists()
+
+
+def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"identity": {}, "step": 5})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:  # files cannot grow above this, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match=r"cannot write a checkpoint to .*: File too large"):
+            save_checkpoint(tmp_path, 10, {"identity": {}, "weights": torch.rand(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000000005.pt"]
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(folder / f"checkpoint-{step:09d}.pt")
+    except (OSError, RuntimeError) as error:
+        # On a full disk torch complains of a wrong position; the true error is the one before.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            cause.errno, f"cannot write a checkpoint to {folder}: {cause.strerror}"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:

@@ -137,14 +137,14 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
         trainer.checkpoint()  # a resumed job need not do this again
     try:
         trainer.run(on_epoch=save)
+        if not trainer.predictions:  # resumed after the last epoch
+            trainer.evaluate()
     except Stopped:
         save()
         if cluster.is_main:
             print(f"Stopped at step {trainer.step}: model and checkpoint are saved", flush=True)
         return
     save()
-    if not trainer.predictions:  # resumed after the last epoch
-        trainer.evaluate()
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
         write_reports(trainer.history, trainer.predictions, files, breeds, paths.output_data)

@@ -5,16 +5,18 @@ the loop can be left after any step and entered again there.
 """
 
 import contextlib
+import functools
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from tqdm import tqdm
 
 from dogbreeds.training.augment import DRAWS, augment
 from dogbreeds.training.average import WeightAverage
@@ -287,7 +289,11 @@ class Trainer:
             raise FloatingPointError(
                 f"the train loss of epoch {epoch} is {train_loss}: choose a smaller lr"
             )
-        values = {"train_loss": train_loss, **self.evaluate()}
+        try:
+            values = {"train_loss": train_loss, **self.evaluate()}
+        except Stopped:  # a resumed job evaluates again
+            self.checkpoint()
+            raise
         values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
         values["seconds"] = seconds
         # Linux gives the peak resident size in KiB.
@@ -304,8 +310,18 @@ class Trainer:
             summary = summary_line(epoch, self.settings.epochs, values)
             print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
+    def _on_progress(self, bar: "tqdm[NoReturn]", photos: int) -> None:
+        bar.update(photos)
+        if self.cluster.size == 1:
+            self.stop.check()
+
     def evaluate(self) -> dict[str, float]:
-        """Return loss, accuracy and top-5 of each split but ``train``, by metric name."""
+        """Return loss, accuracy and top-5 of each split but ``train``, by metric name.
+
+        Raises:
+            Stopped: The job, if of one process, was asked to stop. Several share the work and
+                finish it first.
+        """
         values: dict[str, float] = {}
         model = self.result
         self.cluster.share_buffers(model)
@@ -321,7 +337,7 @@ class Trainer:
                     self.device,
                     batch_size,
                     cluster=self.cluster,
-                    on_progress=bar.update,
+                    on_progress=functools.partial(self._on_progress, bar),
                 )
             self.predictions[name] = found
             values[f"{name}_loss"] = found.loss
