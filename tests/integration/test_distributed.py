@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import dogbreeds.training
 from dogbreeds import artifact
 from dogbreeds.local import training
 
@@ -45,6 +46,30 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert one[-1]["train_loss"] < 0.8 * one[0]["train_loss"]
     for alone, together in zip(one, two, strict=True):
         assert together == pytest.approx(alone, rel=1e-4)
+
+
+def test_processes_of_a_host_read_the_photos_once_and_share_them(
+    sample: Path, tmp_path: Path
+) -> None:
+    """As on a host with two GPUs, where torchrun starts two processes of our program."""
+    tree = tmp_path / "ml"
+    training.make_tree(tree, sample, {})
+    program = Path(dogbreeds.training.__file__).parent / "program" / "train.py"
+    channels = {f"SM_CHANNEL_{split.upper()}": str(sample / split) for split in ("train", "test")}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += [str(program), "--epochs", "1", "--pixel-cache", "memory"]
+    for name, value in SMALL.items():
+        command += [f"--{name.replace('_', '-')}", value]
+    done = subprocess.run(
+        command, env={**os.environ, **channels, "SAGEMAKER_BASE_DIR": str(tree)},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Pixel cache") == 1
+    assert done.stdout.count("[metrics]") == 1
+    report = json.loads((tree / "output" / "data" / "evaluation_test.json").read_text())
+    assert report["photos"] == len(list((sample / "test").glob("*/*")))
+    assert {Path(mistake["file"]).is_file() for mistake in report["worst"]} <= {True}
 
 
 def trees(sample: Path, folder: Path, **settings: str) -> list[Path]:
@@ -100,6 +125,31 @@ def test_two_hosts_train_together_and_the_first_alone_writes(sample: Path, tmp_p
     assert (made[0] / "output" / "data" / "evaluation_test.json").is_file()
     for folder in ("model", "checkpoints", "output/data"):
         assert list((made[1] / folder).iterdir()) == []
+
+
+def test_a_users_script_runs_under_torchrun_where_the_sdk_asks_for_it(
+    sample: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "mine.py").write_text(
+        "import os, sys\n"
+        "print(f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} {sys.argv[1:]}\")\n"
+        "raise ValueError('my own mistake')\n"
+    )
+    tree = tmp_path / "ml"
+    hyperparameters = {
+        "sagemaker_program": "mine.py",
+        "sagemaker_submit_directory": str(source),
+        "sagemaker_torch_distributed_enabled": "true",
+        "depth": "3",
+    }
+    training.make_tree(tree, sample, hyperparameters)
+    process = training.start(tree, subprocess.PIPE)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "rank 0 of 1 ['--depth', '3']" in output.decode()
+    assert "ValueError: my own mistake" in (tree / "output" / "failure").read_text()[:1024]
 
 
 def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
