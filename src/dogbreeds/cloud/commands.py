@@ -293,9 +293,9 @@ def _serve_locally(settings: CloudSettings, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with local.serving(settings, Path(options.model), options.port) as predictor:
         if options.photo:
-            print(json.dumps(local.ask(predictor, options.photo)))
+            print(f"\n{json.dumps(local.ask(predictor, options.photo))}")
         print(
-            f"Serving until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
+            f"\nServing until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
             f" @PHOTO http://127.0.0.1:{options.port}/invocations\n",
             flush=True,
         )

@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -284,16 +283,25 @@ def _check_image(image: str) -> None:
 
 
 def _remove_containers(containers: Path, image: str) -> None:
-    for file in containers.glob("*/docker-compose.y*ml"):
-        done = subprocess.run(
-            ["docker", "compose", "-f", str(file), "down", "--volumes", "--timeout", "5"],
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        if done.returncode != 0 and "sagemaker-local" not in done.stderr:  # a network in use
-            print(f"could not remove the containers of {file}: {done.stderr}", file=sys.stderr)
+    """Remove the containers that were started from compose files below a folder.
+
+    The SDK has deleted the compose files of servers by now, so the containers' labels must tell.
+    """
+    label = "com.docker.compose.project.working_dir"
+    listed = _docker("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
+    for line in listed.splitlines():
+        identifier, _, folder = line.partition(" ")
+        if folder and Path(folder).is_relative_to(containers):
+            _docker("rm", "--force", "--volumes", identifier)
+    _docker("network", "rm", "sagemaker-local")  # stays where another job uses it
     if os.getuid() != 0:  # what containers wrote as root must be removable
-        subprocess.run(
-            ["docker", "run", "--rm", "--network=none", f"--volume={containers}:/left",
-             "--entrypoint=chown", image, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left"],
-            capture_output=True, check=False, timeout=120,
-        )  # fmt: skip
+        chown = ("--entrypoint=chown", f"--volume={containers}:/left", "--network=none", image)
+        _docker("run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")
+
+
+def _docker(*arguments: str) -> str:
+    """Run Docker's command line, whether it succeeds or not; return what it prints."""
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.stdout

@@ -1,0 +1,183 @@
+"""The SDK's local mode over our images: no AWS account, no credentials, nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from containers import Job, run
+
+pytestmark = pytest.mark.images
+
+DOGBREEDS = str(Path(sys.executable).with_name("dogbreeds"))
+QUICK = ("weights=none", "epochs=1", "image-size=32", "lr=0.001")
+SECONDS = 240
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Whatever a test starts through the SDK is gone at its end."""
+    yield
+    left = run("docker", "ps", "--all", "--quiet", "--filter", "name=algo-").stdout.split()
+    for identifier in left:
+        run("docker", "rm", "--force", identifier)
+    assert not left
+    assert "sagemaker-local" not in run("docker", "network", "ls").stdout
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """No credentials, and none to be found."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **kept,
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TMPDIR": str(tmp_path),
+    }
+
+
+def train(
+    photos: Path, out: Path, image: str, environ: dict[str, str], *flags: str
+) -> subprocess.CompletedProcess[str]:
+    hyperparameters = [f"--set={pair}" for pair in QUICK]
+    command = [
+        DOGBREEDS, "train", "--local", str(photos), "--out", str(out), "--flavor=cpu",
+        f"--training-uri={image}", *hyperparameters, *flags,
+    ]  # fmt: skip
+    return subprocess.run(
+        command, env=environ, cwd=out.parent, capture_output=True, text=True, timeout=SECONDS
+    )
+
+
+def a_few(photos: dict[str, Path], root: Path) -> Path:
+    """Copy four photos of two breeds a split: local mode is tested here, not learning."""
+    for split, folder in photos.items():
+        for breed in sorted(folder.iterdir())[:2]:
+            target = root / split / breed.name
+            target.mkdir(parents=True)
+            for photo in sorted(breed.iterdir())[:4]:
+                shutil.copy(photo, target)
+    return root
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_job_trains_and_leaves_an_archive(
+    training_image: str,
+    photos: dict[str, Path],
+    tmp_path: Path,
+    environ: dict[str, str],
+    hosts: int,
+) -> None:
+    folder = a_few(photos, tmp_path / "photos")
+    out = tmp_path / "out"
+    done = train(folder, out, training_image, environ, f"--instance-count={hosts}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Epoch 1/1" in done.stdout
+    assert ("algo-2-" in done.stdout) is (hosts == 2)
+    with tarfile.open(out / "model.tar.gz") as archive:
+        assert [name for name in archive.getnames() if name.endswith("model.safetensors")]
+    assert not list(tmp_path.glob("dogbreeds-local-*"))
+
+
+def test_a_failed_job_tells_its_own_reason(
+    training_image: str, photos: dict[str, Path], tmp_path: Path, environ: dict[str, str]
+) -> None:
+    folder = a_few(photos, tmp_path / "photos")
+    for split in ("train", "valid", "test"):
+        breeds = sorted((folder / split).iterdir())
+        shutil.rmtree(breeds[1])
+    done = train(folder, tmp_path / "out", training_image, environ)
+    assert done.returncode == 1
+    assert "expected at least 2 class folders in train" in done.stderr.splitlines()[-1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def archive(trained: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for file in sorted(trained.model.iterdir()):
+            tar.add(file, file.name)
+    return path
+
+
+def test_an_endpoint_answers_until_it_is_interrupted(
+    serving_image: str, archive: Path, photos: dict[str, Path], tmp_path: Path,
+    environ: dict[str, str],
+) -> None:  # fmt: skip
+    photo = next(photos["test"].rglob("*.jpg"))
+    port = free_port()
+    command = [
+        DOGBREEDS, "deploy", str(archive), "--local", "--flavor=cpu", f"--port={port}",
+        f"--serving-uri={serving_image}", f"--photo={photo}",
+    ]  # fmt: skip
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            command, env=environ, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            deadline = time.monotonic() + SECONDS
+            while "Serving until Ctrl-C" not in (tmp_path / "log").read_text():
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.5)
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/invocations",
+                data=photo.read_bytes(),
+                headers={"Content-Type": "image/jpeg"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answer = json.load(response)
+            printed = [
+                json.loads(line)
+                for line in (tmp_path / "log").read_text().splitlines()
+                if line.startswith('{"')
+            ]
+            assert answer["predicted_label"] == printed[0]["predicted_label"]
+
+            second = subprocess.run(
+                command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert second.returncode == 1
+            assert f"port {port} is taken" in second.stderr
+
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_transform_answers_every_photo(
+    serving_image: str, archive: Path, photos: dict[str, Path], tmp_path: Path,
+    environ: dict[str, str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for number, photo in enumerate(sorted(photos["test"].rglob("*.jpg"))[:3]):
+        shutil.copy(photo, folder / f"{number}.jpg")
+    done = subprocess.run(
+        [DOGBREEDS, "transform", str(archive), str(folder), "--local", str(tmp_path / "answers"),
+         "--flavor=cpu", f"--port={free_port()}", f"--serving-uri={serving_image}"],
+        env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = sorted((tmp_path / "answers").rglob("*.out"))
+    assert [path.name for path in answers] == ["0.jpg.out", "1.jpg.out", "2.jpg.out"]
+    assert all("predicted_label" in json.loads(path.read_text()) for path in answers)
