@@ -53,7 +53,7 @@ def augment(
     Returns:
         Shape [N, S, S, 3], dtype float32, range 0..255.
     """
-    # Planes, not channels-last: on a CPU sampling and mixing colours are faster so.
+    # Planes, not channels-last: sampling is faster so on a CPU.
     images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if kind == "none":
         if images.shape[-1] != size:
@@ -67,7 +67,7 @@ def augment(
     crops = _recolored(crops, 1 + strength.color * (2 * draw[5:8] - 1))
     if strength.erase:
         crops = _erased(crops, draw[9:14], strength.erase)
-    return crops.clamp_(0, 255).permute(0, 2, 3, 1)
+    return crops.clamp_(0, 255)
 
 
 def _affine(draw: torch.Tensor, strength: _Strength) -> torch.Tensor:
@@ -95,16 +95,18 @@ def _grid(theta: torch.Tensor, size: int) -> torch.Tensor:
     The same as ``F.affine_grid(..., align_corners=False)`` in less than half of its time on a CPU.
     """
     place = (2 * torch.arange(size, device=theta.device) + 1) / size - 1
-    grid = theta.new_empty(len(theta), size, size, 2)
+    grid = theta.new_empty(len(theta), 2, size, size)
     terms = theta[..., None, None]  # [N, 2, 3, 1, 1]
     for axis in range(2):
         along_x = terms[:, axis, 0] * place + terms[:, axis, 2]
-        torch.add(along_x, terms[:, axis, 1] * place[:, None], out=grid[..., axis])
-    return grid
+        torch.add(along_x, terms[:, axis, 1] * place[:, None], out=grid[:, axis])
+    return grid.permute(0, 2, 3, 1)
 
 
 def _recolored(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Scale brightness, contrast and saturation: `factors` is [3, N] on the CPU.
+    """Scale brightness, contrast and saturation: [N, 3, S, S] becomes [N, S, S, 3].
+
+    `factors` is [3, N] on the CPU.
 
     With the grey g of a pixel (its mean) and the mean m of a photo, saturation s makes of a value
     x first y = g + s (x - g), contrast c then z = m + c (y - m), brightness b at last b z. That is
@@ -115,18 +117,20 @@ def _recolored(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     mix = torch.lerp(grey, torch.eye(3, device=images.device), saturation)
     values = images.flatten(2)  # [N, 3, S * S]
     mean = values.mean(dim=(1, 2), keepdim=True)
-    offset = (brightness * (1 - contrast) * mean).expand(-1, 3, 1)
-    return torch.baddbmm(offset, brightness * contrast * mix, values).view_as(images)
+    offset = (brightness * (1 - contrast) * mean).expand(-1, 1, 3)
+    # The matrix is symmetric, so that it can stand on the right, which gives channels-last.
+    mixed = torch.baddbmm(offset, values.transpose(1, 2), brightness * contrast * mix)
+    return mixed.view(len(images), *images.shape[2:], 3)
 
 
 def _erased(images: torch.Tensor, draw: torch.Tensor, share: float) -> torch.Tensor:
-    """Set a rectangle of some images to grey: `draw` is [5, N] on the CPU."""
+    """Set a rectangle of some images [N, S, S, 3] to grey: `draw` is [5, N] on the CPU."""
     least, most = _ERASED
     extent = least + (most - least) * draw[1:3]
     start = draw[3:5] * (1 - extent)
     first, end = start.to(images.device), (start + extent).to(images.device)
-    place = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
+    place = (torch.arange(images.shape[1], device=images.device) + 0.5) / images.shape[1]
     inside = (place >= first[..., None]) & (place < end[..., None])  # [2, N, S]
-    rectangle = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    rectangle = inside[0][:, None, :, None] & inside[1][:, :, None, None]
     chosen = (draw[0] < share).to(images.device)[:, None, None, None]
     return images.masked_fill(rectangle & chosen, 127.5)

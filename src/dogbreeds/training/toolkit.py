@@ -19,6 +19,7 @@ from sagemaker_training.runner import RunnerType
 from dogbreeds.architectures import ModelError
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, check_compiler, resolve_weights
+from dogbreeds.training.stderr_tail import StderrTail
 from dogbreeds.training.torchrun import Torchrun
 
 _PROGRAM_DIR = Path(__file__).parent / "program"
@@ -40,15 +41,8 @@ def main() -> None:
         # does in a container without a network. A job of one host needs no names.
         os.environ["SM_STUDIO_LOCAL_MODE"] = "true"
     try:
-        if env.user_entry_point:  # script mode
-            entry_point.run(
-                env.module_dir,
-                env.user_entry_point,
-                env.to_cmd_args(),
-                env.to_env_vars(),
-                capture_error=True,  # the user's traceback becomes the failure reason
-                runner_type=_runner(env, env.user_entry_point, env.to_cmd_args(), ask=True),
-            )
+        if env.user_entry_point:
+            _run_users_script(env)
         else:
             settings = _check_hyperparameters(env)
             entry_point.run(
@@ -63,6 +57,25 @@ def main() -> None:
         if stop.forwarded and not failure.exists() and not env.user_entry_point:
             return  # torchrun counts its own end by SIGTERM as a failure
         raise _explained(error) from error
+
+
+def _run_users_script(env: environment.Environment) -> None:
+    """Script mode: the script's own error becomes the failure reason."""
+    try:
+        with StderrTail() as tail:
+            entry_point.run(
+                env.module_dir,
+                env.user_entry_point,
+                env.to_cmd_args(),
+                env.to_env_vars(),
+                runner_type=_runner(env, env.user_entry_point, env.to_cmd_args(), ask=True),
+            )
+    except errors.ExecuteUserScriptError as error:
+        if error.return_code == str(-signal.SIGKILL) or not tail.reason():
+            raise
+        raise errors.ClientError(
+            f"{tail.reason()}\n({env.user_entry_point} ended with exit code {error.return_code})"
+        ) from error
 
 
 def _runner(
