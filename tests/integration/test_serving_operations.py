@@ -1,5 +1,6 @@
 """What whoever runs the server relies on: metrics, limits, and recovery from lost processes."""
 
+import json
 import random
 import re
 import socket
@@ -76,6 +77,18 @@ def test_metrics_count_requests_stages_and_batches(server: ServingProcess) -> No
     assert after["dogbreeds_workers"] == len(server.workers())
     assert after["dogbreeds_in_flight"] == after["dogbreeds_queue_length"] == 0
     assert after[f'dogbreeds_model_info{{version="{version}"}}'] == 1
+
+
+def test_the_log_is_json_with_a_line_for_each_invocation(server: ServingProcess) -> None:
+    answer = server.invoke(photo())
+    time.sleep(0.2)
+    lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    (line,) = (x for x in lines if x.get("request_id") == answer.headers["x-request-id"])
+    assert (line["event"], line["status"], line["path"]) == ("invocation", 200, "/invocations")
+    assert (line["bytes"], line["batch"], line["retried"]) == (len(photo()), 1, False)
+    assert 0 < line["decode_ms"] + line["predict_ms"] <= line["total_ms"]
+    ready = next(line for line in lines if "ready: model" in line.get("message", ""))
+    assert ready["level"] == "INFO"
 
 
 def test_execution_parameters_stay_within_sagemakers_limits(server: ServingProcess) -> None:

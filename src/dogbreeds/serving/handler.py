@@ -240,6 +240,7 @@ def _load(properties: dict[str, Any]) -> Service:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
         else:
             predictor.start()
+        resources.give_back_memory()
     except Exception as error:
         if not settings.multi_model:  # where the others must go on
             _give_up(error)
@@ -250,6 +251,7 @@ def _load(properties: dict[str, Any]) -> Service:
 def _start_in_worker(predictor: Predictor) -> None:
     try:
         predictor.start()
+        resources.give_back_memory()
     except Exception as error:  # Python would ignore it after a fork
         logger.exception("cannot run the model")
         _give_up(error)

@@ -1,7 +1,10 @@
 """What this process may use of the machine: processors, memory and GPUs."""
 
+import ctypes
+import gc
 import os
 import re
+import sys
 from pathlib import Path
 
 import psutil
@@ -59,6 +62,15 @@ def free_memory(cgroup: Path = _CGROUP) -> int:
             cached = next((int(line.split()[1]) for line in lines if line.split()[0] == key), 0)
             free = min(free, limit - usage + cached)
     return max(0, free)
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system, after work that took far more than what it keeps."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
 
 
 def gpu_count(devices: Path = Path("/dev")) -> int:

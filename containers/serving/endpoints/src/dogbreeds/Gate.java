@@ -1,12 +1,17 @@
 package dogbreeds;
 
+import com.google.gson.JsonObject;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import java.time.OffsetDateTime;
 import java.util.ArrayDeque;
 import java.util.Queue;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Stands before MMS's request handler, one for each connection.
@@ -17,6 +22,7 @@ import java.util.Queue;
  */
 final class Gate extends ChannelDuplexHandler {
 
+    private static final Logger INVOCATIONS = LoggerFactory.getLogger("dogbreeds.invocations");
     private static final double RETRY_WITHIN_SECONDS = 20;
 
     // All of this is touched by the connection's event loop only.
@@ -100,6 +106,7 @@ final class Gate extends ChannelDuplexHandler {
         }
         if (admitted) {
             Metrics.record(response, seconds);
+            log(response, seconds);
         }
         boolean counted = admitted;
         boolean last = response.status().code() >= 400; // then MMS closes the connection
@@ -129,6 +136,22 @@ final class Gate extends ChannelDuplexHandler {
             forget();
         }
         context.fireChannelInactive();
+    }
+
+    /** Writes a line for each invocation: sizes and times, nothing of the photo. */
+    private void log(FullHttpResponse response, double seconds) {
+        JsonObject line = new JsonObject();
+        line.addProperty("time", OffsetDateTime.now().toString());
+        line.addProperty("event", "invocation");
+        line.addProperty("request_id", response.headers().get("x-request-id"));
+        line.addProperty("path", current.uri());
+        line.addProperty("status", response.status().code());
+        line.addProperty("content_type", current.headers().get(HttpHeaderNames.CONTENT_TYPE));
+        line.addProperty("bytes", current.content().readableBytes());
+        line.addProperty("total_ms", Math.round(seconds * 1e5) / 1e2);
+        Metrics.timing(response).forEach(line::addProperty);
+        line.addProperty("retried", retried);
+        INVOCATIONS.info(line.toString());
     }
 
     private void forget() {

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
 import java.util.Collection;
+import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
@@ -40,7 +41,7 @@ public final class Metrics extends ModelServerEndpoint {
     private static final Map<String, Histogram> STAGES = new ConcurrentSkipListMap<>();
     private static final Histogram BATCHES = new Histogram(SIZES);
     // The workers tell in a Server-Timing header (W3C), e.g. "decode;dur=3.1, batch;desc=2".
-    private static final Pattern TIMING = Pattern.compile("(\\w+);(?:dur|desc)=([0-9.]+)");
+    private static final Pattern TIMING = Pattern.compile("(\\w+);(dur|desc)=([0-9.]+)");
     private static volatile String modelVersion;
 
     /** Counts an answer to an invocation and its latency, in total and by stage. */
@@ -48,22 +49,27 @@ public final class Metrics extends ModelServerEndpoint {
         String status = String.valueOf(response.status().code());
         REQUESTS.computeIfAbsent(status, key -> new LongAdder()).increment();
         stage("total", seconds);
-        String timing = response.headers().get("server-timing");
-        if (timing == null) {
+        Map<String, Double> timing = timing(response);
+        if (timing.isEmpty()) {
             return;
         }
-        double inWorker = 0;
-        for (Matcher part = TIMING.matcher(timing); part.find(); ) {
-            double value = Double.parseDouble(part.group(2));
-            if (part.group(1).equals("batch")) {
-                BATCHES.add(value);
-            } else {
-                stage(part.group(1), value / 1e3);
-                inWorker += value / 1e3;
-            }
-        }
+        BATCHES.add(timing.get("batch"));
+        stage("decode", timing.get("decode_ms") / 1e3);
+        stage("predict", timing.get("predict_ms") / 1e3);
+        double inWorker = (timing.get("decode_ms") + timing.get("predict_ms")) / 1e3;
         stage("wait", Math.max(0, seconds - inWorker)); // in the queue and on the way
         modelVersion = response.headers().get("x-model-version", modelVersion);
+    }
+
+    /** Returns what the worker tells of its batch: batch, decode_ms and predict_ms, or nothing. */
+    static Map<String, Double> timing(FullHttpResponse response) {
+        Map<String, Double> values = new LinkedHashMap<>();
+        Matcher part = TIMING.matcher(response.headers().get("server-timing", ""));
+        while (part.find()) {
+            String unit = part.group(2).equals("dur") ? "_ms" : "";
+            values.put(part.group(1) + unit, Double.valueOf(part.group(3)));
+        }
+        return values;
     }
 
     @Override
