@@ -1,0 +1,61 @@
+"""The end of what a user's script writes to stderr, to tell why it failed.
+
+sagemaker-training can capture stderr, too, but cuts lines where its reads end, so that an error may
+reach the failure file in pieces.
+"""
+
+import os
+import re
+import threading
+from types import TracebackType
+
+_KEPT = 64 * 1024
+_TRACEBACK = "Traceback (most recent call last):"
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch's mark of a process
+_TORCHRUN = "ChildFailedError"  # torchrun's own error after that of the script
+
+
+class StderrTail:
+    """While the context lasts, stderr of this process and its children passes through here."""
+
+    def __enter__(self) -> "StderrTail":
+        self._tail = b""
+        self._stderr = os.dup(2)
+        self._read_end, write_end = os.pipe()
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        self._thread = threading.Thread(target=self._copy, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.dup2(self._stderr, 2)
+        # The pipe ends when its last writer does; a stray grandchild must not hold us up.
+        self._thread.join(timeout=5)
+
+    def _copy(self) -> None:
+        while chunk := os.read(self._read_end, 65536):
+            os.write(self._stderr, chunk)
+            self._tail = (self._tail + chunk)[-_KEPT:]
+
+    def reason(self) -> str:
+        """Return the last error: its own line first, then its traceback.
+
+        Returns:
+            What a Python script's last traceback tells; of another program its last line; nothing
+            if nothing was written.
+        """
+        text = _RANK.sub("", self._tail.decode(errors="replace")).strip()
+        for traceback in reversed(text.split(_TRACEBACK)[1:]):
+            lines = traceback.strip("\n").splitlines()
+            # The frames are indented, the error is the first line that is not.
+            error = next((i for i, line in enumerate(lines) if line[:1] != " "), len(lines) - 1)
+            if _TORCHRUN not in lines[error]:
+                frames = "\n".join([_TRACEBACK, *lines[: error + 1]])
+                return f"{lines[error]}\n{frames}"
+        return text.rpartition("\n")[2]
