@@ -102,6 +102,31 @@ def test_a_failed_job_tells_its_own_reason(
     assert "expected at least 2 class folders in train" in done.stderr.splitlines()[-1]
 
 
+def test_a_job_that_is_interrupted_is_not_reported_as_done(
+    training_image: str, photos: dict[str, Path], tmp_path: Path, environ: dict[str, str]
+) -> None:
+    folder = a_few(photos, tmp_path / "photos")
+    command = [
+        DOGBREEDS, "train", "--local", str(folder), "--flavor=cpu", "--set=weights=none",
+        "--set=epochs=1000", f"--training-uri={training_image}",
+    ]  # fmt: skip
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=environ, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + SECONDS
+            while "Training resnet18" not in (tmp_path / "log").read_text():
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+            process.wait()
+    assert "nothing is left running" in (tmp_path / "log").read_text()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

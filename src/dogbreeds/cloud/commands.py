@@ -181,6 +181,9 @@ def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) 
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if getattr(options, "local", None):
+            print("\nStopped; nothing is left running.", file=sys.stderr)
+            return 130
         print(
             "\nNot waiting any longer; what was started on AWS goes on (dogbreeds list). The same"
             " command follows it again.",

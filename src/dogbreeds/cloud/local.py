@@ -6,6 +6,7 @@ folders) is removed, also after a failure or Ctrl-C.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -81,12 +82,30 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
             sagemaker_session=session,
         )
         try:
-            estimator.fit({name: path.as_uri() for name, path in channels.items()})
+            with _noticing_ctrl_c():
+                estimator.fit({name: path.as_uri() for name, path in channels.items()})
         except RuntimeError as error:  # of the SDK, with compose's command line
             raise CloudError(_failure(out / "output.tar.gz") or str(error)) from error
-        if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
-            raise KeyboardInterrupt
     return out / "model.tar.gz"
+
+
+@contextmanager
+def _noticing_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the context if the SDK swallowed it, as it does."""
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def _failure(output: Path) -> str:
@@ -146,6 +165,7 @@ def _deploy(session: "LocalSession", settings: CloudSettings, image: str, archiv
             _instance_type(settings),
             endpoint_name=_NAME,
             deserializer=JSONDeserializer(),
+            wait=False,  # it is ready when this returns; the SDK would look again after 30 s
         )
     except RuntimeError as error:
         raise CloudError(f"the container did not become ready ({error}); see above") from error
