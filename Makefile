@@ -43,7 +43,7 @@ serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PO
 	@$(DEMO) --port $(PORT) --keep-serving
 
 test: .venv/.installed-dev lint  ## Unit and integration tests: the real `train`, the real server
-	.venv/bin/python -m pytest tests/unit tests/integration
+	.venv/bin/python -m pytest tests/unit tests/integration tests/cloud
 
 test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found
 	.venv/bin/python -m pytest tests/environments
