@@ -13,8 +13,9 @@ from typing import Any
 import boto3
 import botocore.client
 import pytest
+from botocore.stub import Stubber
 
-from dogbreeds.cloud import follow, training
+from dogbreeds.cloud import follow, jobs, training
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.settings import load
 
@@ -184,6 +185,41 @@ def test_a_command_cut_short_anywhere_is_listed_and_completed_when_run_again(
     assert dogbreeds(*arguments).code == 0
     made = [name for _, name, _ in calls if name.startswith("Create")]
     assert len(made) == len(set(made))  # nothing was made twice
+
+
+def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud = Cloud(load())
+    running = {
+        "TrainingJobName": "dogbreeds-train-1a2b3c-01000000",
+        "TrainingJobArn": "arn:aws:sagemaker:x:1:training-job/x",
+        "CreationTime": datetime.now(UTC),
+        "TrainingJobStatus": "InProgress",
+    }
+    with Stubber(cloud.sagemaker) as stub:
+        stub.add_response(
+            "list_training_jobs",
+            {"TrainingJobSummaries": [running]},
+            {"NameContains": "dogbreeds-train-1a2b3c", "StatusEquals": "InProgress"},
+        )
+        stub.add_response("list_training_jobs", {"TrainingJobSummaries": []})
+        found = [
+            jobs.find(cloud, "TrainingJob", "dogbreeds-train-1a2b3c", None, new=new)
+            for new in (False, False, True)
+        ]
+        stub.assert_no_pending_responses()
+    assert found == [running["TrainingJobName"], None, None]
+    assert "not starting another (--new does)" in capsys.readouterr().err
+
+
+def test_the_same_request_has_the_same_name_and_any_change_another(dogbreeds: Run) -> None:
+    def prefix(*flags: str) -> str:
+        [request] = json.loads(dogbreeds("train", "--dry-run", *flags).out)
+        return str(request["CreateTrainingJob"]["TrainingJobName"]).rpartition("-")[0]
+
+    assert prefix() == prefix()
+    assert len({prefix(), prefix("--set=epochs=9"), prefix("--spot"), prefix("--isolation")}) == 4
 
 
 def test_help_starts_without_the_sdk_and_torch() -> None:

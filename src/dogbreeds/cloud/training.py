@@ -4,10 +4,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from dogbreeds.cloud import follow, hosts, naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud import follow, hosts, jobs, naming
+from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images import image_uri
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import SPLITS
@@ -147,9 +145,8 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
     prefix = naming.job_prefix(settings, "train", request)
     chosen = name or naming.job_name(prefix)
     estimator = make_estimator(cloud, chosen, settings.training.hyperparameters)
-    running = _find(cloud, prefix, name, new=new)
+    running = jobs.find(cloud, "TrainingJob", prefix, name, new=new)
     if running:
-        _say(f"{running} is there already: not starting another (--new does).")
         return running
     _say(f"Starting training job {chosen} on {settings.training.instance_type}")
     estimator.fit(channels(settings), wait=False, job_name=chosen)
@@ -160,23 +157,6 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _find(cloud: Cloud, prefix: str, name: str | None, *, new: bool) -> str | None:
-    """Return a job that is there already: of this name, or running from the same request."""
-    if name:
-        try:
-            cloud.sagemaker.describe_training_job(TrainingJobName=name)
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-        return name
-    if new:
-        return None
-    found = cloud.sagemaker.list_training_jobs(NameContains=prefix, StatusEquals="InProgress")
-    names = [job["TrainingJobName"] for job in found.get("TrainingJobSummaries", [])]
-    return names[0] if names else None
 
 
 def report(cloud: Cloud, description: dict[str, Any]) -> str:

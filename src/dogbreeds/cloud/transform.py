@@ -3,10 +3,8 @@
 import sys
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from dogbreeds.cloud import follow, hosts, naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud import follow, hosts, jobs, naming
+from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images import base_image
 from dogbreeds.cloud.models import ensure_model
 from dogbreeds.cloud.settings import ConfigError
@@ -50,8 +48,7 @@ def start(
     model = ensure_model(cloud, source)
     prefix = naming.job_prefix(settings, "batch", [model, photos, content_type, batch])
     chosen = name or naming.job_name(prefix)
-    if running := _find(cloud, prefix, name, new=new):
-        print(f"{running} is there already: not starting another (--new does)", file=sys.stderr)
+    if running := jobs.find(cloud, "TransformJob", prefix, name, new=new):
         return running
     print(f"Starting transform job {chosen} on {batch.instance_type}", file=sys.stderr)
     key = {"KmsKeyId": settings.aws.kms_key} if settings.aws.kms_key else {}
@@ -90,22 +87,6 @@ def _ami(cloud: Cloud) -> str | None:
     settings = cloud.settings
     cuda = hosts.cuda_of_base(base_image(settings, "serving"))
     return hosts.batch_ami(settings.transform.instance_type, cuda)
-
-
-def _find(cloud: Cloud, prefix: str, name: str | None, *, new: bool) -> str | None:
-    if name:
-        try:
-            cloud.sagemaker.describe_transform_job(TransformJobName=name)
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-        return name
-    if new:
-        return None
-    found = cloud.sagemaker.list_transform_jobs(NameContains=prefix, StatusEquals="InProgress")
-    jobs = found.get("TransformJobSummaries", [])
-    return str(jobs[0]["TransformJobName"]) if jobs else None
 
 
 def wait(cloud: Cloud, name: str) -> str:

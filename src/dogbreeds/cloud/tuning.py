@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from dogbreeds.cloud import follow, naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud import follow, jobs, naming
+from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images import image_uri
 from dogbreeds.cloud.settings import ConfigError
 from dogbreeds.cloud.training import channels, make_estimator
@@ -69,8 +67,7 @@ def start(
     chosen = name or naming.job_name(prefix)
     # One checkpoint folder for all would mix the jobs up, so theirs is not kept.
     estimator = make_estimator(cloud, None, kept)
-    if running := _find(cloud, prefix, name, new=new):
-        print(f"{running} is there already: not starting another (--new does)", file=sys.stderr)
+    if running := jobs.find(cloud, "HyperParameterTuningJob", prefix, name, new=new):
         return running
     print(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs", file=sys.stderr)
     _make_tuner(cloud, estimator, space, warm_start).fit(
@@ -121,24 +118,6 @@ def _make_tuner(
         if warm_start
         else None,
     )
-
-
-def _find(cloud: Cloud, prefix: str, name: str | None, *, new: bool) -> str | None:
-    if name:
-        try:
-            cloud.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-        return name
-    if new:
-        return None
-    found = cloud.sagemaker.list_hyper_parameter_tuning_jobs(
-        NameContains=prefix, StatusEquals="InProgress"
-    )
-    jobs = found.get("HyperParameterTuningJobSummaries", [])
-    return str(jobs[0]["HyperParameterTuningJobName"]) if jobs else None
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
