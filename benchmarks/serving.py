@@ -336,13 +336,13 @@ def as_sent(body: bytes, server: str) -> bytes:
 
 
 def tree(server: psutil.Process) -> list[psutil.Process]:
-    """Return the processes of a server's session; the stock front end leaves its parent."""
-    found = []
+    """Return a server's processes: its descendants, and those of its session that left it."""
+    found = {server, *server.children(recursive=True)}
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             if os.getsid(process.pid) == server.pid:
-                found.append(process)
-    return found
+                found.add(process)
+    return list(found)
 
 
 if __name__ == "__main__":
