@@ -20,13 +20,16 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test test-python312 lint lock clean
+.PHONY: help demo serve-demo cloud test test-python312 lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.installed-demo: requirements/demo.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install demo
+
+.venv/.installed-cloud: requirements/cloud.txt requirements/torch.txt
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install cloud
 
 .venv/.installed-dev: requirements/dev.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
@@ -42,7 +45,9 @@ demo: .venv/.installed-demo  ## Train, serve and ask on this machine [DATA= MODE
 serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PORT=8080]
 	@$(DEMO) --port $(PORT) --keep-serving
 
-test: .venv/.installed-dev lint  ## Unit and integration tests: the real `train`, the real server
+cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
+
+test: .venv/.installed-dev lint  ## The tests: the real `train`, the real server, AWS's control plane by moto
 	.venv/bin/python -m pytest tests/unit tests/integration tests/cloud
 
 test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found

@@ -28,7 +28,7 @@ build-serving:  ## Build the serving image alone
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
 # Without REGISTRY to the account's ECR, which is logged in to; settings in dogbreeds.toml.
-push:  ## Tag and push both images [REGISTRY=HOST[:PORT][/PATH], else ECR]
+push: $(if $(REGISTRY),,.venv/.installed-cloud)  ## Tag and push both images [REGISTRY=HOST[:PORT][/PATH], else ECR]
 	@$(if $(REGISTRY),docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE),\
 		.venv/bin/dogbreeds push --flavor $(FLAVOR))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,23 @@ def test_make_alone_lists_the_targets() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("demo", "serve-demo", "test", "build", "push", "train-local", "serve-local"):
         assert re.search(rf"^  make {target} ", done.stdout, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if "bin/dogbreeds" in line])
+def test_every_dogbreeds_command_has_its_verb_and_flags(command: str) -> None:
+    _, *arguments = command.split()
+    done = subprocess.run(
+        [sys.executable, "-m", "dogbreeds.cli", *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for flag in (argument for argument in arguments if argument.startswith("--")):
+        assert flag in done.stdout
+
+
+def test_every_dogbreeds_verb_is_run_against_a_control_plane() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests/cloud").glob("test_*.py"))
+    for verb in {line.split()[1] for line in commands() if "bin/dogbreeds" in line}:
+        assert f'"{verb}"' in tests, verb
