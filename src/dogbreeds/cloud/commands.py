@@ -23,11 +23,23 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     """Add the verbs to the command line."""
     _add(verbs, "config", _config, (), "show the settings and where each comes from")
 
-    push = _add(verbs, "push", _push, ("images",), "push both images to ECR or another registry")
+    push = _add(
+        verbs,
+        "push",
+        _push,
+        ("images.training,serving,flavor,keep",),
+        "push both images to ECR or another registry",
+    )
     push.add_argument("--registry", default="", metavar="HOST[:PORT][/PATH]",
                       help="default: the account's ECR")  # fmt: skip
 
-    train = _add(verbs, "train", _train, ("training", "network", "images"), "run a training job")
+    train = _add(
+        verbs,
+        "train",
+        _train,
+        ("training", "network", "images.flavor,training_uri"),
+        "run a training job",
+    )
     train.add_argument("--local", type=Path, metavar="PHOTOS",
                        help="on the local Docker engine, with this photos directory")  # fmt: skip
     train.add_argument("--out", type=Path, default=Path("build/local"), metavar="DIR",
@@ -35,7 +47,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     _add_hyperparameters(train)
     _add_job_flags(train)
 
-    sections = ("tuning", "training", "network", "images")
+    sections: tuple[str, ...] = ("tuning", "training", "network", "images.flavor,training_uri")
     tune = _add(verbs, "tune", _tune, sections, "search for the best hyperparameters")
     tune.add_argument("--warm-start", action="append", default=[], metavar="JOB",
                       help="learn from a finished tuning job")  # fmt: skip
@@ -46,9 +58,8 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
 
     _register_serving(verbs)
 
-    doctor = _add(
-        verbs, "doctor", _doctor, ("network", "images"), "find what would fail, before it costs"
-    )
+    sections = ("network", "images.flavor,training_uri,serving_uri")
+    doctor = _add(verbs, "doctor", _doctor, sections, "find what would fail, before it costs")
     doctor.add_argument("purpose", choices=("train", "deploy", "transform"), metavar="VERB",
                         help="train, deploy or transform")  # fmt: skip
     doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
@@ -64,7 +75,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
 
 def _register_serving(verbs: Any) -> None:  # noqa: ANN401
     source = "s3://.../model.tar.gz, a training or tuning job, or a model package's ARN"
-    sections = ("endpoint", "network", "images")
+    sections = ("endpoint", "network", "images.flavor,serving_uri")
 
     deploy = _add(verbs, "deploy", _deploy, sections, "make or update an endpoint")
     deploy.add_argument("model", metavar="MODEL", help=source)
@@ -80,7 +91,9 @@ def _register_serving(verbs: Any) -> None:  # noqa: ANN401
                         help="wait, set the scaling and test the endpoint (default)")  # fmt: skip
     _add_dry_run(deploy)
 
-    predict = _add(verbs, "predict", _predict, ("endpoint",), "ask an endpoint about photos")
+    predict = _add(
+        verbs, "predict", _predict, ("endpoint.name,kind",), "ask an endpoint about photos"
+    )
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO",
                          help="photos, or folders of photos")  # fmt: skip
     predict.add_argument(
@@ -88,7 +101,7 @@ def _register_serving(verbs: Any) -> None:  # noqa: ANN401
     )
     predict.add_argument("--json", action="store_true", help="one JSON document a line")
 
-    sections = ("transform", "network", "images")
+    sections = ("transform", "network", "images.flavor,serving_uri")
     transform = _add(verbs, "transform", _transform, sections, "answers for a folder on S3")
     transform.add_argument("model", metavar="MODEL", help=source)
     transform.add_argument("photos", metavar="PHOTOS", help="s3:// folder, photos of one type")
@@ -98,7 +111,9 @@ def _register_serving(verbs: Any) -> None:  # noqa: ANN401
     transform.add_argument("--content-type", default="image/jpeg", help="default: image/jpeg")
     _add_job_flags(transform)
 
-    register = _add(verbs, "register", _register_model, ("images",), "keep a model's version")
+    register = _add(
+        verbs, "register", _register_model, ("images.flavor,serving_uri",), "keep a model's version"
+    )
     register.add_argument("model", metavar="MODEL", help=source)
     register.add_argument("--approve", action="store_true", help="approve it at once")
     _add_dry_run(register)
@@ -111,14 +126,25 @@ def _add(
     sections: tuple[str, ...],
     text: str,
 ) -> argparse.ArgumentParser:
-    """Add a verb with a flag for each setting of some sections, besides those of [aws]."""
+    """Add a verb with a flag for each setting of some sections, besides those of [aws].
+
+    Args:
+        verbs: Where to.
+        name: The verb.
+        run: What it does.
+        sections: ``"training"`` for all of a section, ``"images.flavor,keep"`` for some.
+        text: What it does, in words.
+    """
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help=f"settings (default: {cloud_settings.DEFAULT_FILE})")  # fmt: skip
-    for section in ("aws", *sections):
+    for entry in ("aws", *sections):
+        section, _, keys = entry.partition(".")
         group = parser.add_argument_group(f"[{section}]")
         for field in dataclasses.fields(cloud_settings.SECTIONS[section]):
             if field.default is dataclasses.MISSING:  # a table: in the file only
+                continue
+            if keys and field.name not in keys.split(","):
                 continue
             options: dict[str, Any] = {
                 "dest": f"{section}.{field.name}",
