@@ -198,7 +198,7 @@ def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) 
 
         from dogbreeds.cloud.aws import CloudError, explain
     except ImportError as error:
-        print(f"error: {error.name} is missing: pip install -r requirements/cloud.txt",
+        print(f"error: {error.name} is missing: run requirements/install cloud",
               file=sys.stderr)  # fmt: skip
         return 1
     try:
