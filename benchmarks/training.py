@@ -39,6 +39,7 @@ from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.images import Preprocessing
 from dogbreeds.models import create_model
+from dogbreeds.training.allocator import keep_freed_memory
 from dogbreeds.training.device import Device, PixelStore, with_room
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer
@@ -315,6 +316,7 @@ def main() -> int:
     if unknown := set(chosen) - BENCHMARKS.keys():
         parser.error(f"expected {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
     rows: list[Row] = []
+    keep_freed_memory()  # as a job does
     with tempfile.TemporaryDirectory() as folder:
         photos = options.data
         if photos is None:

@@ -16,6 +16,7 @@ from dogbreeds.data.folders import PhotosError, find_photos
 from dogbreeds.images import PhotoError, Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.processes import die_with_parent
+from dogbreeds.training.allocator import keep_freed_memory
 from dogbreeds.training.checkpoint import CheckpointError
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason then stands in ``output/failure``, in one line.
     """
     stop = StopRequest()
+    keep_freed_memory()
     die_with_parent(signal.SIGTERM)  # nobody is left to stop a job whose `train` was killed
     paths = JobPaths.from_environment()
     try:
