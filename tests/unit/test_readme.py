@@ -53,6 +53,9 @@ def test_every_dogbreeds_command_has_its_verb_and_flags(command: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    usage = done.stdout.split("\n\n")[0]
+    required = re.findall(r"(?<![\[\w-])[A-Z]+\b(?!\])", usage.split("]")[-1])
+    assert len(arguments) > len(required), usage
     for flag in (argument for argument in arguments if argument.startswith("--")):
         assert flag in done.stdout
 
