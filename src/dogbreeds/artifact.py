@@ -91,7 +91,10 @@ def save(artifact: Artifact, folder: Path) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     with _written_whole(folder / WEIGHTS_FILE) as partial:
-        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
+        try:
+            save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
+        except SafetensorError as error:  # its words for a full disk and the like
+            raise OSError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
     return folder / WEIGHTS_FILE
 
 
