@@ -1,6 +1,9 @@
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -64,3 +67,34 @@ def test_progress_counts_every_photo(split: Split) -> None:
     counts: list[int] = []
     decode_split(split, PREPROCESSING, workers=2, on_progress=counts.append)
     assert sum(counts) == 40
+
+
+def test_a_killed_worker_is_an_error_and_no_endless_wait(split: Split) -> None:
+    class OutOfMemory(Preprocessing):
+        def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return super().to_pixels(image)
+
+    with pytest.raises(OSError, match="memory ran out"):
+        decode_split(split, OutOfMemory(32, 32), workers=2)
+
+
+def test_a_stop_does_not_wait_for_the_rest(split: Split) -> None:
+    seen: list[int] = []
+
+    def stop(photos: int) -> None:
+        seen.append(photos)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        decode_split(split, PREPROCESSING, workers=1, on_progress=stop)
+    assert len(seen) == 1
+
+
+def test_workers_end_whatever_handlers_the_parent_has(split: Split) -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        for _ in range(20):  # more workers than work: some are still starting at the end
+            decode_split(Split("test", split.paths[:1], (0,), ()), PREPROCESSING, workers=4)
+    finally:
+        signal.signal(signal.SIGTERM, before)

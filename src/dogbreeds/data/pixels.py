@@ -9,6 +9,8 @@ import io
 import multiprocessing
 import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -99,11 +101,19 @@ def decode_split(
     context = multiprocessing.get_context("fork")
     array = pixels.array if pixels else None
     job = _Job(split.paths, array, preprocessing, broken_photos == "tolerate")
-    with context.Pool(workers, initializer=_set_job, initargs=(job,)) as pool:
-        for decoded, failures in pool.imap_unordered(_decode_chunk, chunks):
-            facts.update(decoded)
-            broken.update(failures)
-            on_progress(len(decoded) + len(failures))
+    with ProcessPoolExecutor(workers, context, _set_job, (job,)) as pool:
+        try:
+            for decoded, failures in pool.map(_decode_chunk, chunks):
+                facts.update(decoded)
+                broken.update(failures)
+                on_progress(len(decoded) + len(failures))
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a process that decodes photos was killed, most likely because memory ran out:"
+                " choose fewer workers or an instance with more memory"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)  # asked to stop: do not decode the rest first
     if broken and broken_photos == "fail":
         first = min(broken)
         raise PhotosError(f"{split.paths[first]}: {broken[first]} ({len(broken)} broken in all)")
@@ -139,7 +149,7 @@ _job: _Job
 def _set_job(job: _Job) -> None:
     global _job  # the worker's one piece of state, inherited by fork and never pickled
     _job = job
-    # The parent's handlers came along; the pool ends its workers by SIGTERM.
+    # The parent's handlers came along. Ctrl-C is the parent's business: it ends the workers.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
