@@ -9,6 +9,7 @@ import dataclasses
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -329,7 +330,10 @@ def _serve_locally(settings: CloudSettings, options: argparse.Namespace) -> int:
             flush=True,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            # The system may hand the signal to one of the SDK's threads; Python then raises it
+            # here at the next step, which an endless wait would never take.
+            while True:
+                time.sleep(0.2)
     return 0
 
 
