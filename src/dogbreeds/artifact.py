@@ -10,9 +10,6 @@ import hashlib
 import json
 import os
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from torch import nn
 
 from dogbreeds import __version__
 from dogbreeds.architectures import ModelError
+from dogbreeds.files import written_whole
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.models import create_model
@@ -89,8 +87,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in artifact.model.state_dict().items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    with _written_whole(folder / WEIGHTS_FILE) as partial:
+    with written_whole(folder / WEIGHTS_FILE) as partial:
         try:
             save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
         except SafetensorError as error:  # its words for a full disk and the like
@@ -110,7 +107,7 @@ def pack(folder: Path, tar: Path) -> None:
         OSError: The file cannot be written.
     """
     read_document(folder)
-    with _written_whole(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:
+    with written_whole(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.iterdir()):
             archive.add(path, path.name)
 
@@ -197,19 +194,3 @@ def _parse_document(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     if found != _FORMAT:
         raise ArtifactError(f"expected format {_FORMAT} in {path}, got {found}")
     return dict(document)
-
-
-@contextmanager
-def _written_whole(final: Path) -> Iterator[Path]:
-    """Give a temporary path beside `final` and rename it to `final` on success."""
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.chmod(0o644)  # mkstemp's 0600 would hide it from a server run as another user
-        partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,12 +6,10 @@ weights into a folder, as the training image does when it is built.
 
 import argparse
 import hashlib
-import os
 import pickle
 import re
 import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from dogbreeds.architectures import ModelError, check_architecture
+from dogbreeds.files import written_whole
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
@@ -103,24 +102,18 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     if match is None:
         raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
-    name = f"{architecture}-{match[1]}.pth"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.") as partial:
+    final = folder / f"{architecture}-{match[1]}.pth"
+    with written_whole(final) as partial:
         opened = source.open("rb") if source else urllib.request.urlopen(url, timeout=60)  # noqa: S310
-        with opened as stream:
-            shutil.copyfileobj(stream, partial)
-        partial.flush()
-        partial.seek(0)
-        digest = hashlib.file_digest(partial, "sha256").hexdigest()
+        with opened as stream, partial.open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        with partial.open("rb") as copy:
+            digest = hashlib.file_digest(copy, "sha256").hexdigest()
         if not digest.startswith(match[1]):
             raise ModelError(
                 f"expected {source or url} to have a SHA-256 that starts with {match[1]},"
                 f" got {digest}: not torchvision's file, or damaged on the way"
             )
-        final = folder / name
-        final.unlink(missing_ok=True)
-        os.link(partial.name, final)
-        final.chmod(0o644)
     return final
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.files import write_json
 
 IMAGES_FILE = Path("build/images.json")
 """By flavor, then by image: ``uri`` (with digest), ``tags``, ``base`` (the base image's name)."""
@@ -35,10 +36,7 @@ def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
     """
     images = read_images()
     images.setdefault(flavor, {})[image] = entry
-    IMAGES_FILE.parent.mkdir(parents=True, exist_ok=True)
-    partial = IMAGES_FILE.with_suffix(".partial")
-    partial.write_text(json.dumps(images, indent=2, sort_keys=True) + "\n")
-    partial.replace(IMAGES_FILE)
+    write_json(IMAGES_FILE, images)
 
 
 def image_uri(settings: CloudSettings, image: str) -> str:

@@ -4,13 +4,13 @@ Random numbers are a function of the seed and the step (see `loop`), so no gener
 saved, and a resumed job on the same CPU ends with the same bits as an uninterrupted one.
 """
 
-import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from dogbreeds.files import written_whole
 
 _PATTERN = "checkpoint-*.pt"
 _KEPT = 2
@@ -31,15 +31,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     Raises:
         OSError: It cannot be written. Earlier checkpoints stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".checkpoint-")
-    partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(folder / f"checkpoint-{step:09d}.pt")
+        whole = written_whole(folder / f"checkpoint-{step:09d}.pt")
+        with whole as partial, partial.open("wb") as stream:
+            torch.save(state, stream)  # to a stream, whose errors tell more than torch's own file's
     except (OSError, RuntimeError) as error:
         # On a full disk torch complains of a wrong position; the true error is the one before.
         cause = error if isinstance(error, OSError) else error.__context__
@@ -48,8 +43,6 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
         raise OSError(
             cause.errno, f"cannot write a checkpoint to {folder}: {cause.strerror}"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
         old.unlink()
 

@@ -13,6 +13,7 @@ import torch
 from dogbreeds import artifact, models
 from dogbreeds.architectures import ModelError
 from dogbreeds.data.folders import PhotosError, find_photos
+from dogbreeds.files import write_json
 from dogbreeds.images import PhotoError, Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.processes import die_with_parent
@@ -20,7 +21,6 @@ from dogbreeds.training.allocator import keep_freed_memory
 from dogbreeds.training.checkpoint import CheckpointError
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
-from dogbreeds.training.files import write_json
 from dogbreeds.training.head import train_head
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths

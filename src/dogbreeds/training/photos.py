@@ -8,11 +8,11 @@ from dogbreeds.data.cache import SharedArray, attach, choose_tier
 from dogbreeds.data.folders import PhotosError, Split
 from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.pixels import DecodedSplit, decode_split
+from dogbreeds.files import write_json
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.training.device import Device, PixelStore, with_room
 from dogbreeds.training.distributed import Cluster
-from dogbreeds.training.files import write_json
 from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, default_workers
 from dogbreeds.training.stop import StopRequest

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from dogbreeds.files import write_json, written_whole
 from dogbreeds.labels import Breed
 from dogbreeds.training.evaluation import Predictions
-from dogbreeds.training.files import write_json, written_whole
 
 _WORST = 20
 _READABLE = 40  # classes whose names still fit beside a confusion matrix

@@ -1,4 +1,4 @@
-"""Writing a job's reports."""
+"""Files that appear under their name when they are whole."""
 
 import json
 import os
@@ -10,10 +10,16 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` and rename it to `path` on success.
+    """Give a temporary path beside `path`; it gets that name on success and is removed otherwise.
+
+    Args:
+        path: The file to write; its folder is made if missing.
+
+    Yields:
+        A path with the same suffix, whose name begins with a dot and the stem of `path`.
 
     Raises:
-        OSError: The folder cannot be written. What was there stays.
+        OSError: The folder cannot be written. What was at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -21,7 +27,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o644)
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())  # a rename may reach the disk before what is renamed
+        partial.chmod(0o644)  # mkstemp's 0600 would hide it from other users, e.g. a server's
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
