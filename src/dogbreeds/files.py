@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PARTIAL = ".partial"
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -16,13 +18,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         path: The file to write; its folder is made if missing.
 
     Yields:
-        A path with the same suffix, whose name begins with a dot and the stem of `path`.
+        A path of the form ``.NAME.RANDOM.partial``, which no pattern for whole files matches.
 
     Raises:
         OSError: The folder cannot be written. What was at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
     os.close(handle)
     partial = Path(name)
     try:
@@ -32,6 +34,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.chmod(0o644)  # mkstemp's 0600 would hide it from other users, e.g. a server's
         partial.replace(path)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a writer that was killed left in a folder; the folder may be missing.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    for partial in folder.glob(f".*{_PARTIAL}"):
         partial.unlink(missing_ok=True)
 
 

@@ -75,3 +75,13 @@ def trained(make_job: MakeJob, training_image: str) -> Job:
     job = make_job({"epochs": "2"})
     job.train(training_image)
     return job
+
+
+@pytest.fixture
+def tiny_image(tmp_path: Path) -> Iterator[str]:
+    """An image of a few bytes, built by what builds the real ones of gigabytes."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    tag = f"dogbreeds-tiny:test-{os.getpid()}"
+    run("docker/buildx", "--tag", tag, str(tmp_path))
+    yield tag
+    run("docker", "image", "rm", tag)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import time
 import urllib.error
@@ -11,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 SPLITS = ("train", "valid", "test")
@@ -188,3 +192,40 @@ class Job:
 
 MakeJob = Callable[..., Job]
 """The fixture `make_job`."""
+
+
+@contextmanager
+def registry_process(folder: Path, **settings: object) -> Iterator[str]:
+    """A real registry on a free port of this machine, by its address.
+
+    Args:
+        folder: Where it keeps its files.
+        settings: Sections of its configuration besides storage and address, e.g. ``auth``.
+    """
+    program = shutil.which("docker-registry")
+    if program is None:
+        assert not os.environ.get("CI"), "docker-registry is not on the PATH"
+        pytest.skip("needs docker-registry (Debian's package of that name)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+        **settings,
+    }
+    (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML too
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "serve", str(folder / "config.yml")], stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -2,17 +2,12 @@
 built by the same docker/buildx."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import run
+from containers import registry_process, run
 
 pytestmark = pytest.mark.images
 
@@ -21,41 +16,8 @@ SAGEMAKER_TAKES = "application/vnd.docker.distribution.manifest.v2+json"
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("docker-registry")
-    if program is None:
-        assert not os.environ.get("CI"), "docker-registry is not on the PATH"
-        pytest.skip("needs docker-registry (Debian's package of that name)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
-        "http": {"addr": address},
-    }
-    (tmp_path / "config.yml").write_text(json.dumps(settings))  # JSON is YAML too
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "serve", str(tmp_path / "config.yml")], stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", int(address.split(":")[1]))):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+    with registry_process(tmp_path) as address:
         yield f"{address}/team"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture
-def tiny_image(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    tag = f"dogbreeds-tiny:test-{os.getpid()}"
-    run("docker/buildx", "--tag", tag, str(tmp_path))
-    yield tag
-    run("docker", "image", "rm", tag)
 
 
 def test_a_pushed_image_has_the_manifest_sagemaker_takes_and_comes_back_by_digest(

@@ -1,7 +1,9 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving_process import ServingProcess, save_tiny_archive, serving
 
 from dogbreeds.data.sample import draw_sample
 
@@ -21,3 +23,17 @@ def real_photos() -> Path:
     if not (folder / "dogImages" / "train").is_dir():
         pytest.skip(f"no real photos at {folder}: set DOGBREEDS_PHOTOS to measure accuracy")
     return folder
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of a small model."""
+    return save_tiny_archive(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: Path) -> Iterator[ServingProcess]:
+    """A server of that archive, ready; one for the tests of a file."""
+    with serving(model_dir) as running:
+        running.wait_until_ready()
+        yield running

@@ -9,7 +9,6 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from serving_process import (
     assert_gone,
     one_line_reason,
     photo,
-    save_tiny_archive,
     serving,
     slow_photo,
 )
@@ -31,18 +29,6 @@ from dogbreeds import artifact
 pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_archive(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: Path) -> Iterator[ServingProcess]:
-    with serving(model_dir) as running:
-        running.wait_until_ready()
-        yield running
 
 
 def test_ping_turns_200_only_when_the_first_request_can_be_answered(model_dir: Path) -> None:

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from os import environ
 from pathlib import Path
@@ -18,24 +17,11 @@ from serving_process import (
     ServingProcess,
     as_json,
     photo,
-    save_tiny_archive,
     serving,
     slow_photo,
 )
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_archive(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: Path) -> Iterator[ServingProcess]:
-    with serving(model_dir) as running:
-        running.wait_until_ready()
-        yield running
 
 
 def metrics(server: ServingProcess) -> dict[str, float]:

@@ -209,11 +209,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
         save_checkpoint(tmp_path, step, {"identity": {}, "step": step, "w": torch.rand(100)})
     newest = tmp_path / "checkpoint-000000010.pt"
     newest.write_bytes(newest.read_bytes()[:300])
-    (tmp_path / ".checkpoint-half").write_bytes(b"half written")
+    (tmp_path / ".checkpoint-000000011.pt.x.partial").write_bytes(b"half written")
     state = load_checkpoint(tmp_path, {})
     assert state is not None
     assert state["step"] == 5
-    assert not (tmp_path / ".checkpoint-half").exists()
+    assert not (tmp_path / ".checkpoint-000000011.pt.x.partial").exists()
 
 
 def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dogbreeds.files import written_whole
+from dogbreeds.files import remove_partial, written_whole
 
 _PATTERN = "checkpoint-*.pt"
 _KEPT = 2
@@ -60,8 +60,7 @@ def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     Raises:
         CheckpointError: The checkpoint was made by a job with another identity.
     """
-    for partial in folder.glob(".checkpoint-*"):  # left by a job killed while writing
-        partial.unlink(missing_ok=True)
+    remove_partial(folder)  # left by a job killed while writing
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

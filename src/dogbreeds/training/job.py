@@ -13,7 +13,7 @@ import torch
 from dogbreeds import artifact, models
 from dogbreeds.architectures import ModelError
 from dogbreeds.data.folders import PhotosError, find_photos
-from dogbreeds.files import write_json
+from dogbreeds.files import remove_partial, write_json
 from dogbreeds.images import PhotoError, Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.processes import die_with_parent
@@ -93,6 +93,7 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
         OSError: A folder cannot be read or written.
     """
     weights = resolve_weights(settings, paths.weights)
+    remove_partial(paths.model)  # it would travel in model.tar.gz
     breeds, splits = find_photos(paths.splits)
     device = Device.best(cluster.local_rank)
     torch.manual_seed(settings.seed)

@@ -120,7 +120,7 @@ def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     with written_whole(file) as partial:
-        figure.savefig(partial, dpi=110)
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def _draw_confusion(report: dict[str, Any], file: Path) -> None:
@@ -141,4 +141,4 @@ def _draw_confusion(report: dict[str, Any], file: Path) -> None:
         axes.set_xticks(range(count), names, rotation=90)
         axes.set_yticks(range(count), names)
     with written_whole(file) as partial:
-        figure.savefig(partial, dpi=110)
+        figure.savefig(partial, format="png", dpi=110)
