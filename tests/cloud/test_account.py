@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from dogbreeds.cloud import inventory, transform
 from dogbreeds.cloud.aws import Cloud
-from dogbreeds.cloud.settings import load
+from dogbreeds.cloud.settings_sources import load
 
 from .conftest import ACCOUNT, Calls, Result
 

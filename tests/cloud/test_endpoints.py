@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 
 from dogbreeds.cloud import endpoints, hosts, predict
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.settings import load
+from dogbreeds.cloud.settings_sources import load
 
 from .conftest import ACCOUNT, REGION, Calls, Result
 

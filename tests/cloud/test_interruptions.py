@@ -17,7 +17,7 @@ from botocore.stub import Stubber
 
 from dogbreeds.cloud import follow, jobs, training
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.settings import load
+from dogbreeds.cloud.settings_sources import load
 
 from .conftest import Calls, Result
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe, load
+from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
+from dogbreeds.cloud.settings_sources import load
 
 from .conftest import Result
 

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from dogbreeds.cloud import tuning
 from dogbreeds.cloud.aws import Cloud
-from dogbreeds.cloud.settings import load
+from dogbreeds.cloud.settings_sources import load
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice
 from dogbreeds.training.settings import Settings
 

@@ -14,8 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.cloud import settings as cloud_settings
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.settings import (
+    DEFAULT_FILE,
+    SECTIONS,
+    CloudSettings,
+    ConfigError,
+    describe,
+)
+from dogbreeds.cloud.settings_sources import load
 
 _Verb = Callable[[CloudSettings, argparse.Namespace], int]
 
@@ -138,11 +144,11 @@ def _add(
     """
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--config", type=Path, metavar="FILE",
-                        help=f"settings (default: {cloud_settings.DEFAULT_FILE})")  # fmt: skip
+                        help=f"settings (default: {DEFAULT_FILE})")  # fmt: skip
     for entry in ("aws", *sections):
         section, _, keys = entry.partition(".")
         group = parser.add_argument_group(f"[{section}]")
-        for field in dataclasses.fields(cloud_settings.SECTIONS[section]):
+        for field in dataclasses.fields(SECTIONS[section]):
             if field.default is dataclasses.MISSING:  # a table: in the file only
                 continue
             if keys and field.name not in keys.split(","):
@@ -184,7 +190,7 @@ def _run(verb: _Verb, options: argparse.Namespace) -> int:
     """Load the settings, run a verb, and turn its errors into a line and an exit code."""
     flags = {name: value for name, value in vars(options).items() if "." in name}
     try:
-        settings = cloud_settings.load(options.config, flags=flags)
+        settings = load(options.config, flags=flags)
         if verb is _config:
             return _config(settings, options)
         return _guarded(verb, settings, options)
@@ -199,8 +205,7 @@ def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) 
 
         from dogbreeds.cloud.aws import CloudError, explain
     except ImportError as error:
-        print(f"error: {error.name} is missing: run requirements/install cloud",
-              file=sys.stderr)  # fmt: skip
+        print(f"error: {error.name} is missing: run make cloud", file=sys.stderr)
         return 1
     try:
         return verb(settings, options)
@@ -220,7 +225,7 @@ def _guarded(verb: _Verb, settings: CloudSettings, options: argparse.Namespace) 
 
 
 def _config(settings: CloudSettings, options: argparse.Namespace) -> int:
-    print(cloud_settings.describe(settings))
+    print(describe(settings))
     return 0
 
 
