@@ -1,6 +1,7 @@
 """``dogbreeds``: one verb a task. Heavy packages are imported by the verbs that need them."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -54,7 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands.register(verbs)
 
     options = parser.parse_args(arguments)
-    return int(options.run(parser, options))
+    try:
+        return int(options.run(parser, options))
+    except BrokenPipeError:  # e.g. `dogbreeds config | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit complains
+        return 1
 
 
 def _sample(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -70,12 +75,12 @@ def _sample(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
 
 def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    hyperparameters: dict[str, object] = {}
-    for pair in options.set:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            parser.error(f"--set: expected NAME=VALUE, got {pair!r}")
-        hyperparameters[name] = value
+    from dogbreeds.training.settings import SettingsError, parse_pairs
+
+    try:
+        hyperparameters = parse_pairs(options.set)
+    except SettingsError as error:
+        parser.error(f"--set: {error}")
     if options.weights == "none":
         hyperparameters["weights"] = "none"
     from dogbreeds.local import demo

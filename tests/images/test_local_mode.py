@@ -180,7 +180,7 @@ def test_an_endpoint_answers_until_it_is_interrupted(
                 command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
             )
             assert second.returncode == 1
-            assert f"port {port} is taken" in second.stderr
+            assert f"port {port} cannot be used" in second.stderr
 
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0

@@ -22,6 +22,7 @@ from dogbreeds.cloud.settings import (
     describe,
 )
 from dogbreeds.cloud.settings_sources import load
+from dogbreeds.training.settings import SettingsError, parse_pairs
 
 _Verb = Callable[[CloudSettings, argparse.Namespace], int]
 
@@ -56,6 +57,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
 
     sections: tuple[str, ...] = ("tuning", "training", "network", "images.flavor,training_uri")
     tune = _add(verbs, "tune", _tune, sections, "search for the best hyperparameters")
+    tune.epilog = "On this machine, without AWS: dogbreeds tune --local --help"
     tune.add_argument("--warm-start", action="append", default=[], metavar="JOB",
                       help="learn from a finished tuning job")  # fmt: skip
     tune.add_argument("--out", type=Path, default=Path("build/tuning"), metavar="DIR",
@@ -240,12 +242,10 @@ def _push(settings: CloudSettings, options: argparse.Namespace) -> int:
 
 def _with_hyperparameters(settings: CloudSettings, options: argparse.Namespace) -> CloudSettings:
     """Add ``--set NAME=VALUE`` to the file's hyperparameters."""
-    given = dict(settings.training.hyperparameters)
-    for pair in options.set:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set: expected NAME=VALUE, got {pair!r}")
-        given[name] = value
+    try:
+        given = settings.training.hyperparameters | parse_pairs(options.set)
+    except SettingsError as error:
+        raise ConfigError(f"--set: {error}") from error
     training = dataclasses.replace(settings.training, hyperparameters=given)
     return dataclasses.replace(settings, training=training)
 

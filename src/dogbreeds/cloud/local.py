@@ -7,7 +7,6 @@ folders) is removed, also after a failure or Ctrl-C.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -22,6 +21,7 @@ from dogbreeds import __version__
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import SPLITS
+from dogbreeds.local.ports import check_port
 from dogbreeds.training.metrics import METRIC_DEFINITIONS
 from dogbreeds.training.settings import Settings, SettingsError
 
@@ -135,7 +135,10 @@ def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
             not become ready.
     """
     _check_archive(archive)
-    _check_port(port)
+    try:
+        check_port(port)  # the SDK takes whatever answers there for its container
+    except OSError as error:
+        raise CloudError(str(error)) from error
     image = image_name(settings, "serving")
     with _session(image, port) as session:
         predictor = _deploy(session, settings, image, archive)
@@ -206,7 +209,10 @@ def transform(
         CloudError: As for `serving`, or a photo was refused.
     """
     _check_archive(archive)
-    _check_port(port)
+    try:
+        check_port(port)  # the SDK takes whatever answers there for its container
+    except OSError as error:
+        raise CloudError(str(error)) from error
     if not photos.is_dir():
         raise CloudError(f"expected a folder of photos, found none at {photos}")
     out.mkdir(parents=True, exist_ok=True)
@@ -246,18 +252,6 @@ def _instance_type(settings: CloudSettings) -> str:
 def _check_archive(archive: Path) -> None:
     if not archive.is_file():
         raise CloudError(f"expected a model.tar.gz, found none at {archive}")
-
-
-def _check_port(port: int) -> None:
-    """The SDK takes whatever answers on the port for its container."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  (Docker publishes on all, too)
-        except OSError as error:
-            raise CloudError(
-                f"port {port} is taken ({error.strerror}): choose another with --port"
-            ) from error
 
 
 @contextmanager

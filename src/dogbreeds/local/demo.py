@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from dogbreeds.data.folders import PHOTO_SUFFIXES, PhotosError
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.labels import parse_folder
 from dogbreeds.local import server, training
+from dogbreeds.local.ports import check_port, free_port
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {
@@ -25,7 +25,6 @@ _SAMPLE_HYPERPARAMETERS = {
     "image_size": 64,
     "epochs": 8,
     "lr": 0.003,
-    "layer_decay": 1,
 }
 _HIGHEST_PORT = 32767  # the model server takes no higher one
 _ASKED = 3  # photos that are posted
@@ -62,8 +61,8 @@ def run(options: DemoOptions) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
-    port = _free_port() if options.port is None else options.port
-    _check_port(port)
+    port = free_port(18080) if options.port is None else options.port
+    check_port(port, _HIGHEST_PORT)
     shutil.rmtree(options.work_dir, ignore_errors=True)
     options.work_dir.mkdir(parents=True)
     photos, hyperparameters = _photos(options)
@@ -182,31 +181,6 @@ def _say_done(
     if options.photos is None:
         print("  make demo DATA=path/to/dogImages    the same on real photos")
     print("  make build FLAVOR=cpu               the same job as container images", flush=True)
-
-
-def _free_port() -> int:
-    """Return a port that nobody listens on."""
-    for port in range(18080, 18180):
-        try:
-            _check_port(port)
-        except OSError:
-            continue
-        return port
-    raise OSError("no free port between 18080 and 18180")
-
-
-def _check_port(port: int) -> None:
-    """Fail before the training rather than after it if the port cannot be had."""
-    if not 0 < port <= _HIGHEST_PORT:
-        raise OSError(f"expected a port from 1 to {_HIGHEST_PORT}, got {port}")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  (the server binds all, too)
-        except OSError as error:
-            raise OSError(
-                f"port {port} cannot be used ({error.strerror}): choose another"
-            ) from None
 
 
 def main(options: DemoOptions) -> int:

@@ -30,7 +30,12 @@ from optuna.trial import FrozenTrial, TrialState
 from dogbreeds.local import training
 from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
-from dogbreeds.training.settings import Settings, SettingsError, default_workers
+from dogbreeds.training.settings import (
+    Settings,
+    SettingsError,
+    default_workers,
+    parse_pairs,
+)
 
 _STARTUP_JOBS = 4  # run to their end, so that there is a median
 _TREE = "tree"  # attribute: whose tree a job uses, if not its own
@@ -294,12 +299,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                         help="a hyperparameter of all jobs, e.g. --set epochs=5")  # fmt: skip
     options = parser.parse_args(arguments)
-    hyperparameters: dict[str, object] = {}
-    for pair in options.set:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            parser.error(f"--set: expected NAME=VALUE, got {pair!r}")
-        hyperparameters[name] = value
+    try:
+        hyperparameters = parse_pairs(options.set)
+    except SettingsError as error:
+        parser.error(f"--set: {error}")
     if options.jobs < 1 or options.parallel < 1:
         parser.error("--jobs and --parallel: expected at least 1")
     has_valid = (options.data / "valid").is_dir()

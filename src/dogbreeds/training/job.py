@@ -93,6 +93,8 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
         OSError: A folder cannot be read or written.
     """
     weights = resolve_weights(settings, paths.weights)
+    if weights is None:  # random first blocks have as much to learn as the head
+        settings = dataclasses.replace(settings, layer_decay=1.0)
     remove_partial(paths.model)  # it would travel in model.tar.gz
     breeds, splits = find_photos(paths.splits)
     device = Device.best(cluster.local_rank)

@@ -48,7 +48,8 @@ class Settings:
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
     weight_decay: float = _setting(0.02, "not on norms and biases", low=0, high=1)
     layer_decay: float = _setting(
-        0.1, "learning rate of the first block relative to the head's; geometric in between",
+        0.1, "learning rate of the first block relative to the head's, geometric in between;"
+        " pretrained weights only",
         low=1e-6, high=1,
     )  # fmt: skip
     warmup: float = _setting(0.1, "share of all steps before the highest rate", low=0, high=0.9)
@@ -159,6 +160,18 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     if low is not None and not low <= converted <= high:  # also refuses nan
         raise error
     return converted
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """Read hyperparameters given as ``["lr=0.001", "epochs=5"]``, unchecked.
+
+    Raises:
+        SettingsError: One has no ``=``.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise SettingsError(f"expected NAME=VALUE, got {pair!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 class _Parser(argparse.ArgumentParser):
