@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
+from dogbreeds.monitoring.observer import Observer
 from dogbreeds.training.augment import DRAWS, augment
 from dogbreeds.training.average import WeightAverage
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
@@ -54,6 +55,7 @@ class Trainer:
         checkpoints: Path,
         stop: StopRequest,
         cluster: Cluster | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """Set up a job at step 0.
 
@@ -65,6 +67,7 @@ class Trainer:
             checkpoints: The checkpoint directory.
             stop: Asked after every step.
             cluster: The processes of the job.
+            observer: Is told what happens.
 
         Raises:
             SettingsError: There are fewer photos a step than forward passes to share them.
@@ -75,6 +78,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.stop = stop
         self.cluster = cluster or Cluster()
+        self.observer = observer or Observer()
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.predictions: dict[str, Predictions] = {}
@@ -175,11 +179,15 @@ class Trainer:
             self.cluster.share_weights(self.model)
             if self.settings.ema:
                 self._average = WeightAverage(self.model, self.settings.ema)
+        self.observer.training_starts(self)
         if self.settings.epochs == 0:
-            self._record(0, self.evaluate())
+            with self.observer.phase("evaluate 0"):
+                values = self.evaluate()
+            self._record(0, values)
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
-            self._train_epoch(epoch)
+            with self.observer.phase(f"train {epoch}"):
+                self._train_epoch(epoch)
             self._end_epoch(epoch)
             on_epoch()
 
@@ -230,6 +238,7 @@ class Trainer:
     ) -> None:
         """Make one step; nothing here waits for the GPU."""
         settings = self.settings
+        self.observer.step_starts()
         seed = settings.seed * _SEED_STRIDE + self.step
         # Drawn for the whole batch, whoever computes which part of it ...
         draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
@@ -244,11 +253,13 @@ class Trainer:
             with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
                 self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
             self._loss_sum += loss.detach()
+        self.observer.gradients_ready(self._scaler.get_scale)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         if self._average:
             self._average.update(self.model, self.step)
+        self.observer.step_ended()
         self.step += 1
 
     def _forward_loss(
@@ -265,7 +276,9 @@ class Trainer:
         loss = F.cross_entropy(
             logits.float(), targets, label_smoothing=settings.label_smoothing, reduction="sum"
         )
-        return loss / self.batch_size
+        loss = loss / self.batch_size
+        self.observer.loss_computed(loss, logits, targets)
+        return loss
 
     def _between_steps(self) -> None:
         due = time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds
@@ -290,7 +303,8 @@ class Trainer:
                 f"the train loss of epoch {epoch} is {train_loss}: choose a smaller lr"
             )
         try:
-            values = {"train_loss": train_loss, **self.evaluate()}
+            with self.observer.phase(f"evaluate {epoch}"):
+                values = {"train_loss": train_loss, **self.evaluate()}
         except Stopped:  # a resumed job evaluates again
             self.checkpoint()
             raise
@@ -305,6 +319,7 @@ class Trainer:
 
     def _record(self, epoch: int, values: dict[str, float]) -> None:
         self.history.append(values)
+        self.observer.epoch_ended(epoch, values)
         if self.cluster.is_main:
             # One write for both lines, so that no other output lands inside them.
             summary = summary_line(epoch, self.settings.epochs, values)

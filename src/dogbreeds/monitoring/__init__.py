@@ -1,0 +1,1 @@
+"""Watching a training job: Debugger's tensors and rules, system metrics, traces, TensorBoard."""
