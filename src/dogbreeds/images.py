@@ -2,13 +2,14 @@
 
 import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:  # checking and splitting photos should not wait for torch
+    import torch
 
 MAX_MEGAPIXELS = 100.0
 """Photos with more pixels are refused before they are decoded (decompression bombs)."""
@@ -17,6 +18,13 @@ MAX_MEGAPIXELS = 100.0
 Image.MAX_IMAGE_PIXELS = None
 # The formats that the project documents; Pillow's others are seldom used and seldom audited.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+class Readable(Protocol):
+    """A `pathlib.Path`, or whatever else a photo can be read from."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded photo."""
 
 
 class PhotoError(ValueError):
@@ -28,7 +36,7 @@ class PhotoTooLargeError(PhotoError):
 
 
 def decode(
-    source: bytes | Path, min_side: int | None = None, *, tolerate_truncated: bool = False
+    source: bytes | Readable, min_side: int | None = None, *, tolerate_truncated: bool = False
 ) -> Image.Image:
     """Decode a photo to upright RGB.
 
@@ -36,7 +44,7 @@ def decode(
     8 bits, and of an animation the first frame is taken.
 
     Args:
-        source: The encoded photo, or the path of its file.
+        source: The encoded photo, or what it is read from, e.g. the path of its file.
         min_side: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its
             short side keeps at least this many pixels (libjpeg's scaled decoding), which costs a
             fraction of the time.
@@ -51,7 +59,7 @@ def decode(
         PhotoTooLargeError: It has more than `MAX_MEGAPIXELS` million pixels.
         OSError: The file cannot be read.
     """
-    data = source.read_bytes() if isinstance(source, Path) else source
+    data = source if isinstance(source, bytes | bytearray) else source.read_bytes()
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
@@ -146,12 +154,12 @@ class Preprocessing:
         return np.asarray(resized)
 
     def read_pixels(
-        self, source: bytes | Path, *, tolerate_truncated: bool = False
+        self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
         """Decode a photo, no larger than needed, and cut it to the model's input size.
 
         Args:
-            source: The encoded photo, or the path of its file.
+            source: The encoded photo, or what it is read from, e.g. the path of its file.
             tolerate_truncated: As in `decode`.
 
         Returns:
@@ -164,7 +172,7 @@ class Preprocessing:
         image = decode(source, self.resize_size, tolerate_truncated=tolerate_truncated)
         return self.to_pixels(image)
 
-    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Turn a batch of pixels into the model's input, on the device where the pixels are.
 
         Args:
@@ -173,10 +181,11 @@ class Preprocessing:
         Returns:
             Shape [N, 3, S, S], dtype float32, in channels-last memory format.
         """
-        mean = torch.tensor(self.mean, device=pixels.device) * 255
-        std = torch.tensor(self.std, device=pixels.device) * 255
+        pixels = pixels.float()
+        mean = pixels.new_tensor(self.mean) * 255
+        std = pixels.new_tensor(self.std) * 255
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing is moved.
-        return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+        return ((pixels - mean) / std).permute(0, 3, 1, 2)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-ready values."""

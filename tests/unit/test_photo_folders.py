@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.data.folders import PhotosError, find_photos
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.labels import Breed
 
 

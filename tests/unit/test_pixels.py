@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from dogbreeds.data.folders import PhotosError, Split
+from dogbreeds.data.folders import Split
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.pixels import BrokenPhotos, DecodedSplit, decode_split
 from dogbreeds.images import Preprocessing
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
 from dogbreeds.cloud.endpoints import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.data.folders import PHOTO_SUFFIXES
+from dogbreeds.data.photo import PHOTO_SUFFIXES
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _REQUESTS_AT_A_TIME = 8

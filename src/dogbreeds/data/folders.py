@@ -1,16 +1,33 @@
-"""A photos directory in the Udacity layout: ``train|valid|test/NNN.Breed_name/*.jpg``."""
+"""A photos directory in the Udacity layout: ``train|valid|test/NNN.Breed_name/*.jpg``.
+
+A split can also be tar shards, see `dogbreeds.data.shards`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from dogbreeds.data.photo import PHOTO_SUFFIXES, Photo, PhotosError
+from dogbreeds.data.shards import is_sharded, list_shards
 from dogbreeds.labels import Breed, parse_folder
 
 SPLITS = ("train", "valid", "test")
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
-class PhotosError(ValueError):
-    """The photos directory cannot be trained on; the message says what to change."""
+@dataclass(frozen=True)
+class Listing:
+    """What a folder of class folders, or of shards, holds.
+
+    Attributes:
+        classes: Names of the classes, sorted; also those of folders without photos.
+        photos: Sorted by class and name; those of shards in the order of the shards.
+        labels: For each photo the name of its class.
+        ignored: Files that are no photos by their suffix, e.g. ``Thumbs.db``.
+    """
+
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    labels: tuple[str, ...]
+    ignored: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -19,13 +36,13 @@ class Split:
 
     Attributes:
         name: ``"train"``, ``"valid"`` or ``"test"``.
-        paths: The files, sorted, so that every run sees them in the same order.
+        paths: The photos, in an order that is the same for every run.
         targets: For each path the index of its class.
         ignored: Files that are no photos by their suffix, e.g. ``Thumbs.db``.
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: tuple[Photo, ...]
     targets: tuple[int, ...]
     ignored: tuple[Path, ...]
 
@@ -48,8 +65,8 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Sp
         raise PhotosError(f"expected a split train, got {', '.join(sorted(roots)) or 'none'}")
     if not roots.keys() & {"valid", "test"}:
         raise PhotosError("expected a split valid or test to measure accuracy on, got only train")
-    folders = {split: _class_folders(split, root) for split, root in roots.items()}
-    names = sorted(folders["train"])
+    listings = {split: _list_split(split, root) for split, root in roots.items()}
+    names = listings["train"].classes
     breeds = tuple(parse_folder(name) for name in names)
     ids = [breed.class_id for breed in breeds]
     if twice := sorted({class_id for class_id in ids if ids.count(class_id) > 1}):
@@ -57,13 +74,15 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Sp
     if len(names) < 2:
         raise PhotosError(f"expected at least 2 class folders in train, got only {names[0]}")
     splits = {}
-    for split, found in folders.items():
-        if unknown := sorted(found.keys() - set(names)):
+    for split, found in listings.items():
+        if unknown := sorted(set(found.classes) - set(names)):
             raise PhotosError(
                 f"split {split} has the class folder {unknown[0]}, which train has not: add its"
                 " photos to train or remove it"
             )
-        splits[split] = _list_photos(split, found, names)
+        targets = {name: target for target, name in enumerate(names)}
+        labels = tuple(targets[label] for label in found.labels)
+        splits[split] = Split(split, found.photos, labels, found.ignored)
     train = splits["train"]
     if empty := sorted(set(range(len(names))) - set(train.targets)):
         raise PhotosError(
@@ -75,31 +94,46 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Sp
     return breeds, splits
 
 
-def _class_folders(split: str, root: Path) -> dict[str, Path]:
+def _list_split(split: str, root: Path) -> Listing:
     if not root.is_dir():
         raise PhotosError(f"expected a folder for split {split}, found none at {root}")
-    folders = {p.name: p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if not folders:
+    listing = list_folder(root)
+    if not listing.classes:
         raise PhotosError(
-            f"expected class folders such as 069.French_bulldog in split {split}, found none in"
-            f" {root}"
+            f"expected class folders such as 069.French_bulldog, or shards, in split {split}, found"
+            f" none in {root}"
         )
-    return folders
+    return listing
 
 
-def _list_photos(split: str, folders: dict[str, Path], names: list[str]) -> Split:
-    paths: list[Path] = []
-    targets: list[int] = []
+def list_folder(folder: Path) -> Listing:
+    """List the photos of a folder of class folders, or of shards; no photo is opened.
+
+    Args:
+        folder: Of a split, or of photos that are not split.
+
+    Raises:
+        PhotosError: The shards in it are broken.
+        OSError: It cannot be read.
+    """
+    if is_sharded(folder):
+        shards = list_shards(folder)
+        labels = tuple(photo.label for photo in shards)
+        return Listing(tuple(sorted(set(labels))), tuple(shards), labels, ())
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    photos: list[tuple[Photo, str]] = []
     ignored: list[Path] = []
-    for target, name in enumerate(names):
-        if name not in folders:
-            continue
-        for path in sorted(folders[name].iterdir()):
+    for name in classes:
+        for path in sorted((folder / name).iterdir()):
             if path.name.startswith(".") or not path.is_file():
                 continue
             if path.suffix.lower() in PHOTO_SUFFIXES:
-                paths.append(path)
-                targets.append(target)
+                photos.append((path, name))
             else:
                 ignored.append(path)
-    return Split(split, tuple(paths), tuple(targets), tuple(ignored))
+    return Listing(
+        tuple(classes),
+        tuple(photo for photo, _ in photos),
+        tuple(name for _, name in photos),
+        tuple(ignored),
+    )

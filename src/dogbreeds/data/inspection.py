@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from dogbreeds.data.folders import Split
+from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import DecodedSplit
 
 _ENLARGED = 2  # a photo that must be enlarged more than this shows the model little
@@ -50,7 +50,7 @@ def inspect(
 
 
 def _duplicates(splits: Iterable[DecodedSplit]) -> list[dict[str, list[str]]]:
-    found: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
+    found: dict[bytes, list[tuple[str, Photo]]] = defaultdict(list)
     for split in splits:
         for path, facts in zip(split.paths, split.facts, strict=True):
             found[facts.digest].append((split.name, path))

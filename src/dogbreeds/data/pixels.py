@@ -6,13 +6,9 @@ still finds what is broken, and photos are decoded again whenever they are neede
 
 import hashlib
 import io
-import multiprocessing
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,11 +16,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from dogbreeds.data.cache import CacheTier, SharedArray, allocate
-from dogbreeds.data.folders import PhotosError, Split
+from dogbreeds.data.folders import Split
+from dogbreeds.data.photo import Photo, PhotosError, read_photos
+from dogbreeds.data.workers import chunks, in_processes
 from dogbreeds.images import PhotoError, Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
-_CHUNK = 16  # photos a worker takes at a time: small enough for a smooth progress bar
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,17 @@ class DecodedSplit:
         pixels: Shape [N, R, R, 3], dtype uint8, R the preprocessing's image size; or None where
             they could not be kept.
         targets: Shape [N], dtype int64, class indexes.
-        paths: The N files that the pixels come from.
+        paths: The N photos that the pixels come from.
         facts: Of each of the N photos.
-        broken: Files that could not be decoded and are left out, with the reason.
+        broken: Photos that could not be decoded and are left out, with the reason.
     """
 
     name: str
     pixels: SharedArray | None
     targets: npt.NDArray[np.int64]
-    paths: tuple[Path, ...]
+    paths: tuple[Photo, ...]
     facts: tuple[PhotoFacts, ...]
-    broken: tuple[tuple[Path, str], ...]
+    broken: tuple[tuple[Photo, str], ...]
 
 
 def decode_split(
@@ -96,24 +93,13 @@ def decode_split(
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
     facts: dict[int, PhotoFacts] = {}
     broken: dict[int, str] = {}
-    chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
-    # fork, because the workers must share the mapping; they run Pillow and NumPy only.
-    context = multiprocessing.get_context("fork")
     array = pixels.array if pixels else None
     job = _Job(split.paths, array, preprocessing, broken_photos == "tolerate")
-    with ProcessPoolExecutor(workers, context, _set_job, (job,)) as pool:
-        try:
-            for decoded, failures in pool.map(_decode_chunk, chunks):
-                facts.update(decoded)
-                broken.update(failures)
-                on_progress(len(decoded) + len(failures))
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a process that decodes photos was killed, most likely because memory ran out:"
-                " choose fewer workers or an instance with more memory"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)  # asked to stop: do not decode the rest first
+    with closing(in_processes(_decode_chunk, job, chunks(count), workers)) as results:
+        for decoded, failures in results:
+            facts.update(decoded)
+            broken.update(failures)
+            on_progress(len(decoded) + len(failures))
     if broken and broken_photos == "fail":
         first = min(broken)
         raise PhotosError(f"{split.paths[first]}: {broken[first]} ({len(broken)} broken in all)")
@@ -137,31 +123,20 @@ def decode_split(
 
 @dataclass(frozen=True)
 class _Job:
-    paths: tuple[Path, ...]
+    paths: tuple[Photo, ...]
     pixels: npt.NDArray[np.uint8] | None
     preprocessing: Preprocessing
     tolerate_truncated: bool
 
 
-_job: _Job
-
-
-def _set_job(job: _Job) -> None:
-    global _job  # the worker's one piece of state, inherited by fork and never pickled
-    _job = job
-    # The parent's handlers came along. Ctrl-C is the parent's business: it ends the workers.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _decode_chunk(chunk: range) -> tuple[dict[int, PhotoFacts], dict[int, str]]:
+def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, PhotoFacts], dict[int, str]]:
     facts, broken = {}, {}
-    for index in chunk:
+    photos = read_photos([job.paths[index] for index in chunk])
+    for index, (_, data) in zip(chunk, photos, strict=True):
         try:
-            data = _job.paths[index].read_bytes()
-            pixels = _job.preprocessing.read_pixels(
-                data, tolerate_truncated=_job.tolerate_truncated
-            )
+            if isinstance(data, OSError):
+                raise data
+            pixels = job.preprocessing.read_pixels(data, tolerate_truncated=job.tolerate_truncated)
         except (PhotoError, OSError) as error:
             broken[index] = str(error)
             continue
@@ -169,6 +144,6 @@ def _decode_chunk(chunk: range) -> tuple[dict[int, PhotoFacts], dict[int, str]]:
             width, height = image.size
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         facts[index] = PhotoFacts(width, height, digest)
-        if _job.pixels is not None:
-            _job.pixels[index] = pixels
+        if job.pixels is not None:
+            job.pixels[index] = pixels
     return facts, broken

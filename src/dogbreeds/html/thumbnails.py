@@ -2,20 +2,19 @@
 
 import base64
 import io
-from pathlib import Path
 
 from PIL import Image
 
-from dogbreeds.images import PhotoError, decode
+from dogbreeds.images import PhotoError, Readable, decode
 
 _SIDE = 200  # pixels; a card in a page shows no more, and it takes about 5 kB
 
 
-def thumbnail(photo: bytes | Path | Image.Image, side: int = _SIDE) -> str | None:
+def thumbnail(photo: bytes | Readable | Image.Image, side: int = _SIDE) -> str | None:
     """Return a photo as a ``data:`` address for ``<img src>``.
 
     Args:
-        photo: An encoded photo, its file, or an RGB image.
+        photo: An encoded photo, what it is read from, or an RGB image.
         side: Longest side in pixels; smaller photos are not enlarged.
 
     Returns:

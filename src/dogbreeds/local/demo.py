@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dogbreeds import artifact
 from dogbreeds.architectures import ModelError, find_imagenet_weights
-from dogbreeds.data.folders import PHOTO_SUFFIXES, PhotosError
+from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.labels import parse_folder
 from dogbreeds.local import server, training

@@ -12,7 +12,8 @@ import torch
 
 from dogbreeds import artifact, models
 from dogbreeds.architectures import ModelError
-from dogbreeds.data.folders import PhotosError, find_photos
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.files import remove_partial, write_json
 from dogbreeds.images import PhotoError, Preprocessing
 from dogbreeds.labels import Breed
@@ -134,20 +135,20 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
         _save(trainer.result, settings, breeds, preprocessing, metrics, paths)
         write_json(paths.output_data / "history.json", trainer.history)
 
-    if trainer.resume(_identity(settings, breeds)):
-        if cluster.is_main:
-            print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
-    elif weights and settings.head_epochs:
-        _head_first(trainer, settings, cluster, stop)
-        trainer.checkpoint()  # a resumed job need not do this again
     try:
+        if trainer.resume(_identity(settings, breeds)):
+            if cluster.is_main:
+                print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
+        elif weights and settings.head_epochs:
+            _head_first(trainer, settings, cluster, stop)
+            trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)
         if not trainer.predictions:  # resumed after the last epoch
             trainer.evaluate()
     except Stopped:
         save()
         if cluster.is_main:
-            print(f"Stopped at step {trainer.step}: model and checkpoint are saved", flush=True)
+            print(f"Stopped at step {trainer.step}: the model is saved", flush=True)
         return
     save()
     if cluster.is_main:
@@ -163,14 +164,15 @@ def _identity(settings: Settings, breeds: tuple[Breed, ...]) -> dict[str, Any]:
 
 
 def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
+    """Train the head.
+
+    Raises:
+        Stopped: A stop was asked for, and the head knows part of the photos only. That gives a
+            model but no checkpoint, since another run would not learn the same from there.
+    """
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
     with progress_bar("Head first", share, shown=cluster.is_main) as bar:
-
-        def on_progress(count: int) -> None:
-            bar.update(count)
-            stop.check()
-
         train_head(
             trainer.model,
             photos,
@@ -180,8 +182,11 @@ def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: St
             label_smoothing=settings.label_smoothing,
             seed=settings.seed,
             cluster=cluster,
-            on_progress=on_progress,
+            on_progress=bar.update,
+            should_stop=lambda: stop.received,
         )
+    if any(cluster.collect(stop.received)):
+        raise Stopped
 
 
 def _save(

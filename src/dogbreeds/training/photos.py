@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dogbreeds.data.cache import SharedArray, attach, choose_tier
-from dogbreeds.data.folders import PhotosError, Split
+from dogbreeds.data.folders import Split
 from dogbreeds.data.inspection import inspect, warnings
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.pixels import DecodedSplit, decode_split
 from dogbreeds.files import write_json
 from dogbreeds.images import Preprocessing

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dogbreeds.data.photo import Photo
 from dogbreeds.files import write_json, written_whole
 from dogbreeds.labels import Breed
 from dogbreeds.training.evaluation import Predictions
@@ -18,13 +19,13 @@ _READABLE = 40  # classes whose names still fit beside a confusion matrix
 
 
 def evaluation_report(
-    predictions: Predictions, paths: Sequence[Path], breeds: Sequence[Breed]
+    predictions: Predictions, paths: Sequence[Photo], breeds: Sequence[Breed]
 ) -> dict[str, Any]:
     """Describe how a model does on a split.
 
     Args:
         predictions: Of N photos.
-        paths: Their N files.
+        paths: Their N photos.
         breeds: The C classes.
 
     Returns:
@@ -80,7 +81,7 @@ def _share(part: torch.Tensor, whole: torch.Tensor) -> float | None:
 def write_reports(
     history: Sequence[dict[str, float]],
     predictions: dict[str, Predictions],
-    paths: Mapping[str, Sequence[Path]],
+    paths: Mapping[str, Sequence[Photo]],
     breeds: Sequence[Breed],
     folder: Path,
 ) -> None:
@@ -89,7 +90,7 @@ def write_reports(
     Args:
         history: Metrics of each epoch.
         predictions: By split name.
-        paths: The files of each of those splits.
+        paths: The photos of each of those splits.
         breeds: The classes.
         folder: Gets ``learning_curves.png``, and for each split ``evaluation_SPLIT.json`` and
             ``confusion_SPLIT.png``.

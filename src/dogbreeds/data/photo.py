@@ -1,0 +1,111 @@
+"""A photo that is not read yet: a file of its own, or a part of a tar shard."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+_GAP = 2**16  # bytes between photos of a shard that are read along rather than skipped
+
+
+class PhotosError(ValueError):
+    """The photos directory cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPhoto:
+    """A photo in a shard; it is named and read as a `Path` is.
+
+    Attributes:
+        shard: The tar file.
+        member: Its path in it, e.g. ``069.French_bulldog/Name_04761.jpg``.
+        label: Folder name of its class.
+        offset: Of its first byte in the shard.
+        size: In bytes.
+    """
+
+    shard: Path
+    member: str
+    label: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.member}"
+
+    @property
+    def name(self) -> str:
+        """The file's name without folders."""
+        return PurePosixPath(self.member).name
+
+    @property
+    def suffix(self) -> str:
+        """The file name's end, with its dot."""
+        return PurePosixPath(self.member).suffix
+
+    @property
+    def parent(self) -> PurePosixPath:
+        """A folder named as the photo's class."""
+        return PurePosixPath(self.shard.name, self.label)
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded photo.
+
+        Raises:
+            OSError: The shard cannot be read, or ends before the photo does.
+        """
+        [(_, data)] = read_photos([self])
+        if isinstance(data, OSError):
+            raise data
+        return data
+
+
+Photo = Path | ShardPhoto
+"""An encoded photo with a name: a file, or a part of a shard."""
+
+
+def read_photos(photos: Sequence[Photo]) -> Iterator[tuple[Photo, bytes | OSError]]:
+    """Read photos; those that follow one another in a shard in one go.
+
+    Args:
+        photos: In the order of their shards, few enough for memory.
+
+    Yields:
+        Each photo with its bytes, or with the reason why it cannot be read.
+    """
+    start = 0
+    while start < len(photos):
+        first = photos[start]
+        if not isinstance(first, ShardPhoto):
+            start += 1
+            try:
+                yield first, first.read_bytes()
+            except OSError as error:
+                yield first, error
+            continue
+        run = [first]
+        for photo in photos[start + 1 :]:
+            if not isinstance(photo, ShardPhoto) or photo.shard != first.shard:
+                break
+            if not 0 <= photo.offset - run[-1].offset - run[-1].size <= _GAP:
+                break
+            run.append(photo)
+        start += len(run)
+        yield from _read_run(run)
+
+
+def _read_run(run: Sequence[ShardPhoto]) -> Iterator[tuple[Photo, bytes | OSError]]:
+    first, last = run[0], run[-1]
+    try:
+        with first.shard.open("rb", buffering=0) as stream:
+            data = os.pread(stream.fileno(), last.offset + last.size - first.offset, first.offset)
+    except OSError as error:
+        yield from ((photo, error) for photo in run)
+        return
+    for photo in run:
+        begin = photo.offset - first.offset
+        if begin + photo.size > len(data):
+            yield photo, OSError(f"shard {photo.shard} ends too early: it was cut or changed")
+        else:
+            yield photo, data[begin : begin + photo.size]
