@@ -13,7 +13,7 @@ from dogbreeds import artifact
 
 pytestmark = pytest.mark.integration
 
-FIXED = ("weights=none", "image_size=32", "epochs=2", "batch_size=32", "layer_decay=1")
+FIXED = ("weights=none", "image_size=32", "epochs=2", "batch_size=32")
 
 
 def tune(photos: Path, work_dir: Path) -> "subprocess.Popen[str]":

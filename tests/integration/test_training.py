@@ -18,6 +18,7 @@ import torch
 from dogbreeds import artifact
 from dogbreeds.labels import Breed
 from dogbreeds.local import training
+from dogbreeds.models import create_model
 from dogbreeds.training.metrics import METRIC_DEFINITIONS
 
 T = TypeVar("T")
@@ -30,7 +31,6 @@ SMALL = {
     "image_size": "32",
     "epochs": "2",
     "lr": "0.003",
-    "layer_decay": "1",
 }
 
 
@@ -326,3 +326,26 @@ def test_nothing_of_a_job_outlives_its_parent(sample: Path, tmp_path: Path) -> N
     finally:
         training.stop(process)
     assert artifact.load(tree / "model").metrics
+
+
+def test_sigterm_during_head_first_leaves_a_model(sample: Path, tmp_path: Path) -> None:
+    photos = small_photos(sample, tmp_path / "photos", photos=40)
+    model = create_model("resnet18", 1000)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    tree = tmp_path / "ml"
+    settings = {"weights": "weights.pth", "image_size": "224", "batch_size": "2"}
+    training.make_tree(tree, photos, settings, tmp_path / "weights.pth")
+    process = training.start(tree, subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        output = b""
+        while b"Head first" not in output:
+            output += os.read(process.stdout.fileno(), 4096)
+        process.terminate()
+        output += process.communicate(timeout=20)[0]
+    finally:
+        training.stop(process)
+    assert process.returncode == 0, output
+    assert b"Stopped at step 0: the model is saved" in output
+    assert artifact.load(tree / "model").architecture == "resnet18"
+    assert list((tree / "checkpoints").iterdir()) == []

@@ -20,6 +20,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dogbreeds.training.batch_norm import share_batch_norm
+
 T = TypeVar("T")
 
 # A process that ends closes its connections, which the others notice at once. The limits are for
@@ -75,11 +77,8 @@ class Cluster:
         )
 
     def convert(self, model: nn.Module) -> nn.Module:
-        """Return the model with batch statistics over all processes, where that can be."""
-        if self.size > 1 and next(model.parameters()).is_cuda:
-            converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-            return converted
-        return model
+        """Return the model with batch statistics over all processes."""
+        return share_batch_norm(model) if self.size > 1 else model
 
     def share_weights(self, model: nn.Module) -> None:
         """Give all processes the parameters and running statistics of rank 0."""

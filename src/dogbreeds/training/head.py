@@ -30,6 +30,7 @@ def train_head(
     seed: int,
     cluster: Cluster | None = None,
     on_progress: Callable[[int], object] = lambda photos: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Fit the model's last linear layer to a split; nothing else changes.
 
@@ -43,6 +44,7 @@ def train_head(
         seed: Order of the photos.
         cluster: Who shares the computing of the features; every process then fits the same head.
         on_progress: Called with the number of photos whose features were computed.
+        should_stop: Asked after each forward pass; the head is then fitted to the photos so far.
 
     Returns:
         Whether the head was trained; False where it is not a linear layer (SqueezeNet).
@@ -51,7 +53,7 @@ def train_head(
     if not isinstance(head, nn.Linear):
         return False
     features, targets = _features(
-        model, head, photos, device, batch_size, cluster or Cluster(), on_progress
+        model, head, photos, device, batch_size, cluster or Cluster(), on_progress, should_stop
     )
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=0.01)
     steps = epochs * -(-len(targets) // _BATCH)
@@ -79,6 +81,7 @@ def _features(
     batch_size: int,
     cluster: Cluster,
     on_progress: Callable[[int], object],
+    should_stop: Callable[[], bool],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what reaches the head for every photo: [N, F] float32, and the targets [N]."""
     captured: list[torch.Tensor] = []
@@ -92,6 +95,8 @@ def _features(
                 model(photos.preprocessing.normalize(photos.center(pixels)))
             all_targets.append(targets)
             on_progress(len(targets))
+            if should_stop():
+                break
     finally:
         hook.remove()
     return cluster.join(torch.cat(captured)), cluster.join(torch.cat(all_targets))

@@ -27,7 +27,7 @@ from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.report import write_reports
+from dogbreeds.training.report import write_job, write_reports
 from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
@@ -116,6 +116,13 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
             f" {len(breeds)} classes, {counts}",
             flush=True,
         )
+        facts = {
+            "device": where,
+            "weights": str(weights or "random"),
+            "classes": len(breeds),
+            **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
+        }
+        write_job(settings, facts, paths.output_data)
     photos = load_photos(
         splits,
         breeds,
