@@ -1,0 +1,56 @@
+"""Batch norm over the photos of all processes, on CPUs, where `nn.SyncBatchNorm` does not run."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics are those of the whole batch, whoever computes which part.
+
+    Input and output: shape [N, C, H, W], float32; N may differ from process to process.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise; in training mode all processes must call this."""
+        if not self.training:
+            normal: torch.Tensor = super().forward(input)
+            return normal
+        count = torch.tensor(input.numel() / input.shape[1])
+        dist.all_reduce(count)
+        mean = _sum(input.sum((0, 2, 3))) / count
+        centered = input - mean.view(1, -1, 1, 1)
+        variance = _sum(centered.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
+            self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[union-attr, arg-type]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+def _sum(part: torch.Tensor) -> torch.Tensor:
+    """Return the sum over all processes, through which gradients flow back."""
+    total: torch.Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
+    return total
+
+
+def share_batch_norm(model: nn.Module) -> nn.Module:
+    """Give a model's batch norms shared statistics; parameters and their names stay.
+
+    Args:
+        model: On a CPU or on a GPU; its batch norms have running statistics and a momentum, as
+            torchvision's have.
+
+    Returns:
+        The model; changed in place on a CPU, where the modules change their class.
+    """
+    if next(model.parameters()).is_cuda:
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return converted
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SharedBatchNorm
+    return model
