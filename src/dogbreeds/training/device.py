@@ -64,6 +64,9 @@ class PixelStore:
 
     Their pixels lie on the GPU where they fit, otherwise in the cache; where there is no cache
     they are decoded while the batch before them is computed.
+
+    Attributes:
+        targets: Class index of each photo: shape [N], int64, on the device.
     """
 
     def __init__(
@@ -99,10 +102,10 @@ class PixelStore:
                 if pixels.nbytes < free // 3:
                     pixels = pixels.to(self._device)
             self._pixels = pixels
-        self._targets = torch.from_numpy(split.targets).to(self._device)
+        self.targets = torch.from_numpy(split.targets).to(self._device)
 
     def __len__(self) -> int:
-        return len(self._targets)
+        return len(self.targets)
 
     def batches(
         self, indexes: Iterable[torch.Tensor]
@@ -137,8 +140,8 @@ class PixelStore:
         assert self._pixels is not None  # noqa: S101
         on_device = index.to(self._device, non_blocking=True)
         if self._pixels.device == self._device:
-            return self._pixels[on_device], self._targets[on_device]
-        return self._moved(self._pixels[index]), self._targets[on_device]
+            return self._pixels[on_device], self.targets[on_device]
+        return self._moved(self._pixels[index]), self.targets[on_device]
 
     def _decode(self, position: int) -> npt.NDArray[np.uint8]:
         return self._with_room.read_pixels(
@@ -149,7 +152,7 @@ class PixelStore:
         self, index: torch.Tensor, photos: "list[Future[npt.NDArray[np.uint8]]]"
     ) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = torch.from_numpy(np.stack([photo.result() for photo in photos]))
-        return self._moved(pixels), self._targets[index.to(self._device, non_blocking=True)]
+        return self._moved(pixels), self.targets[index.to(self._device, non_blocking=True)]
 
     def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._device.type == "cpu":

@@ -41,6 +41,7 @@ class Trainer:
 
     Attributes:
         model: The model being trained, on the device.
+        optimizer: Updates the model.
         step: Steps done, of ``total_steps``.
         history: Metrics of each epoch done.
         predictions: Of the last evaluation, by split name.
@@ -96,7 +97,7 @@ class Trainer:
 
         self.model = self.cluster.convert(model)
         self._average: WeightAverage | None = None  # begins with the first step
-        self._optimizer = create_optimizer(self.model, settings)
+        self.optimizer = create_optimizer(self.model, settings)
         self._scaler = torch.amp.GradScaler(  # only half precision of 5 bits of exponent needs it
             device.device.type, enabled=device.half is torch.float16
         )
@@ -132,7 +133,7 @@ class Trainer:
         if state is None:
             return False
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if state["average"]:
             self._average = WeightAverage(self.model, self.settings.ema)
@@ -153,7 +154,7 @@ class Trainer:
         state = {
             "identity": self._identity,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "average": self._average.state_dict() if self._average else {},
             "step": self.step,
@@ -244,7 +245,7 @@ class Trainer:
         draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
         # ... while dropout differs from process to process.
         torch.manual_seed(seed * _MOST_PROCESSES + self.cluster.rank)
-        set_learning_rate(self._optimizer, self.step, self.total_steps, settings.warmup)
+        set_learning_rate(self.optimizer, self.step, self.total_steps, settings.warmup)
         for part in parts:
             pixels, targets = next(batches)
             loss = self._forward_loss(pixels, targets, draw[:, part], size)
@@ -254,9 +255,9 @@ class Trainer:
                 self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
             self._loss_sum += loss.detach()
         self.observer.gradients_ready(self._scaler.get_scale)
-        self._scaler.step(self._optimizer)
+        self._scaler.step(self.optimizer)
         self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         if self._average:
             self._average.update(self.model, self.step)
         self.observer.step_ended()

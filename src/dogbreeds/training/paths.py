@@ -15,6 +15,7 @@ class JobPaths:
     Attributes:
         splits: Photo folder of each channel given, by split name.
         weights: Folder of the channel ``weights``, if given.
+        config: SageMaker's own configuration files.
         model: What is written here becomes ``model.tar.gz``.
         output_data: Reports, kept as ``output.tar.gz``.
         checkpoints: Survives a Spot interruption.
@@ -23,6 +24,7 @@ class JobPaths:
 
     splits: dict[str, Path]
     weights: Path | None
+    config: Path
     model: Path
     output_data: Path
     checkpoints: Path
@@ -40,6 +42,7 @@ class JobPaths:
         return cls(
             splits={name: path for name, path in channels.items() if name in SPLITS},
             weights=channels.get("weights"),
+            config=base / "input" / "config",
             model=Path(environ.get("SM_MODEL_DIR", base / "model")),
             output_data=Path(environ.get("SM_OUTPUT_DATA_DIR", base / "output" / "data")),
             checkpoints=base / "checkpoints",
