@@ -9,6 +9,7 @@ import dataclasses
 import json
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,13 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     doctor.add_argument("purpose", choices=("train", "deploy", "transform"), metavar="VERB",
                         help="train, deploy or transform")  # fmt: skip
     doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
+
+    report = _add(verbs, "report", _report, (), "one page about training jobs, for a browser")
+    report.add_argument("jobs", nargs="+", metavar="JOB|FOLDER",
+                        help="a training job on SageMaker, a folder or output.tar.gz of one, a"
+                        " table or folder of dogbreeds tune")  # fmt: skip
+    report.add_argument("-o", "--out", type=Path, default=Path("build/report.html"),
+                        metavar="FILE", help="default: build/report.html")  # fmt: skip
 
     list_ = _add(verbs, "list", _list, (), "show everything this project made on AWS")
     list_.add_argument("--json", action="store_true", help="one JSON document")
@@ -406,6 +414,25 @@ def _register_model(settings: CloudSettings, options: argparse.Namespace) -> int
         _print_requests(cloud.requests)
     else:
         print(arn)
+    return 0
+
+
+def _report(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud import outputs
+    from dogbreeds.report.document import write_report
+    from dogbreeds.report.jobs import ReportError
+
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-report-") as folder:
+        sources = [
+            Path(job) if Path(job).exists() else outputs.fetch_output(settings, job, Path(folder))
+            for job in options.jobs
+        ]
+        try:
+            write_report(sources, options.out)
+        except (ReportError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    print(f"Wrote {options.out}: open it in a browser")
     return 0
 
 

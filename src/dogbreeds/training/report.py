@@ -1,9 +1,13 @@
 """Reports at the end of a job: what the model mixes up, where it fails, how it learned.
 
-JSON for programs and PNG for people, all in SageMaker's ``output.tar.gz``.
+JSON for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
 """
 
+import dataclasses
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,34 @@ import torch
 from dogbreeds.data.photo import Photo
 from dogbreeds.files import write_json, written_whole
 from dogbreeds.labels import Breed
+from dogbreeds.report.document import REPORT_FILE, write_report
+from dogbreeds.report.jobs import JOB_FILE, ReportError, write_thumbnails
 from dogbreeds.training.evaluation import Predictions
+from dogbreeds.training.settings import Settings
 
-_WORST = 20
+_WORST = 100
 _READABLE = 40  # classes whose names still fit beside a confusion matrix
+
+
+def write_job(settings: Settings, facts: Mapping[str, object], folder: Path) -> None:
+    """Write what a job is asked to do, before it does it.
+
+    Args:
+        settings: Its hyperparameters.
+        facts: What else a person wants to know of it, by a readable name.
+        folder: Gets `JOB_FILE`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    document = {
+        "name": os.environ.get("TRAINING_JOB_NAME", ""),  # set by SageMaker
+        "hyperparameters": dataclasses.asdict(settings),
+        "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "torch": str(torch.__version__),
+        **facts,
+    }
+    write_json(folder / JOB_FILE, document)
 
 
 def evaluation_report(
@@ -92,17 +120,25 @@ def write_reports(
         predictions: By split name.
         paths: The photos of each of those splits.
         breeds: The classes.
-        folder: Gets ``learning_curves.png``, and for each split ``evaluation_SPLIT.json`` and
-            ``confusion_SPLIT.png``.
+        folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json`` and
+            ``confusion_SPLIT.png``, and a page with all that stands there, ``report.html``.
 
     Raises:
         OSError: They cannot be written.
     """
+    worst: list[Photo] = []
     for split, found in predictions.items():
         report = evaluation_report(found, paths[split], breeds)
         write_json(folder / f"evaluation_{split}.json", report)
         _draw_confusion(report, folder / f"confusion_{split}.png")
+        photos = {str(photo): photo for photo in paths[split]}
+        worst += [photos[mistake["file"]] for mistake in report["worst"]]
     _draw_curves(history, folder / "learning_curves.png")
+    write_thumbnails(folder, worst)
+    try:
+        write_report([folder], folder / REPORT_FILE)
+    except ReportError as error:  # the model is trained, and the report can be made again
+        print(f"warning: no {REPORT_FILE}: {error}", file=sys.stderr, flush=True)
 
 
 def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:

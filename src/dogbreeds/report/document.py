@@ -1,0 +1,69 @@
+"""The page itself: all jobs' data, and the script that shows it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.html.page import asset, page, write_page
+from dogbreeds.report.jobs import ReportError, find_output, read_job
+from dogbreeds.report.tuning import LOCAL_FILE, read_tuning
+
+REPORT_FILE = "report.html"
+_SCRIPTS = ("dom.js", "chart.js", "matrix.js", "parallel.js", "sections.js", "report.js")
+_MOST_PHOTOS = 200  # about 1.3 MB
+_MOST_JOBS = 12  # more curves cannot be told apart
+
+
+def write_report(sources: Sequence[Path], file: Path) -> None:
+    """Write one report of one or several jobs, side by side.
+
+    Args:
+        sources: For each its ``output/data``, a folder around that or its ``output.tar.gz``; a
+            table of ``dogbreeds tune`` or the folder of a local search, with its best job.
+        file: The page to write.
+
+    Raises:
+        ReportError: There is nothing to report on, or it is damaged.
+        OSError: A file cannot be read or written.
+    """
+    tables = [read_tuning(table) for source in sources if (table := _table(source))]
+    jobs = [job for source in sources if (job := _job(source))]
+    if len(jobs) > _MOST_JOBS:
+        raise ReportError(f"expected at most {_MOST_JOBS} jobs to compare, got {len(jobs)}")
+    read = [read_job(job, _MOST_PHOTOS // len(jobs)) for job in jobs]
+    _tell_apart(read, jobs)
+    title = " and ".join(entry["name"] for entry in [*read, *tables]) or "no job"
+    write_page(
+        file,
+        page(
+            f"{title} - training report",
+            asset("report.html", __package__),
+            css=asset("report.css", __package__),
+            script="".join(asset(name, __package__) for name in _SCRIPTS),
+            data={"jobs": read, "tunings": tables},
+        ),
+    )
+
+
+def _table(source: Path) -> Path | None:
+    if source.suffix == ".csv":
+        return source
+    return table if (table := source / LOCAL_FILE).is_file() else None
+
+
+def _job(source: Path) -> Path | None:
+    """Return where a source's job is read from; None: it is a table alone."""
+    if source.suffix == ".csv":
+        return None
+    if (source / LOCAL_FILE).is_file():
+        best = source / "best"
+        return best if find_output(best) else None
+    return source
+
+
+def _tell_apart(jobs: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
+    """Name jobs of the same name by their whole paths."""
+    names = [job["name"] for job in jobs]
+    for job, path in zip(jobs, paths, strict=True):
+        if names.count(job["name"]) > 1:
+            job["name"] = str(path)

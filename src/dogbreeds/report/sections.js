@@ -1,0 +1,221 @@
+// The report's parts. Each takes what it shows and returns a section, or null where there is nothing
+// to show.
+
+const SPLIT_DASHES = { train: "2 4", valid: "7 4", test: undefined };
+const FIRST_PHOTOS = 24;
+
+function section(id, title, ...children) {
+  return h("section", { id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), ...children);
+}
+
+const note = (...text) => h("p", { class: "note" }, ...text);
+const card = (label, value, detail) =>
+  h("div", { class: "card" }, h("div", { class: "label" }, label), h("div", { class: "value" }, value), detail ? h("div", { class: "detail" }, detail) : null);
+
+function bar(share, text = percent(share, 0)) {
+  const filled = h("div", { class: "fill" });
+  filled.style.width = `${100 * (share ?? 0)}%`;
+  return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, text));
+}
+
+const between = ([low, high]) => `95% sure: ${percent(low)} to ${percent(high)}`;
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+function summary(job) {
+  const cards = Object.entries(job.splits).flatMap(([name, split]) => [
+    card(`${name} accuracy`, percent(split.accuracy), `${between(split.accuracy_interval)} (${plural(split.photos, "photo")})`),
+    split.classes.length > 5 ? card(`${name} top 5`, percent(split.top5), between(split.top5_interval)) : null,
+  ]);
+  const last = job.history.at(-1) ?? {};
+  for (const name of ["valid", "test"]) {
+    if (!job.splits[name] && isNumber(last[`${name}_accuracy`])) cards.push(card(`${name} accuracy`, percent(last[`${name}_accuracy`]), "at the last epoch"));
+  }
+  const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
+  if (epochs.length) {
+    const seconds = sum(epochs.map((epoch) => epoch.seconds));
+    cards.push(card("training", duration(seconds), `${plural(epochs.length, "epoch")}, ${count(epochs.at(-1).photos_per_second)} photos/s`));
+  }
+  return cards.some(Boolean) ? section("summary", "Result", h("div", { class: "cards" }, cards)) : null;
+}
+
+// A share with its confidence interval, on an axis that all jobs have in common.
+function whisker(share, [low, high], [from, to], tone) {
+  const x = (value) => 6 + (148 * (value - from)) / (to - from || 1);
+  return s("svg", { class: `whisker c${tone % SERIES_COLORS}`, width: 160, height: 16, role: "img", "aria-label": `${percent(share)}, ${between([low, high])}` },
+    s("line", { class: "track", x1: 0, x2: 160, y1: 8, y2: 8 }),
+    s("line", { x1: x(low), x2: x(high), y1: 8, y2: 8 }),
+    s("circle", { cx: x(share), cy: 8, r: 4.5 }));
+}
+
+function comparison(jobs) {
+  if (jobs.length < 2) return null;
+  const evaluated = jobs.map((job, index) => ({ job, index, name: Object.keys(job.splits)[0] })).filter(({ name }) => name);
+  const names = [...new Set(evaluated.map(({ name }) => name))];
+  const intervals = evaluated.flatMap(({ job, name }) => job.splits[name].accuracy_interval);
+  const range = [Math.min(...intervals), Math.max(...intervals)];
+  const results = table([
+    { label: "job", cell: ({ job, index }) => [h("span", { class: `key k${index % SERIES_COLORS}` }), job.name] },
+    { label: "on", cell: ({ name }) => name },
+    { label: "accuracy", number: true, value: ({ job, name }) => job.splits[name].accuracy, cell: ({ job, name }) => percent(job.splits[name].accuracy) },
+    { label: `${percent(range[0], 0)} to ${percent(range[1], 0)}`, cell: ({ job, name, index }) => whisker(job.splits[name].accuracy, job.splits[name].accuracy_interval, range, index) },
+    { label: "top 5", number: true, value: ({ job, name }) => job.splits[name].top5, cell: ({ job, name }) => percent(job.splits[name].top5) },
+    { label: "loss", number: true, value: ({ job, name }) => job.splits[name].loss, cell: ({ job, name }) => brief(job.splits[name].loss) },
+    { label: "epochs", number: true, value: ({ job }) => job.history.length, cell: ({ job }) => job.history.length },
+    { label: "time", number: true, value: ({ job }) => sum(job.history.map((e) => e.seconds ?? 0)), cell: ({ job }) => duration(sum(job.history.map((e) => e.seconds ?? 0))) },
+  ], evaluated, { sortable: true });
+  return section("compare", "Jobs side by side",
+    note("Where two intervals overlap widely, chance alone may have told the jobs apart."),
+    names.length > 1 ? h("p", { class: "warn" }, "These jobs were not measured on the same split.") : null,
+    evaluated.length ? h("div", { class: "panel scroll" }, results) : null);
+}
+
+function settings(jobs) {
+  const given = jobs.map((job) => job.job.hyperparameters ?? {});
+  const names = [...new Set(given.flatMap(Object.keys))];
+  if (!names.length) return null;
+  const differs = (name) => new Set(given.map((values) => JSON.stringify(values[name]))).size > 1;
+  const ordered = [...names.filter(differs), ...names.filter((name) => !differs(name))];
+  const value = (entry) => entry === undefined ? "–" : typeof entry === "boolean" ? (entry ? "yes" : "no") : brief(entry);
+  const facts = (job) => Object.entries(job.job).filter(([name, fact]) => !["name", "hyperparameters"].includes(name) && typeof fact !== "object");
+  const made = table(
+    [{ label: "setting", cell: (name) => name }, ...jobs.map((job, i) => ({ label: jobs.length > 1 ? job.name : "value", cell: (name) => value(given[i][name]) }))],
+    ordered, { rowAttributes: (name) => ({ class: differs(name) ? "differs" : undefined }) });
+  return section("settings", "Settings",
+    jobs.length > 1 ? note("What differs stands on top.") : null,
+    h("div", { class: "grid" },
+      h("div", { class: "panel scroll settings" }, made),
+      jobs.length === 1 && facts(jobs[0]).length ? h("div", { class: "panel" }, h("h3", null, "Made with"),
+        h("dl", { class: "facts" }, facts(jobs[0]).map(([name, fact]) => [h("dt", null, readable(name)), h("dd", null, value(fact))]))) : null));
+}
+
+function curves(jobs) {
+  const drawn = (kind, splits) => jobs.flatMap((job, index) => splits.map((split, tone) => ({
+    name: jobs.length > 1 ? `${job.name}: ${split}` : split,
+    color: jobs.length > 1 ? index : tone,
+    dash: jobs.length > 1 ? SPLIT_DASHES[split] : undefined,
+    points: job.history.map((epoch, i) => [i + 1, epoch[`${split}_${kind}`]]).filter(([, y]) => isNumber(y)),
+  }))).filter((one) => one.points.length);
+  const axis = { xLabel: "epoch", formatX: String, wholeX: true };
+  const charts = [
+    ["Loss", drawn("loss", ["train", "valid", "test"]), { ...axis, zero: true, format: brief }],
+    ["Accuracy", drawn("accuracy", ["train", "valid", "test"]), { ...axis, most: 1, format: (y) => percent(y) }],
+  ].filter(([, series]) => series.length);
+  if (!charts.length) return null;
+  if (charts.every(([, series]) => series.every((one) => one.points.length < 2))) {
+    return section("curves", "Learning curves", note("There was one evaluation only, so there is no curve to draw."));
+  }
+  return section("curves", "Learning curves", h("div", { class: "grid" }, charts.map((chart) => lineChart(...chart))));
+}
+
+// The parts that look into one split of one job: matrix, mistakes with photos, table of classes.
+function evaluationSections(split, name) {
+  const mistakes = h("div");
+  function showMistakes(chosen) {
+    const pair = chosen && split.worst.filter((m) => m.class_name === split.classes[chosen[0]].class_name && m.predicted === split.classes[chosen[1]].class_name);
+    mistakes.replaceChildren(...photoGrid(split.worst, pair, chosen?.map((i) => split.classes[i]), () => showMistakes(null)));
+  }
+  const matrix = split.classes.length > 1 ? confusionMatrix(split, (row, column) => showMistakes(row === column ? null : [row, column])) : null;
+  showMistakes(null);
+  return [
+    matrix ? section("confusion", "What is taken for what",
+      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), matrix.element) : null,
+    split.worst.length ? section("mistakes", "Worst mistakes", mistakes) : null,
+    classTable(split),
+  ];
+}
+
+function photoGrid(worst, pair, classes, showAll) {
+  const shown = pair ?? worst;
+  const grid = h("div", { class: "photos" });
+  const more = h("button", { type: "button", click: () => add(shown.length) });
+  let next = 0;
+  function add(number) {
+    grid.append(...shown.slice(next, next + number).map((mistake) => h("figure", null,
+      mistake.thumbnail ? h("img", { src: mistake.thumbnail, alt: `A ${readable(mistake.class_name)} that was taken for ${readable(mistake.predicted)}`, decoding: "async" })
+        : h("div", { class: "missing" }, "no picture"),
+      h("figcaption", null,
+        h("span", { class: "is" }, readable(mistake.class_name)),
+        h("span", { class: "for" }, `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`),
+        h("span", { class: "file" }, shortPath(mistake.file))))));
+    next += number;
+    more.hidden = next >= shown.length;
+    more.textContent = `Show ${shown.length - next} more`;
+  }
+  add(FIRST_PHOTOS);
+  const heading = pair
+    ? [pair.length ? `${plural(pair.length, "photo")} of ${readable(classes[0].class_name)} said to be ${readable(classes[1].class_name)}. `
+        : `No photo of this pair is among the ${worst.length} worst. `,
+      h("button", { type: "button", click: showAll }, "Show all pairs")]
+    : ["The model was surest of these, and wrong. A photo may show something else than its folder says."];
+  return [note(...heading), grid, h("p", { class: "toolbar" }, more)];
+}
+
+function classTable(split) {
+  const name = (index) => readable(split.classes[index].class_name);
+  const takenFor = split.classes.map(() => null);
+  for (const [row, column, photos] of split.confusion) {
+    if (row !== column && photos > (takenFor[row]?.photos ?? 0)) takenFor[row] = { column, photos };
+  }
+  const rows = split.classes.map((entry, index) => ({ ...entry, index }));
+  const made = table([
+    { label: "class", cell: (row) => readable(row.class_name), value: (row) => row.class_name },
+    { label: "id", cell: (row) => row.class_id },
+    { label: "photos", number: true, cell: (row) => count(row.photos), value: (row) => row.photos },
+    { label: "recall", number: true, cell: (row) => bar(row.accuracy), value: (row) => row.accuracy },
+    { label: "precision", number: true, cell: (row) => bar(row.precision), value: (row) => row.precision },
+    { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
+  ], rows, { sortable: true });
+  const search = h("input", { type: "search", input: () => {
+    const wanted = search.value.trim().toLowerCase();
+    for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  } });
+  return section("classes", "Classes",
+    note("Recall: of this class's photos, the share that is recognised. Precision: of those said to be it, the share that is."),
+    h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Find ", search)),
+    h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Classes" }, made)));
+}
+
+function inspection(photos) {
+  const splits = Object.entries(photos).filter(([, split]) => split && typeof split === "object" && "broken" in split);
+  if (!splits.length) return null;
+  const list = (title, lines) => lines.length ? h("details", null, h("summary", null, `${title} (${count(lines.length)})`),
+    h("ul", null, lines.slice(0, 500).map((line) => h("li", null, line)))) : null;
+  const rows = table([
+    { label: "split", cell: ([name]) => name },
+    { label: "photos", number: true, cell: ([, split]) => count(split.photos) },
+    { label: "broken", number: true, cell: ([, split]) => count(Object.keys(split.broken).length) },
+    { label: "very small", number: true, cell: ([, split]) => count(Object.keys(split.small).length) },
+    { label: "other files", number: true, cell: ([, split]) => count(split.ignored.length) },
+  ], splits);
+  const duplicates = photos.duplicates ?? [];
+  return section("data", "Photos",
+    photos.leaks ? h("p", { class: "bad" }, `${plural(photos.leaks, "photo")} stand in more than one split: the accuracy measured on them is too good.`) : null,
+    photos.conflicts ? h("p", { class: "bad" }, `${plural(photos.conflicts, "photo")} stand in more than one class: one label must be wrong.`) : null,
+    h("div", { class: "panel" }, h("div", { class: "scroll" }, rows),
+      list("Broken", splits.flatMap(([, split]) => Object.entries(split.broken).map(([file, reason]) => `${shortPath(file)}: ${reason}`))),
+      list("Very small", splits.flatMap(([, split]) => Object.entries(split.small).map(([file, [w, hgt]]) => `${shortPath(file)}: ${w} x ${hgt} pixels`))),
+      list("The same photo several times", duplicates.map((group) => group.files.map(shortPath).join(" = "))),
+      list("Other files", splits.flatMap(([, split]) => split.ignored.map(shortPath)))));
+}
+
+function tuningSection(tuning, index) {
+  const at = (name) => tuning.columns.indexOf(name);
+  const numeric = (column) => tuning.rows.every((row) => row[column] === null || isNumber(row[column]));
+  const made = table(tuning.columns.map((label, column) => ({
+    label: readable(label), number: numeric(column),
+    cell: (row) => brief(row[column]), value: (row) => row[column],
+  })), tuning.rows, { sortable: true });
+  const rows = [...made.tBodies[0].rows];
+  const finished = tuning.rows.filter((row) => isNumber(row[at(tuning.objective)])).length;
+  let plot = null;
+  if (finished > 1) {
+    plot = parallelCoordinates(tuning, (hovered) => rows.forEach((row, i) => row.classList.toggle("on", i === hovered)));
+    rows.forEach((row, i) => {
+      row.addEventListener("pointerenter", () => plot.highlight(i));
+      row.addEventListener("pointerleave", () => plot.highlight(null));
+    });
+  }
+  return section(`tuning${index || ""}`, "Search for hyperparameters",
+    note(`${tuning.name}: ${plural(tuning.rows.length, "job")}, ${finished} with a result. A line is a job; the best are strongest.`),
+    plot?.element, h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Jobs" }, made)));
+}
