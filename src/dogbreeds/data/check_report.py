@@ -1,0 +1,152 @@
+"""What `dogbreeds.data.check` found, for people: as text, and as a page with thumbnails."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dogbreeds.data.check import ODDITIES, OFFENCES, Checked
+from dogbreeds.html.page import escape, page
+from dogbreeds.html.thumbnails import thumbnail
+
+_LISTED = 10  # findings of a kind in the text; JSON and the page have more
+_PICTURED = 48  # likewise on the page, some 10 kB each
+_ROWS = 1000  # classes in the page's table
+_CSS = """
+meter { width: 100%; min-width: 5rem; height: .8rem; }
+figure .pair { display: grid; grid-template-columns: 1fr 1fr; }
+"""
+
+
+def printable(text: str) -> str:
+    """Return a name as a terminal and a log can show it: a hostile one may hold control codes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def text(checked: Checked) -> str:
+    """Return the report as lines for a terminal."""
+    return "\n".join(map(printable, _lines(checked.report)))
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+    for split, classes in report["splits"].items():
+        yield f"{split or 'photos'}: {sum(classes.values())} photos of {len(classes)} classes"
+    shown = [f"{label}: {count}" for label, count in report["sizes"].items() if count]
+    if shown:
+        yield f"short side in pixels: {', '.join(shown)}"
+    yield from (f"note: {note}" for note in report["notes"])
+    yield from (f"problem: {problem}" for problem in report["problems"])
+    for kind, meaning in {**OFFENCES, **ODDITIES}.items():
+        found = report["findings"].get(kind, [])
+        if found:
+            yield f"{kind}, {len(found)} ({meaning}):"
+        yield from (f"  {entry['photo']}: {entry['detail']}" for entry in found[:_LISTED])
+        if len(found) > _LISTED:
+            yield f"  ... and {len(found) - _LISTED} more"
+
+
+def html(checked: Checked) -> str:
+    """Return the report as one page that needs no network."""
+    report = checked.report
+    offences = sum(len(report["findings"].get(kind, ())) for kind in OFFENCES)
+    cards = [("Photos", report["photos"]), ("To mend", offences)]
+    cards += [
+        (split, sum(classes.values())) for split, classes in report["splits"].items() if split
+    ]
+    body = [
+        f'<header class="top"><h1>Photos of {escape(report["folder"])}</h1>'
+        f'<p class="lead">{_verdict(checked)}</p></header><main>',
+        '<section><div class="cards">',
+        *(
+            f'<div class="card"><div class="label">{escape(label)}</div>'
+            f'<div class="value">{value:,}</div></div>'
+            for label, value in cards
+        ),
+        "</div>",
+        *(f'<p class="bad">{escape(problem)}</p>' for problem in report["problems"]),
+        *(f'<p class="warn">{escape(note)}</p>' for note in report["notes"]),
+        "</section>",
+        *(_section(checked, kind, meaning) for kind, meaning in {**OFFENCES, **ODDITIES}.items()),
+        _sizes(report["sizes"]),
+        _classes(report["splits"]),
+        "</main>",
+    ]
+    return page(f"Photos of {report['folder']}", "".join(body), css=_CSS)
+
+
+def _verdict(checked: Checked) -> str:
+    if checked.clean:
+        return '<span class="good">Nothing to mend.</span>'
+    count = len(checked.offenders)
+    moved = f" <code>dogbreeds data check --fix</code> moves {count} photos away." if count else ""
+    return f'<span class="bad">There is something to mend.</span>{moved}'
+
+
+def _section(checked: Checked, kind: str, meaning: str) -> str:
+    found = checked.report["findings"].get(kind, [])
+    if not found:
+        return ""
+    color = "bad" if kind in OFFENCES else "warn"
+    more = len(found) - _PICTURED
+    return "".join(
+        [
+            f'<section><h2>{kind.capitalize()} <span class="tag {color}">{len(found)}</span></h2>',
+            f'<p class="note">{escape(meaning)}</p><div class="photos">',
+            *(_figure(checked, entry) for entry in found[:_PICTURED]),
+            "</div>",
+            f'<p class="note">and {more} more: see <code>--json</code></p>' if more > 0 else "",
+            "</section>",
+        ]
+    )
+
+
+def _figure(checked: Checked, entry: Mapping[str, str]) -> str:
+    shown = [entry["photo"], *([entry["like"]] if "like" in entry else [])]
+    pictures = "".join(_picture(checked, name) for name in shown)
+    return (
+        f'<figure><div class="{"pair" if len(shown) > 1 else "one"}">{pictures}</div>'
+        f"<figcaption>{escape(printable(entry['photo']))}<br>"
+        f'<span class="muted">{escape(printable(entry["detail"]))}</span></figcaption></figure>'
+    )
+
+
+def _picture(checked: Checked, name: str) -> str:
+    photo = checked.photos.get(name)
+    address = thumbnail(photo) if photo else None
+    if address is None:
+        return '<div class="missing">no picture</div>'
+    return f'<img src="{address}" alt="{escape(printable(name))}" loading="lazy">'
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    most = max(sizes.values(), default=0) or 1
+    rows = "".join(
+        f'<tr><th>{escape(label)}</th><td class="number">{count:,}</td>'
+        f'<td><meter max="{most}" value="{count}">{count}</meter></td></tr>'
+        for label, count in sizes.items()
+    )
+    return (
+        '<section><h2>Sizes</h2><div class="panel scroll"><table><thead><tr><th>Short side in'
+        ' pixels</th><th class="number">Photos</th><th></th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _classes(splits: Mapping[str, Mapping[str, int]]) -> str:
+    totals: dict[str, int] = {}
+    for classes in splits.values():
+        for label, count in classes.items():
+            totals[label] = totals.get(label, 0) + count
+    most = max(totals.values(), default=0) or 1
+    head = "".join(f'<th class="number">{escape(split or "photos")}</th>' for split in splits)
+    rows = "".join(
+        f"<tr><th>{escape(printable(label))}</th>"
+        + "".join(f'<td class="number">{c.get(label, 0)}</td>' for c in splits.values())
+        + f'<td data-value="{total}"><meter max="{most}" value="{total}">{total}</meter></td></tr>'
+        for label, total in sorted(totals.items())[:_ROWS]
+    )
+    return (
+        '<section><h2>Classes</h2><div class="panel"><div class="scroll tall">'
+        f'<table class="sortable"><thead><tr><th>Class</th>{head}<th>All</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></div></section>"
+    )

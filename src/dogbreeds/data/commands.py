@@ -1,0 +1,146 @@
+"""``dogbreeds data ...``: the verbs that need no AWS. Those that do are in `dogbreeds.cloud`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+_LAYOUT = "photos in train|valid|test/CLASS/, or in CLASS/; or shards"
+_Verb = Callable[[argparse.Namespace], int]
+
+
+def register(verbs: Any) -> Any:  # noqa: ANN401  (argparse's type is private)
+    """Add the verb ``data`` with verbs of its own.
+
+    Returns:
+        Where more of those can be added.
+    """
+    text = "fetch, check, split, shard and upload photos"
+    data = verbs.add_parser("data", help=text, description=text)
+    group = data.add_subparsers(required=True, metavar="VERB")
+
+    check = _add(group, "check", _check, "find broken, duplicate and leaking photos",
+                 "The exit code is 0 if there is nothing to mend, 1 otherwise.")  # fmt: skip
+    check.add_argument("folder", type=Path, help=_LAYOUT)
+    check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
+    check.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails")
+    what = check.add_mutually_exclusive_group()
+    what.add_argument("--fix", action="store_true",
+                      help="move offenders to FOLDER-quarantine")  # fmt: skip
+    what.add_argument("--undo", action="store_true", help="move it back, and check nothing")
+    _add_workers(check)
+    return group
+
+
+def _add(group: Any, name: str, run: _Verb, text: str, more: str = "") -> argparse.ArgumentParser:  # noqa: ANN401
+    parser: argparse.ArgumentParser = group.add_parser(
+        name, help=text, description=text + ". " + more
+    )
+    parser.set_defaults(run=lambda _, options: guarded(partial(run, options)))
+    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=_positive, default=cores, metavar="N",
+                        help="processes (default: one a core)")  # fmt: skip
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a verb and turn its errors into a line and an exit code."""
+    from dogbreeds.data.photo import PhotosError
+
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files
+    try:
+        return run()
+    except (PhotosError, OSError) as error:
+        from dogbreeds.data.check_report import printable
+
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
+def progress_bar(label: str, total: int | None, unit: str = " photos") -> "tqdm[NoReturn]":
+    """Return a bar that is short-lived on a terminal and rare in a log.
+
+    Args:
+        label: What is going on.
+        total: How much there is, if that is known.
+        unit: ``"B"`` for bytes, which are then scaled.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        desc=label,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        unit_divisor=1024 if unit == "B" else 1000,
+        mininterval=0.2 if terminal else 30,
+        leave=not terminal,
+        dynamic_ncols=terminal,
+        file=sys.stderr,
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from dogbreeds.data import check_report, quarantine
+    from dogbreeds.data.check import check
+    from dogbreeds.data.photo import PhotosError, ShardPhoto
+    from dogbreeds.files import write_json
+    from dogbreeds.html.page import write_page
+
+    if options.undo:
+        return _undo(options.folder)
+    bars: list[tqdm[NoReturn]] = []
+
+    def on_start(photos: int) -> Callable[[int], object]:
+        bars.append(progress_bar("Check", photos))
+        return bars[0].update
+
+    try:
+        checked = check(options.folder, options.workers, on_start)
+    finally:
+        for bar in bars:
+            bar.close()
+    print(check_report.text(checked))
+    if options.json:
+        write_json(options.json, checked.report)
+    if options.html:  # before the photos are moved that it shows
+        write_page(options.html, check_report.html(checked))
+    if options.fix and checked.offenders:
+        if any(isinstance(photo, ShardPhoto) for photo in checked.photos.values()):
+            raise PhotosError("photos cannot be moved out of shards: fix the folder they came from")
+        away = quarantine.move_away(options.folder, checked.offenders)
+        print(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back")
+    elif checked.clean:
+        print("Nothing to mend")
+    return 0 if checked.clean else 1
+
+
+def _undo(folder: Path) -> int:
+    from dogbreeds.data import quarantine
+
+    try:
+        count, staying = quarantine.restore(folder)
+    except FileNotFoundError:
+        print(f"There is nothing in quarantine: no {quarantine.folder_of(folder)}")
+        return 1
+    print(f"Moved {count} photos back")
+    for name in staying:
+        print(f"error: {name} stays in quarantine: there is another file in its place",
+              file=sys.stderr)  # fmt: skip
+    return 1 if staying else 0

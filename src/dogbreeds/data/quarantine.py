@@ -1,0 +1,105 @@
+"""Move photos out of the way, and back: nothing is deleted.
+
+The log, ``log.jsonl`` in the quarantine folder, names each photo and the reason. A photo is logged
+before it is moved, so that whatever happens in between, `restore` finds all that were moved.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from dogbreeds.files import written_whole
+
+LOG = "log.jsonl"
+
+
+def folder_of(photos: Path) -> Path:
+    """Return the quarantine folder of a photos folder: beside it, so that nothing trains on it."""
+    resolved = photos.resolve()
+    return resolved.with_name(f"{resolved.name}-quarantine")
+
+
+def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
+    """Move photos to the quarantine folder.
+
+    Args:
+        photos: The photos folder.
+        offenders: Paths in it, with the reason.
+
+    Returns:
+        The quarantine folder.
+
+    Raises:
+        OSError: A photo cannot be moved; those moved before it are logged.
+    """
+    quarantine = folder_of(photos)
+    quarantine.mkdir(exist_ok=True)
+    with (quarantine / LOG).open("a", encoding="utf-8") as log:
+        for name, reason in offenders.items():
+            target = _free(quarantine / name)
+            entry = {"photo": name, "kept": str(target.relative_to(quarantine)), "reason": reason}
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(photos / name, target)
+    return quarantine
+
+
+def _free(target: Path) -> Path:
+    """Return a path where nothing is yet: a photo of the same name may have been moved before."""
+    number = 2
+    free = target
+    while free.exists():
+        free = target.with_name(f"{target.stem}~{number}{target.suffix}")
+        number += 1
+    return free
+
+
+def restore(photos: Path) -> tuple[int, list[str]]:
+    """Put all photos of the quarantine folder back.
+
+    Args:
+        photos: The photos folder.
+
+    Returns:
+        How many were put back, and the names of those that stay in quarantine because there is
+        something in their place by now.
+
+    Raises:
+        FileNotFoundError: There is no quarantine folder.
+        OSError: A photo cannot be moved; running this again goes on.
+    """
+    quarantine = folder_of(photos)
+    lines = (quarantine / LOG).read_text(encoding="utf-8").splitlines()
+    back = 0
+    staying: list[str] = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the power failed while it was written, before the photo was moved
+            continue
+        kept, home = quarantine / entry["kept"], photos / entry["photo"]
+        if not kept.exists():  # put back before, or never moved
+            continue
+        if home.exists():
+            staying.append(line)
+            continue
+        home.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(kept, home)
+        back += 1
+    if staying:
+        with written_whole(quarantine / LOG) as log:
+            log.write_text("".join(f"{line}\n" for line in staying), encoding="utf-8")
+    else:
+        (quarantine / LOG).unlink()
+    _remove_empty(quarantine)
+    return back, [json.loads(line)["photo"] for line in staying]
+
+
+def _remove_empty(folder: Path) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        if not any(Path(path).iterdir()):
+            Path(path).rmdir()
