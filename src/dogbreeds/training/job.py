@@ -17,6 +17,8 @@ from dogbreeds.data.photo import PhotosError
 from dogbreeds.files import remove_partial, write_json
 from dogbreeds.images import PhotoError, Preprocessing
 from dogbreeds.labels import Breed
+from dogbreeds.monitoring.observer import Observer
+from dogbreeds.monitoring.watch import watched
 from dogbreeds.processes import die_with_parent
 from dogbreeds.training.allocator import keep_freed_memory
 from dogbreeds.training.checkpoint import CheckpointError
@@ -56,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     paths = JobPaths.from_environment()
     try:
         settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-        with join_cluster() as cluster:
-            run(settings, paths, stop, cluster)
+        with join_cluster() as cluster, watched(settings, paths, cluster) as observer:
+            run(settings, paths, stop, cluster, observer)
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
     except _EXPECTED as error:
@@ -85,7 +87,9 @@ def _fail(file: Path, reason: str) -> int:
     return 1
 
 
-def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster) -> None:
+def run(
+    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, observer: Observer
+) -> None:
     """Train, and leave the archive in ``paths.model`` and reports in ``paths.output_data``.
 
     Raises:
@@ -123,17 +127,18 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
             **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
         }
         write_job(settings, facts, paths.output_data)
-    photos = load_photos(
-        splits,
-        breeds,
-        preprocessing,
-        settings,
-        device,
-        cluster,
-        stop,
-        paths.output_data / "photos.json",
-    )
-    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster)
+    with observer.phase("read photos"):
+        photos = load_photos(
+            splits,
+            breeds,
+            preprocessing,
+            settings,
+            device,
+            cluster,
+            stop,
+            paths.output_data / "photos.json",
+        )
+    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, observer)
 
     def save() -> None:
         if not cluster.is_main:
@@ -147,7 +152,8 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
             if cluster.is_main:
                 print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
         elif weights and settings.head_epochs:
-            _head_first(trainer, settings, cluster, stop)
+            with observer.phase("head first"):
+                _head_first(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)
         if not trainer.predictions:  # resumed after the last epoch
@@ -165,7 +171,10 @@ def run(settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster
 
 def _identity(settings: Settings, breeds: tuple[Breed, ...]) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
-    free = ("workers", "checkpoint_seconds", "pixel_cache", "compile")  # may change from run to run
+    free = (  # may change from run to run
+        "workers", "checkpoint_seconds", "pixel_cache", "compile",
+        "profiler", "trace_steps", "debugger",
+    )  # fmt: skip
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
     return {**values, "classes": [list(breed) for breed in breeds]}
 

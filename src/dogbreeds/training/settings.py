@@ -91,6 +91,16 @@ class Settings:
     )  # fmt: skip
     seed: int = _setting(0, "same seed, same result on the same machine", low=0, high=2**31)
     workers: int = _setting(0, "processes that decode; 0: one a core", low=0, high=1024)
+    profiler: str = _setting(
+        "auto", "sample CPUs, GPUs, memory, disk and network twice a second: auto unless"
+        " SageMaker's Profiler does",
+        choices=("auto", "true", "false"),
+    )  # fmt: skip
+    trace_steps: str = _setting("none", "steps to trace with torch.profiler, e.g. 20:30")
+    debugger: bool = _setting(
+        False, "save tensors as SageMaker's Debugger does, and judge them; as well where Debugger"
+        " is configured"
+    )  # fmt: skip
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> "Settings":
@@ -125,6 +135,7 @@ class Settings:
                 "hyperparameter first_image_size: expected 0, or 32 to image_size"
                 f" ({settings.image_size}), got {settings.first_image_size}"
             )
+        parse_steps(settings.trace_steps)
         return settings
 
     def to_arguments(self) -> list[str]:
@@ -160,6 +171,22 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     if low is not None and not low <= converted <= high:  # also refuses nan
         raise error
     return converted
+
+
+def parse_steps(text: str) -> range | None:
+    """Read ``"20:30"``, the steps 20 to 29; ``"none"`` gives None.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    if text == "none":
+        return None
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise SettingsError(
+            f"hyperparameter trace_steps: expected none or FIRST:END such as 20:30, got {text!r}"
+        )
+    return range(int(first), int(end))
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:

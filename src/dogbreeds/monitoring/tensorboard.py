@@ -1,0 +1,40 @@
+"""TensorBoard event files with the metrics of each epoch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.utils.tensorboard import SummaryWriter
+
+from dogbreeds.monitoring.observer import Observer
+
+if TYPE_CHECKING:
+    from dogbreeds.training.loop import Trainer
+
+
+class TensorBoard(Observer):
+    """Writes the metrics of an epoch as scalars, by the names and epochs of the log."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare; the folder is made when training starts."""
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def training_starts(self, trainer: "Trainer") -> None:
+        """Begin a file with the epochs done; it replaces those of the runs that did them."""
+        for file in self._folder.glob("events.out.tfevents.*"):
+            file.unlink()
+        self._writer = SummaryWriter(str(self._folder))
+        for epoch, values in enumerate(trainer.history, 1):
+            self.epoch_ended(epoch, values)
+
+    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+        """Write an epoch's metrics."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()

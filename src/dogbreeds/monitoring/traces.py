@@ -1,0 +1,63 @@
+"""Traces of some steps by torch.profiler: which operation took when how long, on which device."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from dogbreeds.files import written_whole
+from dogbreeds.monitoring.observer import Observer
+
+if TYPE_CHECKING:
+    from dogbreeds.training.loop import Trainer
+
+
+class Traces(Observer):
+    """Writes ``steps-FIRST-END.json``, to open at https://ui.perfetto.dev or chrome://tracing."""
+
+    def __init__(self, folder: Path, steps: range) -> None:
+        """Prepare.
+
+        Args:
+            folder: Where to write; made if missing.
+            steps: The steps to trace, from 0; a few, as each makes a megabyte or two.
+        """
+        self._folder = folder
+        self._steps = steps
+        self._trainer: Trainer
+        self._profile: profile | None = None
+
+    def training_starts(self, trainer: "Trainer") -> None:
+        """Say so if none of the steps will come."""
+        self._trainer = trainer
+        if not trainer.step < self._steps.stop <= trainer.total_steps:
+            print(
+                f"trace_steps: steps {self._steps.start} to {self._steps.stop} are not all among"
+                f" those of this run, {trainer.step} to {trainer.total_steps}",
+                flush=True,
+            )
+
+    def step_starts(self) -> None:
+        """Begin with the first step."""
+        if self._profile is None and self._trainer.step in self._steps:
+            activities = [ProfilerActivity.CPU]
+            if torch.cuda.is_available():
+                activities.append(ProfilerActivity.CUDA)
+            self._profile = profile(activities=activities)
+            self._profile.start()
+
+    def step_ended(self) -> None:
+        """End after the last step."""
+        if self._profile is not None and self._trainer.step + 1 >= self._steps.stop:
+            self.close()
+
+    def close(self) -> None:
+        """Write what there is."""
+        if self._profile is not None:
+            self._profile.stop()
+            file = self._folder / f"steps-{self._steps.start}-{self._steps.stop}.json"
+            with written_whole(file) as partial:
+                # Without the suffix .gz it is plain JSON.
+                self._profile.export_chrome_trace(str(partial))
+            self._profile = None
