@@ -39,6 +39,16 @@ def test_sagemakers_variables_are_read() -> None:
     assert settings.vmargs == ("-Xss1m", "-Dx=y")
 
 
+def test_batches_are_bounded_in_size_and_delay() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.batch_size, settings.batch_delay_ms) == ((16, 2) if settings.gpus else (2, 0))
+    chosen = {"DOGBREEDS_BATCH_SIZE": "8", "DOGBREEDS_BATCH_DELAY_MS": "50"}
+    settings = Settings.from_environment(chosen)
+    assert (settings.batch_size, settings.batch_delay_ms) == (8, 50)
+    with pytest.raises(SettingsError, match="DOGBREEDS_BATCH_SIZE"):
+        Settings.from_environment({"DOGBREEDS_BATCH_SIZE": "0"})
+
+
 def test_the_model_directory_can_be_named_directly() -> None:
     environment = {"SAGEMAKER_BASE_DIR": "/base", "SM_MODEL_DIR": "/elsewhere"}
     assert Settings.from_environment(environment).model_dir == Path("/elsewhere")

@@ -1,25 +1,28 @@
-"""Engines that run a model: PyTorch anywhere, ONNX Runtime where it is faster.
+"""Engines that run a model: PyTorch anywhere, ONNX Runtime on CPUs, CUDA graphs on GPUs.
 
-Measured with ``benchmarks/serving_backends.py``: on two AVX2 cores ONNX Runtime takes about 0.65 of
+Measured with ``benchmarks/serving_backends.py``: on two cores ONNX Runtime takes about 0.7 of
 PyTorch's time for one photo, and far less where other processes share the cores. It converts each
 torchvision classifier tried (ResNet to Swin and MaxViT) in 0.1 to 3 s.
 """
 
 import importlib
 import importlib.util
+import logging
 import tempfile
+import time
 import warnings
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from dogbreeds.artifact import Artifact
-from dogbreeds.serving.settings import BACKENDS
+from dogbreeds.serving.gpu import CudaGraphs, half_types
+from dogbreeds.serving.pipeline import Pipeline
+from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
 
-PYTORCH, ONNX_RUNTIME = BACKENDS
+logger = logging.getLogger(__name__)
 
 
 class BackendError(RuntimeError):
@@ -27,28 +30,21 @@ class BackendError(RuntimeError):
 
 
 class Backend(Protocol):
-    """An engine with a model in it."""
+    """An engine with a model in it.
+
+    Attributes:
+        name: A name of `settings.BACKENDS`.
+        tolerance: How much a probability may differ from PyTorch's in float32.
+    """
 
     name: str
+    tolerance: float
 
     def start(self, threads: int) -> None:
         """Get ready to run, in the process that will: no pool of threads outlives a fork."""
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return probabilities [N, classes] for pixels [N, S, S, 3]."""
-
-
-class _Pipeline(nn.Module):
-    """From pixels to probabilities, so that every backend does the same as one graph."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        super().__init__()
-        self._model = artifact.model
-        self._preprocessing = artifact.preprocessing
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model(self._preprocessing.normalize(pixels))
-        return logits.float().softmax(1)
 
 
 class PyTorch:
@@ -60,9 +56,10 @@ class PyTorch:
     """
 
     name = PYTORCH
+    tolerance = 1e-3
 
     def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = _Pipeline(artifact)
+        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
         self._device = device
 
     def start(self, threads: int) -> None:
@@ -91,6 +88,7 @@ class OnnxRuntime:
     """
 
     name = ONNX_RUNTIME
+    tolerance = 1e-3
 
     def __init__(self, artifact: Artifact) -> None:
         if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
@@ -105,7 +103,7 @@ class OnnxRuntime:
             ):
                 warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
                 torch.onnx.export(
-                    _Pipeline(artifact).eval(),
+                    Pipeline(artifact.model, artifact.preprocessing).eval(),
                     (example,),
                     file.name,
                     input_names=["pixels"],
@@ -132,3 +130,69 @@ class OnnxRuntime:
         """See `Backend.run`."""
         result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
         return result
+
+
+def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> list[Backend]:
+    """Return the backends to choose from on a device.
+
+    Args:
+        artifact: The loaded archive.
+        device: Where to run.
+        wanted: A name of `settings.BACKENDS`, or None for all that work.
+
+    Returns:
+        PyTorch in float32 first: what the others have to agree with.
+
+    Raises:
+        BackendError: The backend asked for cannot be had.
+    """
+    found: list[Backend] = [PyTorch(artifact, device)]
+    if wanted == ONNX_RUNTIME or (wanted is None and device.type == "cpu"):
+        try:
+            found.append(OnnxRuntime(artifact))
+        except BackendError as error:
+            if wanted is not None:
+                raise
+            logger.warning("running on PyTorch, because %s", error)
+    if wanted == CUDA_GRAPHS or (wanted is None and device.type == "cuda"):
+        if device.type != "cuda":
+            raise BackendError(f"{CUDA_GRAPHS} needs an NVIDIA GPU, and there is none")
+        types = half_types(torch.cuda.get_device_capability(device))
+        found += [CudaGraphs(artifact, device, dtype) for dtype in types]
+    return found
+
+
+def choose(
+    backends: list[Backend], probe: npt.NDArray[np.uint8], wanted: str | None = None
+) -> Backend:
+    """Return the fastest of started backends that agrees with the first.
+
+    Args:
+        backends: What `candidates` gave; each was started.
+        probe: Pixels [1, S, S, 3].
+        wanted: A name of `settings.BACKENDS`, which is taken if it agrees, fast or not.
+    """
+    expected = backends[0].run(probe)
+    agreeing = [backend for backend in backends if _agrees(backend, probe, expected)]
+    named = [backend for backend in agreeing if backend.name == wanted]
+    return min(named or agreeing or backends[:1], key=lambda backend: _seconds(backend, probe))
+
+
+def _agrees(
+    backend: Backend, probe: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]
+) -> bool:
+    difference = float(np.abs(backend.run(probe) - expected).max())
+    if difference <= backend.tolerance:  # false also if it is no number
+        return True
+    logger.warning("not running on %s: it differs from PyTorch by %g", backend.name, difference)
+    return False
+
+
+def _seconds(backend: Backend, probe: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
+    """Return the shortest of a few runs: other work on the machine only ever makes one longer."""
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < budget:
+        begin = time.perf_counter()
+        backend.run(probe)
+        times.append(time.perf_counter() - begin)
+    return min(times)

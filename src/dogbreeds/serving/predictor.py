@@ -12,9 +12,6 @@ from dogbreeds.serving import backends
 MAX_BATCH = 16
 """Larger batches are cut: they gain no speed, only memory."""
 
-# A backend whose probabilities differ more from PyTorch's is not used.
-_TOLERANCE = 1e-3
-
 logger = logging.getLogger(__name__)
 
 
@@ -40,39 +37,31 @@ class Predictor:
     ) -> None:
         self.artifact = artifact
         self._threads = threads
-        self._pytorch = backends.PyTorch(artifact, device)
-        self._backend: backends.Backend = self._pytorch
+        self._wanted = backend
+        self._candidates = backends.candidates(artifact, device, backend)
         side = artifact.preprocessing.image_size
         self._probe = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
-        if backend == backends.ONNX_RUNTIME or (backend is None and device.type == "cpu"):
-            try:
-                self._backend = backends.OnnxRuntime(artifact)
-            except backends.BackendError as error:
-                if backend is not None:
-                    raise
-                logger.warning("running on PyTorch, because %s", error)
 
     def start(self) -> None:
-        """Get ready to predict at full speed; called in the process that will.
+        """Choose a backend and get ready at full speed; called in the process that will predict.
 
-        A backend that does not agree with PyTorch on a probe is replaced by PyTorch.
+        A backend that does not agree with PyTorch on a probe is not used.
         """
-        self._pytorch.start(self._threads)
-        self._backend.start(self._threads)
-        expected, got = self._pytorch.run(self._probe), self._backend.run(self._probe)
-        difference = float(np.abs(expected - got).max())
-        if not difference <= _TOLERANCE:  # also if it is no number
-            logger.warning(
-                "running on PyTorch, because %s differs by %g", self._backend.name, difference
-            )
-            self._backend = self._pytorch
-        self._backend.run(self._probe)
+        for backend in self._candidates:
+            backend.start(self._threads)
+        self._backend = backends.choose(self._candidates, self._probe, self._wanted)
+        self._candidates = [self._backend]  # the others' memory is given back
         logger.info(
             "ready: model %s on %s, %d threads",
             self.artifact.version,
-            self._backend.name,
+            self.backend,
             self._threads,
         )
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend chosen."""
+        return self._backend.name
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probability of each class.

@@ -15,7 +15,7 @@ MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
-BACKENDS = ("pytorch", "onnxruntime")
+BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # With more threads a worker's forward pass gains less than another worker would.
 _THREADS_PER_WORKER = 2
@@ -50,8 +50,12 @@ class Settings:
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
-        backend: What runs the model, ``pytorch`` or ``onnxruntime`` (``DOGBREEDS_BACKEND``);
-            None is the fastest that works here.
+        batch_size: The most requests that a worker takes at a time, if so many wait
+            (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 2 on CPUs, see ``benchmarks/results``).
+        batch_delay_ms: How long a request may wait for others to share its batch
+            (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 0 on CPUs, where they gain little).
+        backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
+            fastest that works here.
     """
 
     port: int
@@ -67,6 +71,8 @@ class Settings:
     queue_size: int
     default_accept: str
     vmargs: tuple[str, ...]
+    batch_size: int
+    batch_delay_ms: int
     backend: str | None
 
     @property
@@ -77,16 +83,6 @@ class Settings:
         only a worker that loads by itself can tell that its model does not fit (507).
         """
         return self.gpus == 0 and not self.multi_model
-
-    @property
-    def batch_size(self) -> int:
-        """The most requests that one worker takes at a time, if so many wait."""
-        return 16 if self.gpus else 2
-
-    @property
-    def batch_delay_ms(self) -> int:
-        """How long a request may wait for others: not at all where they gain little."""
-        return 2 if self.gpus else 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -107,7 +103,7 @@ class Settings:
 
         backend = environment.get(BACKEND_ENV) or None
         if backend not in (None, *BACKENDS):
-            raise SettingsError(f"expected {BACKEND_ENV} {' or '.join(BACKENDS)}, got {backend!r}")
+            raise SettingsError(f"expected {BACKEND_ENV} {', '.join(BACKENDS)}, got {backend!r}")
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         default_workers = 1 if multi_model else gpus or max(1, cpus // _THREADS_PER_WORKER)
@@ -128,5 +124,7 @@ class Settings:
             default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
             or "application/json",
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
+            batch_size=number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 2, 1, 64),
+            batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 0, 0, 1000),
             backend=backend,
         )

@@ -1,0 +1,111 @@
+"""Backends: each gives the answers of plain PyTorch, and the fastest that does is chosen."""
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from dogbreeds import models
+from dogbreeds.artifact import Artifact
+from dogbreeds.images import Preprocessing
+from dogbreeds.labels import Breed
+from dogbreeds.serving import backends
+from dogbreeds.serving.gpu import SIZES, CudaGraphs, half_types
+from dogbreeds.serving.predictor import MAX_BATCH, Predictor
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def archive() -> Artifact:
+    torch.manual_seed(0)
+    model = models.create_model("squeezenet1_1", 3).eval()
+    classes = tuple(Breed(f"{number:03d}", "") for number in range(3))
+    return Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64))
+
+
+def photos(count: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)
+
+
+class Echo:
+    """A backend that takes its time and answers what it was told to."""
+
+    def __init__(self, name: str, answer: float, seconds: float = 0) -> None:
+        self.name, self.tolerance = name, 1e-3
+        self._answer, self._pause = answer, seconds
+
+    def start(self, threads: int) -> None: ...
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        time.sleep(self._pause)
+        return np.full((len(pixels), 1), self._answer, np.float32)
+
+
+def test_onnx_runtime_agrees_with_pytorch(archive: Artifact) -> None:
+    pytorch, onnx = found = backends.candidates(archive, CPU, None)
+    for backend in found:
+        backend.start(1)
+    for count in (1, 3):
+        assert onnx.run(photos(count)) == pytest.approx(pytorch.run(photos(count)), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bits_over_fixed_memory_agree_at_every_batch_size(
+    archive: Artifact, dtype: torch.dtype
+) -> None:
+    half = CudaGraphs(archive, CPU, dtype)
+    half.start(1)
+    pytorch = backends.PyTorch(archive, CPU)
+    pytorch.start(1)
+    for count in (MAX_BATCH, 1, 3, 5, 16, 2):  # a smaller one after a larger: leftovers do no harm
+        before = half.run(photos(count))
+        expected = pytorch.run(photos(count))
+        assert before.dtype == np.float32 and before.shape == expected.shape
+        assert before == pytest.approx(expected, abs=half.tolerance)
+        half.run(photos(count + 1 if count < MAX_BATCH else 1))
+        assert before == pytest.approx(expected, abs=half.tolerance)  # not overwritten
+    assert next(archive.model.parameters()).dtype == torch.float32
+
+
+def test_every_batch_of_a_predictor_has_its_graph() -> None:
+    assert max(SIZES) >= MAX_BATCH
+
+
+def test_16_bit_types_by_compute_capability() -> None:
+    assert half_types((6, 1)) == ()
+    assert half_types((7, 5)) == (torch.float16,)
+    assert half_types((9, 0)) == (torch.float16, torch.bfloat16)
+
+
+def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
+    with pytest.raises(backends.BackendError, match="needs an NVIDIA GPU"):
+        Predictor(archive, CPU, 1, "cuda-graphs")
+
+
+@pytest.mark.parametrize(
+    ("others", "wanted", "chosen"),
+    [
+        ([Echo("fast", 0.5)], None, "fast"),
+        ([Echo("slow", 0.5, 0.05)], None, "reference"),
+        ([Echo("slow", 0.5, 0.05)], "slow", "slow"),
+        ([Echo("wrong", 0.51)], None, "reference"),
+        ([Echo("wrong", 0.51)], "wrong", "reference"),
+        ([Echo("overflown", float("nan"))], None, "reference"),
+    ],
+)
+def test_the_fastest_that_agrees_is_chosen(
+    others: list[backends.Backend], wanted: str | None, chosen: str
+) -> None:
+    reference = Echo("reference", 0.5, 0.01)
+    assert backends.choose([reference, *others], photos(1), wanted).name == chosen
+
+
+def test_a_backend_asked_for_by_name_is_used(archive: Artifact) -> None:
+    for name in ("pytorch", "onnxruntime"):
+        predictor = Predictor(archive, CPU, 1, name)
+        predictor.start()
+        assert predictor.backend == name
+        assert predictor.predict(photos(MAX_BATCH + 1)).sum(1) == pytest.approx(1, abs=1e-5)
