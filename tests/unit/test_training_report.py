@@ -8,7 +8,7 @@ from PIL import Image
 from dogbreeds.files import write_json
 from dogbreeds.labels import Breed
 from dogbreeds.training.evaluation import Predictions
-from dogbreeds.training.report import evaluation_report, write_reports
+from dogbreeds.training.report import evaluation_report, write_html_report, write_reports
 
 BREEDS = [Breed("1", "Ant"), Breed("2", "Bee"), Breed("3", "Cat")]
 
@@ -52,6 +52,7 @@ def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) 
     history = [{"train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5}]
     write_json(tmp_path / "history.json", history)  # the job writes it after each epoch
     write_reports(history, {"test": predictions()}, {"test": PATHS}, breeds, tmp_path)
+    write_html_report(tmp_path)
     assert json.loads((tmp_path / "evaluation_test.json").read_text())["photos"] == 5
     for name in ("confusion_test.png", "learning_curves.png"):
         with Image.open(tmp_path / name) as picture:

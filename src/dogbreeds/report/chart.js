@@ -4,11 +4,12 @@
 const CHART_HEIGHT = 260;
 const SERIES_COLORS = 6;
 
-function niceTicks(low, high, most) {
+// At most about that many round values from low to high; steps: the distances to choose from.
+function niceTicks(low, high, most, steps = []) {
   const span = high - low || Math.abs(high) || 1;
   const rough = span / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough) * power;
+  const step = steps.find((one) => one >= rough) ?? [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough) * power;
   const ticks = [];
   for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step) {
     ticks.push(Math.abs(tick) < step * 1e-9 ? 0 : tick);
@@ -18,7 +19,7 @@ function niceTicks(low, high, most) {
 
 // series: [{ name, color: 0.., dash: "" | "6 4" | ..., points: [[x, y], ...] }], x ascending.
 // options: title, xLabel, format(y), formatX(x), zero: y starts at 0, most: y ends at no more,
-//          marks: [{ x, label }] vertical lines, such as the epochs' ends
+//          steps: distances of ticks on the x axis, marks: [{ x, label }] vertical lines there
 function lineChart(title, series, options) {
   const shown = new Set(series);
   const area = h("div", { class: "chart-area" });
@@ -59,7 +60,7 @@ function lineChart(title, series, options) {
     const px = (x) => single ? (left + width - right) / 2 : left + ((x - first) / (last - first)) * (width - left - right);
     const py = (y) => CHART_HEIGHT - bottom - ((y - low) / (high - low)) * (CHART_HEIGHT - top - bottom);
     const most = Math.max(1, Math.floor((width - left - right) / 70));
-    const xTicks = single ? xs : niceTicks(first, last, Math.min(most, options.wholeX ? last - first : most));
+    const xTicks = single ? xs : niceTicks(first, last, most, options.steps);
     const marks = (options.marks ?? []).filter(({ x }) => x > first && x < last);
     const apart = Math.ceil(marks.length / Math.max(1, (width - left - right) / 44));
 

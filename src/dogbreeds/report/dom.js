@@ -8,7 +8,7 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
@@ -39,6 +39,14 @@ function duration(seconds) {
   if (total < 60) return `${seconds < 10 ? seconds.toFixed(1) : total} s`;
   const [hours, minutes] = [Math.floor(total / 3600), Math.floor((total % 3600) / 60)];
   return hours ? `${hours} h ${minutes} min` : `${minutes} min ${total % 60} s`;
+}
+
+// The same in a few signs, for an axis: 45 s, 3:20, 2:05:00.
+function clock(seconds) {
+  if (Math.abs(seconds) < 60) return `${brief(seconds)} s`;
+  const parts = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), Math.round(seconds % 60)];
+  const shown = parts[0] ? parts : parts.slice(1);
+  return shown.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
 }
 
 const readable = (name) => String(name).replaceAll("_", " ");

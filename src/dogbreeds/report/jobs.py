@@ -11,11 +11,15 @@ from dogbreeds.data.photo import Photo
 from dogbreeds.files import write_json
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.report.statistics import wilson_interval
+from dogbreeds.report.system import read_system
 
 JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
+PHASES_FILE = "phases.json"
+FINDINGS_FILE = "debugger.json"
+PROFILER_FOLDER = "profiler"
 _INSIDE = ("", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
 _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
 _MAX_UNPACKED = 2**30
@@ -59,8 +63,10 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
         JSON-ready: ``name``; ``job`` (see `JOB_FILE`); ``history``, the metrics of each epoch;
         ``splits``, by name what `dogbreeds.training.report.evaluation_report` says, with
         confidence intervals, confusion as [row, column, count] without zeros, and the worst
-        mistakes' thumbnails; ``photos``, the data inspection. What the job did not leave is
-        empty.
+        mistakes' thumbnails; ``photos``, the data inspection; ``system``, see
+        `dogbreeds.report.system.read_system`; ``findings`` of Debugger's rules, each with the
+        ``first`` ill step and the ``last`` one judged. What the job did not leave is empty or
+        None.
 
     Raises:
         ReportError: There is no job, or a file of it is damaged.
@@ -120,6 +126,8 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
         "history": _read(output / HISTORY_FILE, []),
         "splits": splits,
         "photos": _read(output / PHOTOS_FILE, {}),
+        "system": read_system(output / PROFILER_FOLDER, _read(output / PHASES_FILE, [])),
+        "findings": [_read_finding(found) for found in _read(output / FINDINGS_FILE, [])],
     }
 
 
@@ -135,6 +143,16 @@ def _read_split(evaluation: Mapping[str, Any]) -> dict[str, Any]:
             for column, photos in enumerate(counts)
             if photos
         ],
+    }
+
+
+def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+    verdicts = finding["verdicts"]
+    return {
+        **finding,
+        "verdicts": None,  # one a step; the page shows no more than two
+        "first": next((verdict for verdict in verdicts if verdict["ill"]), None),
+        "last": verdicts[-1] if verdicts else None,
     }
 
 

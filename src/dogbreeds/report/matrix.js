@@ -2,6 +2,8 @@
 // is wrong is red, each the stronger the larger its share of the row. On canvas, because 133 classes
 // have 17,689 cells.
 
+const LONGEST_NAME = 26; // signs beside the matrix
+
 const ORDERS = {
   "by class": (matrix) => matrix.classes.map((_, i) => i),
   "lowest accuracy first": (matrix) =>
@@ -33,14 +35,16 @@ function grouped({ classes, cells }) {
   return [...new Set(chainOf)].sort((a, b) => b.length - a.length).flat();
 }
 
-// evaluation: of a split; onChoose(row, column) is told which cell is chosen, by class index.
-function confusionMatrix(evaluation, onChoose) {
-  const { classes } = evaluation;
+// Returns the element that shows the matrix of a split's evaluation, with the photos of the cell
+// that is chosen.
+function confusionMatrix(evaluation) {
+  const { classes, worst } = evaluation;
   const size = classes.length;
   const cells = evaluation.confusion.map(([row, column, photos]) => ({ row, column, photos }));
   const lookup = new Map(cells.map((cell) => [cell.row * size + cell.column, cell.photos]));
   const photosAt = (row, column) => lookup.get(row * size + column) ?? 0;
   const name = (index) => readable(classes[index].class_name);
+  const shortName = (index) => name(index).length > LONGEST_NAME ? `${name(index).slice(0, LONGEST_NAME - 1)}…` : name(index);
   const matrix = { classes, cells };
   let order = ORDERS["by class"](matrix);
   let place = inverse(order);
@@ -52,6 +56,8 @@ function confusionMatrix(evaluation, onChoose) {
     "aria-label": "Confusion matrix. Arrow keys move, with Shift to the next cell that is not empty, Enter chooses." });
   const holder = h("div", { class: "matrix-holder" }, canvas);
   const reading = h("p", { id: "matrix-reading", class: "reading", "aria-live": "polite" });
+  const photos = h("div", { class: "pair-photos", tabindex: 0, role: "region", "aria-label": "Photos of the chosen cell" },
+    h("span", null, "Choose a cell to see its photos."));
   const sort = h("select", { change: (event) => reorder(event.target.value) },
     Object.keys(ORDERS).map((label) => h("option", { value: label }, label)));
 
@@ -73,7 +79,7 @@ function confusionMatrix(evaluation, onChoose) {
   function draw() {
     const width = holder.clientWidth;
     if (!width) return;
-    const longest = Math.max(...classes.map((entry) => readable(entry.class_name).length));
+    const longest = Math.max(...classes.map((_, index) => shortName(index).length));
     let margin = Math.min(150, 8 + 6.2 * longest);
     let cell = (width - margin) / size;
     const named = cell >= 8.5;
@@ -95,7 +101,7 @@ function confusionMatrix(evaluation, onChoose) {
     for (const { row, column, photos } of cells) {
       paint.fillStyle = row === column ? right : wrong;
       // The root lets one photo of eight be seen.
-      paint.globalAlpha = 0.15 + 0.85 * Math.sqrt(photos / Math.max(1, classes[row].photos));
+      paint.globalAlpha = 0.3 + 0.7 * Math.sqrt(photos / Math.max(1, classes[row].photos));
       paint.fillRect(margin + place[column] * cell, margin + place[row] * cell, cell - gap, cell - gap);
     }
     paint.globalAlpha = 1;
@@ -132,13 +138,13 @@ function confusionMatrix(evaluation, onChoose) {
       const middle = margin + (at + 0.5) * cell;
       paint.fillStyle = at === cursor[0] ? text : muted;
       paint.textAlign = "right";
-      paint.fillText(name(order[at]), margin - 6, middle, margin - 8);
+      paint.fillText(shortName(order[at]), margin - 6, middle, margin - 8);
       paint.save();
       paint.translate(middle, margin - 6);
       paint.rotate(-Math.PI / 2);
       paint.fillStyle = at === cursor[1] ? text : muted;
       paint.textAlign = "left";
-      paint.fillText(name(order[at]), 0, 0, margin - 8);
+      paint.fillText(shortName(order[at]), 0, 0, margin - 8);
       paint.restore();
     }
   }
@@ -168,7 +174,14 @@ function confusionMatrix(evaluation, onChoose) {
     cursor = [place[row], place[column]];
     reading.textContent = sentence(row, column);
     draw();
-    onChoose(row, column);
+    showPhotos(row, column);
+  }
+
+  function showPhotos(row, column) {
+    const [is, said] = [classes[row].class_name, classes[column].class_name];
+    const pair = worst.filter((mistake) => mistake.class_name === is && mistake.predicted === said && mistake.thumbnail);
+    const none = row === column ? "Photos are kept of mistakes only." : `None of these is among the ${worst.length} worst mistakes.`;
+    photos.replaceChildren(...(pair.length ? pair.map(mistakePhoto) : [h("span", null, none)]));
   }
 
   // The cell under a pointer; where cells are tiny, the nearest within reach that is not empty.
@@ -218,15 +231,14 @@ function confusionMatrix(evaluation, onChoose) {
 
   const mistakes = cells.filter((cell) => cell.row !== cell.column)
     .sort((a, b) => b.photos - a.photos || b.photos / classes[b.row].photos - a.photos / classes[a.row].photos);
-  const pairs = h("ol", { class: "pairs" }, mistakes.slice(0, 12).map(({ row, column, photos }) =>
+  const pairs = h("ol", { class: "pairs" }, mistakes.slice(0, 9).map(({ row, column, photos }) =>
     h("li", null, h("button", { type: "button", click: () => choose(row, column) },
       h("b", null, `${photos} of ${classes[row].photos}`),
       h("span", null, name(row), h("span", { class: "muted" }, " taken for "), name(column))))));
-  reading.textContent = size > 1 ? "Point at a cell to read it; choose it to see its photos." : "";
-  const element = h("div", { class: "matrix panel" },
+  reading.textContent = "Point at a cell to read it.";
+  return h("div", { class: "matrix panel" },
     h("div", null, h("label", { class: "choice" }, "Order ", sort), holder),
-    h("div", null, reading, h("h3", null, mistakes.length ? "Most often mixed up" : "Nothing is mixed up"), pairs));
-  return { element, choose };
+    h("div", null, reading, photos, h("h3", null, mistakes.length ? "Most often mixed up" : "Nothing is mixed up"), pairs));
 }
 
 function inverse(order) {

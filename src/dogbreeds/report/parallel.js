@@ -1,12 +1,14 @@
 // Parallel coordinates of a hyperparameter search: an axis a hyperparameter, a line a job, the best
-// ones strongest. Numbers that span decades stand on a logarithmic axis.
+// ones strongest. A few values stand at equal distances, numbers that span decades on a logarithmic
+// axis.
 
 const PARALLEL_HEIGHT = 320;
+const FEW_VALUES = 6;
 
-function axisOf(values) {
+function axisOf(values, continuous) {
   const given = values.filter((value) => value !== null);
   const numbers = given.filter(isNumber);
-  if (numbers.length < given.length || new Set(numbers).size <= 1) {
+  if (numbers.length < given.length || (!continuous && new Set(numbers).size <= FEW_VALUES)) {
     const names = [...new Set(given.map(String))].sort((a, b) => collator.compare(a, b));
     const at = (value) => names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1);
     return { at, ticks: names.map((text) => ({ at: at(text), text })) };
@@ -18,7 +20,7 @@ function axisOf(values) {
     const decades = niceTicks(from, to, 4).filter(Number.isInteger).map((tick) => 10 ** tick);
     return { at, ticks: [...new Set([low, ...decades, high])].map((value) => ({ at: at(value), text: brief(value) })) };
   }
-  const at = (value) => (value - low) / (high - low);
+  const at = (value) => (high > low ? (value - low) / (high - low) : 0.5);
   return { at, ticks: niceTicks(low, high, 4).map((value) => ({ at: at(value), text: brief(value) })) };
 }
 
@@ -27,7 +29,7 @@ function parallelCoordinates(tuning, onHover) {
   const names = [...tuning.hyperparameters, tuning.objective];
   const index = names.map((name) => tuning.columns.indexOf(name));
   const jobs = tuning.rows.map((row, i) => ({ i, values: index.map((c) => row[c]) })).filter((job) => isNumber(job.values.at(-1)));
-  const axes = names.map((_, a) => axisOf(jobs.map((job) => job.values[a])));
+  const axes = names.map((_, a) => axisOf(jobs.map((job) => job.values[a]), a === names.length - 1));
   const area = h("div", { class: "chart-area scroll" });
   const lines = new Map();
 

@@ -3,6 +3,8 @@
 
 const SPLIT_DASHES = { train: "2 4", valid: "7 4", test: undefined };
 const FIRST_PHOTOS = 24;
+const EPOCH_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500];
+const TIME_STEPS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600]; // seconds
 
 function section(id, title, ...children) {
   return h("section", { id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), ...children);
@@ -57,7 +59,7 @@ function comparison(jobs) {
     { label: "job", cell: ({ job, index }) => [h("span", { class: `key k${index % SERIES_COLORS}` }), job.name] },
     { label: "on", cell: ({ name }) => name },
     { label: "accuracy", number: true, value: ({ job, name }) => job.splits[name].accuracy, cell: ({ job, name }) => percent(job.splits[name].accuracy) },
-    { label: `${percent(range[0], 0)} to ${percent(range[1], 0)}`, cell: ({ job, name, index }) => whisker(job.splits[name].accuracy, job.splits[name].accuracy_interval, range, index) },
+    { label: `${percent(range[0], 0)} to ${percent(range[1], 0)}`, value: ({ job, name }) => job.splits[name].accuracy, cell: ({ job, name, index }) => whisker(job.splits[name].accuracy, job.splits[name].accuracy_interval, range, index) },
     { label: "top 5", number: true, value: ({ job, name }) => job.splits[name].top5, cell: ({ job, name }) => percent(job.splits[name].top5) },
     { label: "loss", number: true, value: ({ job, name }) => job.splits[name].loss, cell: ({ job, name }) => brief(job.splits[name].loss) },
     { label: "epochs", number: true, value: ({ job }) => job.history.length, cell: ({ job }) => job.history.length },
@@ -95,7 +97,7 @@ function curves(jobs) {
     dash: jobs.length > 1 ? SPLIT_DASHES[split] : undefined,
     points: job.history.map((epoch, i) => [i + 1, epoch[`${split}_${kind}`]]).filter(([, y]) => isNumber(y)),
   }))).filter((one) => one.points.length);
-  const axis = { xLabel: "epoch", formatX: String, wholeX: true };
+  const axis = { xLabel: "epoch", formatX: String, steps: EPOCH_STEPS };
   const charts = [
     ["Loss", drawn("loss", ["train", "valid", "test"]), { ...axis, zero: true, format: brief }],
     ["Accuracy", drawn("accuracy", ["train", "valid", "test"]), { ...axis, most: 1, format: (y) => percent(y) }],
@@ -109,45 +111,40 @@ function curves(jobs) {
 
 // The parts that look into one split of one job: matrix, mistakes with photos, table of classes.
 function evaluationSections(split, name) {
-  const mistakes = h("div");
-  function showMistakes(chosen) {
-    const pair = chosen && split.worst.filter((m) => m.class_name === split.classes[chosen[0]].class_name && m.predicted === split.classes[chosen[1]].class_name);
-    mistakes.replaceChildren(...photoGrid(split.worst, pair, chosen?.map((i) => split.classes[i]), () => showMistakes(null)));
-  }
-  const matrix = split.classes.length > 1 ? confusionMatrix(split, (row, column) => showMistakes(row === column ? null : [row, column])) : null;
-  showMistakes(null);
   return [
-    matrix ? section("confusion", "What is taken for what",
-      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), matrix.element) : null,
-    split.worst.length ? section("mistakes", "Worst mistakes", mistakes) : null,
+    split.classes.length > 1 ? section("confusion", "What is taken for what",
+      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), confusionMatrix(split)) : null,
+    split.worst.length ? mistakes(split.worst) : null,
     classTable(split),
   ];
 }
 
-function photoGrid(worst, pair, classes, showAll) {
-  const shown = pair ?? worst;
+function mistakePhoto(mistake) {
+  const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
+  return mistake.thumbnail
+    ? h("img", { src: mistake.thumbnail, alt: `${is}, taken for ${said}`, title: shortPath(mistake.file), decoding: "async" })
+    : h("div", { class: "missing" }, "no picture");
+}
+
+function mistakes(worst) {
   const grid = h("div", { class: "photos" });
-  const more = h("button", { type: "button", click: () => add(shown.length) });
+  const more = h("button", { type: "button", click: () => add(worst.length) });
   let next = 0;
   function add(number) {
-    grid.append(...shown.slice(next, next + number).map((mistake) => h("figure", null,
-      mistake.thumbnail ? h("img", { src: mistake.thumbnail, alt: `A ${readable(mistake.class_name)} that was taken for ${readable(mistake.predicted)}`, decoding: "async" })
-        : h("div", { class: "missing" }, "no picture"),
+    grid.append(...worst.slice(next, next + number).map((mistake) => h("figure", null,
+      mistakePhoto(mistake),
       h("figcaption", null,
         h("span", { class: "is" }, readable(mistake.class_name)),
         h("span", { class: "for" }, `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`),
         h("span", { class: "file" }, shortPath(mistake.file))))));
     next += number;
-    more.hidden = next >= shown.length;
-    more.textContent = `Show ${shown.length - next} more`;
+    more.hidden = next >= worst.length;
+    more.textContent = `Show ${worst.length - next} more`;
   }
   add(FIRST_PHOTOS);
-  const heading = pair
-    ? [pair.length ? `${plural(pair.length, "photo")} of ${readable(classes[0].class_name)} said to be ${readable(classes[1].class_name)}. `
-        : `No photo of this pair is among the ${worst.length} worst. `,
-      h("button", { type: "button", click: showAll }, "Show all pairs")]
-    : ["The model was surest of these, and wrong. A photo may show something else than its folder says."];
-  return [note(...heading), grid, h("p", { class: "toolbar" }, more)];
+  return section("mistakes", "Worst mistakes",
+    note("The right class was furthest from the model's mind here. A photo may also show something else than its folder says."),
+    grid, h("p", { class: "toolbar" }, more));
 }
 
 function classTable(split) {
@@ -189,13 +186,51 @@ function inspection(photos) {
   ], splits);
   const duplicates = photos.duplicates ?? [];
   return section("data", "Photos",
-    photos.leaks ? h("p", { class: "bad" }, `${plural(photos.leaks, "photo")} stand in more than one split: the accuracy measured on them is too good.`) : null,
-    photos.conflicts ? h("p", { class: "bad" }, `${plural(photos.conflicts, "photo")} stand in more than one class: one label must be wrong.`) : null,
+    photos.leaks ? h("p", { class: "bad" }, `In more than one split: ${plural(photos.leaks, "photo")}. The accuracy measured on them is too good.`) : null,
+    photos.conflicts ? h("p", { class: "bad" }, `In more than one class: ${plural(photos.conflicts, "photo")}. One label must be wrong.`) : null,
     h("div", { class: "panel" }, h("div", { class: "scroll" }, rows),
       list("Broken", splits.flatMap(([, split]) => Object.entries(split.broken).map(([file, reason]) => `${shortPath(file)}: ${reason}`))),
       list("Very small", splits.flatMap(([, split]) => Object.entries(split.small).map(([file, [w, hgt]]) => `${shortPath(file)}: ${w} x ${hgt} pixels`))),
       list("The same photo several times", duplicates.map((group) => group.files.map(shortPath).join(" = "))),
       list("Other files", splits.flatMap(([, split]) => split.ignored.map(shortPath)))));
+}
+
+// What the machine did while the job ran, with the epochs' beginnings.
+function system(found) {
+  if (!found) return null;
+  const marks = found.phases.filter(({ name }) => /^train \d+$/.test(name)).map(({ name, start }) => ({ x: start, label: name.slice(6) }));
+  const charts = found.charts.map(({ title, curves: drawn }) => lineChart(title,
+    drawn.map((curve, index) => ({ ...curve, color: index, dash: index < SERIES_COLORS ? undefined : "5 3" })),
+    { xLabel: "time", formatX: clock, steps: TIME_STEPS, format: brief, zero: true, most: title.includes("%") ? 100 : undefined, marks }));
+  const times = new Map();
+  for (const { name, start, end } of found.phases) {
+    const kind = name.replace(/ \d+$/, "");
+    times.set(kind, (times.get(kind) ?? 0) + end - start);
+  }
+  const all = sum([...times.values()]);
+  const spent = table([
+    { label: "phase", cell: ([kind]) => kind },
+    { label: "time", number: true, cell: ([, seconds]) => bar(seconds / all, duration(seconds)) },
+  ], [...times].sort((a, b) => b[1] - a[1]));
+  return section("system", "Machine",
+    marks.length ? note("Dashed lines: where an epoch begins.") : null,
+    h("div", { class: "grid" }, charts, times.size ? h("div", { class: "panel" }, h("h3", null, "Where the time went"), h("div", { class: "scroll" }, spent)) : null));
+}
+
+// What Debugger's rules say, those that fired first.
+function debuggerFindings(findings) {
+  if (!findings.length) return null;
+  const ordered = [...findings].sort((a, b) => Boolean(b.first) - Boolean(a.first));
+  const tone = ({ first, last }) => (first ? "tag bad" : last ? "tag good" : "tag");
+  const made = table([
+    { label: "rule", cell: (finding) => readable(finding.rule) },
+    { label: "result", cell: (finding) => h("span", { class: tone(finding) }, finding.result) },
+    { label: "first seen", cell: ({ first }) => (first ? `step ${first.step} ${first.where}` : "") },
+    { label: "value", number: true, cell: ({ first, last }) => brief((first ?? last)?.value) },
+    { label: "what it measures", cell: ({ measure, limit }) => `${measure}; ill: ${limit}` },
+    { label: "what to do", cell: ({ first, advice }) => (first ? advice : "") },
+  ], ordered);
+  return section("debugger", "Debugger", h("div", { class: "panel" }, h("div", { class: "scroll" }, made)));
 }
 
 function tuningSection(tuning, index) {

@@ -29,7 +29,7 @@ from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.report import write_job, write_reports
+from dogbreeds.training.report import write_html_report, write_job, write_reports
 from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
@@ -58,8 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     paths = JobPaths.from_environment()
     try:
         settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-        with join_cluster() as cluster, watched(settings, paths, cluster) as observer:
-            run(settings, paths, stop, cluster, observer)
+        with join_cluster() as cluster:
+            with watched(settings, paths, cluster) as observer:
+                run(settings, paths, stop, cluster, observer)
+            if cluster.is_main:  # now those who watched have written what they saw
+                write_html_report(paths.output_data)
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
     except _EXPECTED as error:

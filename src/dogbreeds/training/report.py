@@ -121,7 +121,7 @@ def write_reports(
         paths: The photos of each of those splits.
         breeds: The classes.
         folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json`` and
-            ``confusion_SPLIT.png``, and a page with all that stands there, ``report.html``.
+            ``confusion_SPLIT.png``, and thumbnails of the worst mistakes.
 
     Raises:
         OSError: They cannot be written.
@@ -135,6 +135,14 @@ def write_reports(
         worst += [photos[mistake["file"]] for mistake in report["worst"]]
     _draw_curves(history, folder / "learning_curves.png")
     write_thumbnails(folder, worst)
+
+
+def write_html_report(folder: Path) -> None:
+    """Write ``report.html``, a page with all that a job has left in its ``output/data``.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     try:
         write_report([folder], folder / REPORT_FILE)
     except ReportError as error:  # the model is trained, and the report can be made again
