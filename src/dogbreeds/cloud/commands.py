@@ -23,6 +23,7 @@ from dogbreeds.cloud.settings import (
     describe,
 )
 from dogbreeds.cloud.settings_sources import load
+from dogbreeds.monitoring import commands as monitoring
 from dogbreeds.training.settings import SettingsError, parse_pairs
 
 _Verb = Callable[[CloudSettings, argparse.Namespace], int]
@@ -80,6 +81,11 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
                         " table or folder of dogbreeds tune")  # fmt: skip
     report.add_argument("-o", "--out", type=Path, default=Path("build/report.html"),
                         metavar="FILE", help="default: build/report.html")  # fmt: skip
+
+    profile = _add(verbs, "profile", _profile, (), "what a training job made of its hosts")
+    monitoring.add_profile_flags(profile)
+    debug = _add(verbs, "debug", _debug, (), "what is wrong with a training job")
+    monitoring.add_debug_flags(debug)
 
     list_ = _add(verbs, "list", _list, (), "show everything this project made on AWS")
     list_.add_argument("--json", action="store_true", help="one JSON document")
@@ -434,6 +440,31 @@ def _report(settings: CloudSettings, options: argparse.Namespace) -> int:
             return 1
     print(f"Wrote {options.out}: open it in a browser")
     return 0
+
+
+def _profile(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud.monitoring import fetch_profile
+
+    return _on_folder(settings, options, fetch_profile, monitoring.show_profile)
+
+
+def _debug(settings: CloudSettings, options: argparse.Namespace) -> int:
+    from dogbreeds.cloud.monitoring import fetch_trial
+
+    return _on_folder(settings, options, fetch_trial, monitoring.show_findings)
+
+
+def _on_folder(
+    settings: CloudSettings,
+    options: argparse.Namespace,
+    fetch: Callable[[CloudSettings, str, Path], Path],
+    show: Callable[[Path, argparse.Namespace], int],
+) -> int:
+    """Show what a job wrote; that of a job on SageMaker is fetched first."""
+    if Path(options.job).is_dir():
+        return show(Path(options.job), options)
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-") as folder:
+        return show(fetch(settings, options.job, Path(folder)), options)
 
 
 def _list(settings: CloudSettings, options: argparse.Namespace) -> int:

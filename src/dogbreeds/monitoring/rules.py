@@ -6,6 +6,7 @@ judge, and a step is ill when that number is beyond a limit.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from typing import Any
 import numpy as np
 
 from dogbreeds.monitoring.smdebug_compat import ModeKeys, Rule, create_trial, invoke_rule
+
+FINDINGS_FILE = "debugger.json"
+_INSIDE = (  # of the job's folders
+    "", "tensors", "debug-output", "output/tensors", "opt-ml/output/tensors", "output/data",
+    "opt-ml/output/data",
+)  # fmt: skip
 
 
 class TrialError(ValueError):
@@ -73,6 +80,16 @@ class Finding:
             if not math.isfinite(verdict["value"]):
                 verdict["value"] = str(verdict["value"])
         return {**document, "result": self.result}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Finding":
+        """Read what `to_json` gave."""
+        verdicts = tuple(
+            Verdict(**{**verdict, "value": float(verdict["value"])})
+            for verdict in document["verdicts"]
+        )
+        fields = {name: document[name] for name in ("rule", "measure", "limit", "advice")}
+        return cls(**fields, verdicts=verdicts)
 
 
 class _Rule(Rule):  # type: ignore[misc]
@@ -321,6 +338,30 @@ RULES = (
 )  # fmt: skip
 
 
+def find(folder: Path) -> list[Finding]:
+    """Judge a job's trial, or return what the job itself found where the tensors did not come.
+
+    Args:
+        folder: The trial, or a folder of the job around it.
+
+    Raises:
+        TrialError: There is neither.
+    """
+    for inside in _INSIDE:
+        if _is_trial(folder / inside):
+            return check(folder / inside)
+        if (file := folder / inside / FINDINGS_FILE).is_file():
+            try:
+                return [Finding.from_json(entry) for entry in json.loads(file.read_text())]
+            except (ValueError, TypeError, KeyError) as error:
+                raise TrialError(f"{file} is damaged: {error}") from error
+    raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
+
+
+def _is_trial(folder: Path) -> bool:
+    return any((folder / "collections").glob("*/*_collections.json"))
+
+
 def check(folder: Path) -> list[Finding]:
     """Have all rules judge a trial, as far as it is written.
 
@@ -330,7 +371,7 @@ def check(folder: Path) -> list[Finding]:
     Raises:
         TrialError: It is no trial.
     """
-    if not any((folder / "collections").glob("*/*_collections.json")):  # smdebug waits for ever
+    if not _is_trial(folder):  # smdebug would wait for one for ever
         raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
     trial = create_trial(str(folder))
     findings = []

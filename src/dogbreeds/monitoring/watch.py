@@ -18,7 +18,6 @@ from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, parse_steps
 
 PROFILER_FOLDER = "profiler"
-FINDINGS_FILE = "debugger.json"
 
 
 @contextlib.contextmanager
@@ -59,7 +58,7 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[O
         finally:
             observer.close()
         if trial:
-            _judge(trial, output / FINDINGS_FILE)
+            _judge(trial, output)
 
 
 def _samples(settings: Settings, config: Path) -> bool:
@@ -103,9 +102,9 @@ def _add_debugger(observers: list[Observer], settings: Settings, paths: JobPaths
     return place
 
 
-def _judge(trial: Path, file: Path) -> None:
+def _judge(trial: Path, output: Path) -> None:
     """Write what the rules find, which also comes back where the tensors do not."""
-    from dogbreeds.monitoring.rules import check, table
+    from dogbreeds.monitoring.rules import FINDINGS_FILE, check, table
 
     try:
         started = time.monotonic()
@@ -113,7 +112,7 @@ def _judge(trial: Path, file: Path) -> None:
     except Exception as error:  # the model is what counts
         print(f"Debugger's rules have failed: {type(error).__name__}: {error}", flush=True)
         return
-    write_json(file, [finding.to_json() for finding in findings])
+    write_json(output / FINDINGS_FILE, [finding.to_json() for finding in findings])
     print(f"Debugger ({time.monotonic() - started:.1f} s):\n{table(findings)}", flush=True)
 
 
