@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +35,24 @@ def register(verbs: Any) -> Any:  # noqa: ANN401  (argparse's type is private)
                       help="move offenders to FOLDER-quarantine")  # fmt: skip
     what.add_argument("--undo", action="store_true", help="move it back, and check nothing")
     _add_workers(check)
+
+    split = _add(group, "split", _split, "make train, valid and test of one folder a class",
+                 "Classes are split alike; photos that look the same stay together.")  # fmt: skip
+    split.add_argument("folder", type=Path, help="photos in CLASS/; it stays as it is")
+    split.add_argument("out", type=Path, metavar="OUT", help="the photos directory to make")
+    split.add_argument("--valid", type=_share, default=0.1, help="share (default: 0.1)")
+    split.add_argument("--test", type=_share, default=0.1, help="share (default: 0.1)")
+    split.add_argument("--seed", type=int, default=0, help="another seed, another split")
+    split.add_argument("--link", action="store_true", help="hard links instead of copies")
+    _add_workers(split)
+
+    shard = _add(group, "shard", _shard, "pack photos into tar shards",
+                 "For large sets: training reads OUT as it reads FOLDER, with few requests to"
+                 " object storage.")  # fmt: skip
+    shard.add_argument("folder", type=Path, help=_LAYOUT.partition(";")[0])
+    shard.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
+    shard.add_argument("--megabytes", type=_positive, default=256, metavar="N",
+                       help="size of a shard (default: 256)")  # fmt: skip
     return group
 
 
@@ -55,6 +74,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to under 1, got {text!r}")
+    return share
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -96,6 +125,13 @@ def progress_bar(label: str, total: int | None, unit: str = " photos") -> "tqdm[
     )
 
 
+@contextmanager
+def bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+    """Give what starts a progress bar when it is told how many photos there are."""
+    with ExitStack() as stack:
+        yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
+
+
 def _check(options: argparse.Namespace) -> int:
     from dogbreeds.data import check_report, quarantine
     from dogbreeds.data.check import check
@@ -105,17 +141,8 @@ def _check(options: argparse.Namespace) -> int:
 
     if options.undo:
         return _undo(options.folder)
-    bars: list[tqdm[NoReturn]] = []
-
-    def on_start(photos: int) -> Callable[[int], object]:
-        bars.append(progress_bar("Check", photos))
-        return bars[0].update
-
-    try:
+    with bar_to_come("Check") as on_start:
         checked = check(options.folder, options.workers, on_start)
-    finally:
-        for bar in bars:
-            bar.close()
     print(check_report.text(checked))
     if options.json:
         write_json(options.json, checked.report)
@@ -144,3 +171,56 @@ def _undo(folder: Path) -> int:
         print(f"error: {name} stays in quarantine: there is another file in its place",
               file=sys.stderr)  # fmt: skip
     return 1 if staying else 0
+
+
+def _split(options: argparse.Namespace) -> int:
+    from dogbreeds.data.check_report import printable
+    from dogbreeds.data.photo import PhotosError
+    from dogbreeds.data.split import split_photos
+
+    if options.valid + options.test >= 1:
+        raise PhotosError("expected --valid and --test to leave photos to train on")
+    with bar_to_come("Look at photos") as on_start:
+        counts, broken = split_photos(
+            options.folder,
+            options.out,
+            valid=options.valid,
+            test=options.test,
+            seed=options.seed,
+            link=options.link,
+            workers=options.workers,
+            on_start=on_start,
+        )
+    for path, reason in broken.items():
+        print(f"Left out {printable(str(path))}: {reason}")
+    print(f"Wrote {options.out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
+    return 0
+
+
+def _shard(options: argparse.Namespace) -> int:
+    from dogbreeds.data.check import find_roots
+    from dogbreeds.data.folders import list_folder
+    from dogbreeds.data.photo import PhotosError
+    from dogbreeds.data.shards import write_shards
+    from dogbreeds.files import folder_written_whole
+
+    listings = {name: list_folder(root) for name, root in find_roots(options.folder).items()}
+    total = sum(len(listing.photos) for listing in listings.values())
+    if not total:
+        raise PhotosError(f"expected photos in {options.folder}, found none")
+    classes = sorted({name for listing in listings.values() for name in listing.classes})
+    with folder_written_whole(options.out) as partial, progress_bar("Pack", total) as bar:
+        for name, listing in listings.items():
+            folder = partial / name
+            folder.mkdir(exist_ok=True)
+            write_shards(
+                folder,
+                name or "photos",
+                listing.photos,
+                listing.labels,
+                classes,
+                options.megabytes * 2**20,
+                bar.update,
+            )
+    print(f"Wrote {options.out}: {total} photos in {len(list(options.out.rglob('*.tar')))} shards")
+    return 0

@@ -8,12 +8,14 @@ that a job lists a million photos by reading one file. Shards of others have no 
 their tar headers are read.
 """
 
+import io
 import json
+import random
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError, ShardPhoto
+from dogbreeds.data.photo import PHOTO_SUFFIXES, Photo, PhotosError, ShardPhoto
 
 INDEX = "index.jsonl"
 
@@ -39,25 +41,29 @@ def list_shards(folder: Path) -> list[ShardPhoto]:
 
 
 def _read_index(index: Path, shards: list[Path]) -> list[ShardPhoto]:
-    folder = index.parent
     hint = f"remove {index} to list the shards without it, or make them again"
+    paths = {path.name: path for path in shards}
     photos: list[ShardPhoto] = []
-    paths: dict[str, Path] = {}
+    sizes: dict[str, int] = {}
     try:
         with index.open(encoding="utf-8") as lines:
-            sizes: dict[str, int] = json.loads(next(lines))["shards"]
-            paths = {name: folder / name for name in sizes}
             for line in lines:
-                shard, member, label, offset, size = json.loads(line)
-                photos.append(ShardPhoto(paths[shard], member, label, offset, size))
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise PhotosError(f"{index} is no index of shards ({error!r}): {hint}") from error
+                entry = json.loads(line)
+                if isinstance(entry, dict):  # the last line
+                    sizes = entry["shards"]
+                else:
+                    shard, member, label, offset, size = entry
+                    photos.append(ShardPhoto(paths[shard], member, label, offset, size))
+    except (ValueError, KeyError, TypeError) as error:
+        raise PhotosError(f"{index} is no index of the shards beside it ({error!r}): {hint}") from (
+            error
+        )
     found = {path.name: path.stat().st_size for path in shards}
     if sizes != found:
-        wrong = sorted(name for name in {*sizes, *found} if sizes.get(name) != found.get(name))
+        wrong = min(name for name in {*sizes, *found} if sizes.get(name) != found.get(name))
         raise PhotosError(
-            f"{index} does not belong to the shards beside it: {wrong[0]} has"
-            f" {found.get(wrong[0], 'no')} bytes, expected {sizes.get(wrong[0], 'none')}: {hint}"
+            f"{index} does not belong to the shards beside it: expected {sizes.get(wrong, 'no')}"
+            f" bytes in {wrong}, got {found.get(wrong, 'none')}: {hint}"
         )
     return photos
 
@@ -93,3 +99,73 @@ def _key(name: str) -> str:
     """Return what the files of a sample share: all up to the first dot of the file's name."""
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}"
+
+
+def write_shards(
+    folder: Path,
+    name: str,
+    photos: Sequence[Photo],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    shard_bytes: int,
+    on_progress: Callable[[int], object] = lambda photos: None,
+) -> None:
+    """Write the photos of a split as shards with an index.
+
+    They are shuffled, always alike: whoever streams them should not meet one breed at a time.
+
+    Args:
+        folder: An empty folder.
+        name: Of the split; the shards' names begin with it.
+        photos: To write.
+        labels: For each photo the name of its class.
+        classes: The names of all classes; the position of a label in it is written as ``.cls``.
+        shard_bytes: A shard is ended when it has so many.
+        on_progress: Called with 1 for each photo.
+
+    Raises:
+        OSError: A photo cannot be read or the shards not be written.
+    """
+    order = list(range(len(photos)))
+    random.Random(0).shuffle(order)  # noqa: S311
+    numbers = {label: str(number).encode() for number, label in enumerate(classes)}
+    taken: set[str] = set()
+    sizes: dict[str, int] = {}
+    with (folder / INDEX).open("w", encoding="utf-8") as index:
+        while order:
+            shard = folder / f"{name}-{len(sizes):06d}.tar"
+            with tarfile.open(shard, "w") as tar:
+                while order and tar.offset < shard_bytes:
+                    position = order.pop()
+                    photo, label = photos[position], labels[position]
+                    key = _free_key(f"{label}/{photo.name.removesuffix(photo.suffix)}", taken)
+                    data = photo.read_bytes()
+                    member = f"{key}{photo.suffix.lower()}"
+                    offset = _append(tar, member, data)
+                    _append(tar, f"{key}.cls", numbers[label])
+                    entry = [shard.name, member, label, offset, len(data)]
+                    index.write(json.dumps(entry) + "\n")
+                    on_progress(1)
+            sizes[shard.name] = shard.stat().st_size
+        index.write(json.dumps({"shards": sizes}) + "\n")
+
+
+def _free_key(name: str, taken: set[str]) -> str:
+    """Return a name without dots, which would end a sample's key, that is not taken yet."""
+    folder, slash, file = name.rpartition("/")
+    key = plain = f"{folder}{slash}{file.replace('.', '_')}"
+    number = 2
+    while key in taken:
+        key = f"{plain}_{number}"
+        number += 1
+    taken.add(key)
+    return key
+
+
+def _append(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a file and return where its bytes begin."""
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    tar.addfile(header, io.BytesIO(data))
+    blocks = -(-len(data) // tarfile.BLOCKSIZE)
+    return tar.offset - blocks * tarfile.BLOCKSIZE

@@ -1,0 +1,218 @@
+"""Unpack archives of unknown origin: nothing outside the folder, no links, no bombs."""
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.workers import chunks, in_processes
+
+_MAX_FILES = 5_000_000
+# Photos are compressed already; what grows more than this is made to fill disks.
+_MAX_GROWTH = 50
+_HARMLESS = 100 * 2**20  # bytes that may come out of however small an archive
+_RESERVE = 2**28  # bytes that are left free on the disk
+_JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_MAX_NAME = 255  # bytes, on nearly all file systems
+
+
+class ArchiveError(PhotosError):
+    """The archive is broken or not to be trusted; the message says why."""
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file or folder name is one that file managers leave behind, or hidden."""
+    return name.startswith(".") or name in _JUNK
+
+
+def extract(
+    archive: Path, folder: Path, workers: int, on_start: Callable[[int], Callable[[int], object]]
+) -> None:
+    """Unpack a zip or tar archive, also a compressed tar.
+
+    Args:
+        archive: The file.
+        folder: An empty folder. When this fails, the caller removes what is in it.
+        workers: Processes; a tar archive is read by one, because it can only be read in order.
+        on_start: Called with the number of files (0: unknown); what it returns is called with the
+            number of files done since the last call.
+
+    Raises:
+        ArchiveError: It is no archive, broken, encrypted, holds links or names that lead out of
+            the folder, or much more than photos could be.
+        OSError: It cannot be read or unpacked, e.g. because the disk is full.
+    """
+    if zipfile.is_zipfile(archive):
+        _extract_zip(archive, folder, workers, on_start)
+    elif tarfile.is_tarfile(archive):
+        _extract_tar(archive, folder, on_start(0))
+    else:
+        with archive.open("rb") as stream:
+            start = stream.read(12)
+        raise ArchiveError(
+            f"expected a zip or tar archive, got a file of {archive.stat().st_size} bytes that"
+            f" starts with {start!r}"
+        )
+
+
+class _Limits:
+    """Adds up what comes out of an archive and stops what cannot be photos."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        packed = archive.stat().st_size
+        self._most = max(_HARMLESS, _MAX_GROWTH * packed)
+        self._free = shutil.disk_usage(folder).free - _RESERVE
+        self._packed = packed
+        self._size = self._files = 0
+
+    def add(self, size: int) -> None:
+        self._size += size
+        self._files += 1
+        if self._size > self._most or self._files > _MAX_FILES:
+            raise ArchiveError(
+                f"expected photos, got an archive of {self._packed:,} bytes that unpacks to more"
+                f" than {self._size:,} bytes in {self._files:,} files: it is made to fill disks"
+            )
+        if self._size > self._free:
+            raise OSError(
+                f"the disk is too small: at least {self._size:,} bytes are to be unpacked,"
+                f" {max(self._free, 0):,} are free"
+            )
+
+
+def _safe_name(name: str) -> str | None:
+    """Return a member's path, cleaned; None for junk.
+
+    Raises:
+        ArchiveError: It leads out of the folder or cannot be a file's name.
+    """
+    parts = name.replace("\\", "/").split("/")  # Windows' separator, whoever wrote it
+    if parts[0] == "" or ":" in parts[0] or ".." in parts:
+        raise ArchiveError(f"expected names inside the archive's folder, got {name!r}")
+    parts = [part for part in parts if part not in ("", ".")]
+    if any(is_junk(part) for part in parts):
+        return None
+    if not parts or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
+        raise ArchiveError(f"expected names of 1 to {_MAX_NAME} bytes, got {name[:300]!r}")
+    return "/".join(parts)
+
+
+@dataclass(frozen=True)
+class _Member:
+    position: int  # in the archive's directory
+    target: Path
+
+
+def _extract_zip(
+    archive: Path, folder: Path, workers: int, on_start: Callable[[int], Callable[[int], object]]
+) -> None:
+    limits = _Limits(archive, folder)
+    members: list[_Member] = []
+    try:
+        with zipfile.ZipFile(archive) as file:
+            infos = file.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ArchiveError(f"broken zip archive: {error}") from error
+    taken: set[str] = set()
+    for position, info in enumerate(infos):
+        if info.is_dir():
+            _safe_name(info.filename)
+            continue
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise ArchiveError(f"expected files and folders only, got a link {info.filename!r}")
+        if info.flag_bits & 1:
+            raise ArchiveError("expected a zip archive without a password")
+        limits.add(info.file_size)
+        name = _safe_name(_readable(info))
+        if name is not None:
+            _take(name, taken)
+            members.append(_Member(position, folder / name))
+    _make_folders(member.target for member in members)
+    job = _ZipJob(archive, members)
+    on_progress = on_start(len(members))
+    with closing(in_processes(_extract_chunk, job, chunks(len(members), 32), workers)) as results:
+        for done in results:
+            on_progress(done)
+
+
+def _readable(info: zipfile.ZipInfo) -> str:
+    """Return a member's name; macOS writes UTF-8 without saying so."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
+
+
+def _take(name: str, taken: set[str]) -> None:
+    if name in taken:
+        raise ArchiveError(f"expected each name once, got {name!r} twice")
+    taken.add(name)
+
+
+def _make_folders(files: Iterable[Path]) -> None:
+    for parent in {file.parent for file in files}:
+        parent.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class _ZipJob:
+    archive: Path
+    members: list[_Member]
+
+
+@lru_cache(maxsize=1)
+def _opened(archive: Path) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
+    """Open the archive once a worker; they must not share a position in it."""
+    file = zipfile.ZipFile(archive)
+    return file, file.infolist()
+
+
+def _extract_chunk(job: _ZipJob, chunk: range) -> int:
+    for member in job.members[chunk.start : chunk.stop]:
+        file, infos = _opened(job.archive)
+        info = infos[member.position]
+        try:
+            # No more than the directory says comes out of a member, and its checksum must be right.
+            with file.open(info) as source, member.target.open("xb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ArchiveError(f"broken zip archive: {info.filename!r}: {error}") from None
+    return len(chunk)
+
+
+def _extract_tar(archive: Path, folder: Path, on_progress: Callable[[int], object]) -> None:
+    limits = _Limits(archive, folder)
+    taken: set[str] = set()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = _safe_name(member.name)
+                if member.isdir():
+                    continue
+                if not member.isreg():
+                    raise ArchiveError(
+                        f"expected files and folders only, got a link or device {member.name!r}"
+                    )
+                limits.add(member.size)
+                source = tar.extractfile(member)
+                if name is None or source is None:
+                    continue
+                _take(name, taken)
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with source, target.open("xb") as out:
+                    shutil.copyfileobj(source, out, 2**20)
+                on_progress(1)
+    except (tarfile.TarError, zlib.error, EOFError, UnicodeError) as error:
+        raise ArchiveError(f"broken tar archive: {error}") from error
