@@ -1,8 +1,10 @@
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from serving_process import ServingProcess, save_tiny_archive, serving
 
 from dogbreeds.data.sample import draw_sample
@@ -37,3 +39,22 @@ def server(model_dir: Path) -> Iterator[ServingProcess]:
     with serving(model_dir) as running:
         running.wait_until_ready()
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; its camera shows a drawn picture."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no Chromium to look at pages with: apt-get install chromium")
+    quiet = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        " --disable-component-update --disable-sync"
+    )
+    camera = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=program, args=[*quiet.split(), *camera.split()]
+        )
+        yield running
+        running.close()

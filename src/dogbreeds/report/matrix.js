@@ -58,7 +58,7 @@ function confusionMatrix(evaluation) {
   const reading = h("p", { id: "matrix-reading", class: "reading", "aria-live": "polite" });
   const photos = h("div", { class: "pair-photos", tabindex: 0, role: "region", "aria-label": "Photos of the chosen cell" },
     h("span", null, "Choose a cell to see its photos."));
-  const sort = h("select", { change: (event) => reorder(event.target.value) },
+  const sort = h("select", { "aria-label": "Order", change: (event) => reorder(event.target.value) },
     Object.keys(ORDERS).map((label) => h("option", { value: label }, label)));
 
   function reorder(label) {

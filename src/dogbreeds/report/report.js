@@ -30,7 +30,7 @@ function lead(jobs) {
 function chooser(jobs, details) {
   if (!jobs.length) return null;
   const select = (label, names, change) => {
-    const made = h("select", { change }, names.map((name, value) => h("option", { value }, name)));
+    const made = h("select", { change, "aria-label": label.trim() }, names.map((name, value) => h("option", { value }, name)));
     return [made, names.length > 1 ? h("label", { class: "choice" }, label, made) : null];
   };
   const [job, jobChoice] = select("Job ", jobs.map((one) => one.name), () => showJob());

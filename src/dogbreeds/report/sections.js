@@ -185,7 +185,7 @@ function inspection(photos) {
     { label: "other files", number: true, cell: ([, split]) => count(split.ignored.length) },
   ], splits);
   const duplicates = photos.duplicates ?? [];
-  return section("data", "Photos",
+  return section("photos", "Photos",
     photos.leaks ? h("p", { class: "bad" }, `In more than one split: ${plural(photos.leaks, "photo")}. The accuracy measured on them is too good.`) : null,
     photos.conflicts ? h("p", { class: "bad" }, `In more than one class: ${plural(photos.conflicts, "photo")}. One label must be wrong.`) : null,
     h("div", { class: "panel" }, h("div", { class: "scroll" }, rows),
