@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from dogbreeds.cloud import commands
-from dogbreeds.data import commands as data_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     demo.set_defaults(run=_demo)
 
-    data_commands.register(verbs)
     commands.register(verbs)
 
     options = parser.parse_args(arguments)

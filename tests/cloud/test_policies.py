@@ -19,13 +19,17 @@ SERVICES = (
 )  # fmt: skip
 # Where an action has another name than the call, or than its service.
 ACTIONS = {
+    "s3:DeleteObjects": "s3:DeleteObject",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sagemaker-runtime:InvokeEndpoint": "sagemaker:InvokeEndpoint",
     "sagemaker-runtime:InvokeEndpointAsync": "sagemaker:InvokeEndpointAsync",
     "service-quotas:ListServiceQuotas": "servicequotas:ListServiceQuotas",
 }
-HELPERS = {"download_file": "HeadObject"}  # boto3's own, over other calls
+HELPERS = {
+    "download_file": "HeadObject",
+    "upload_file": "PutObject",
+}  # boto3's own, over other calls
 
 
 def actions(*files: str) -> set[str]:
@@ -99,9 +103,10 @@ def test_no_policy_allows_a_whole_service() -> None:
 @pytest.mark.parametrize("file", ["build.json", "run.json", "call.json"])
 def test_no_policy_allows_what_is_never_called(file: str) -> None:
     needed = set().union(*calls_in_source().values()) | {
-        # called by the SDK, by Docker, or checked by AWS along with another call
+        # called by the SDK, by boto3, by Docker, or checked by AWS along with another call
         "sagemaker:CreateTrainingJob", "sagemaker:CreateHyperParameterTuningJob",
-        "sagemaker:CreateModel", "sagemaker:AddTags", "iam:PassRole", "iam:CreateServiceLinkedRole",
+        "sagemaker:CreateModel", "sagemaker:AddTags", "s3:AbortMultipartUpload",
+        "iam:PassRole", "iam:CreateServiceLinkedRole",
         "ecr:BatchCheckLayerAvailability", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer",
         "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:TagResource", "ecr:UploadLayerPart",
     }  # fmt: skip

@@ -69,9 +69,15 @@ class Cloud:
         """The region's name."""
         return str(self.session.region_name)
 
-    def client(self, service: str) -> Any:  # noqa: ANN401  (botocore makes its classes at run time)
-        """Return a client of a service such as ``"ecr"``."""
-        return self.session.client(service, config=_CONFIG)
+    def client(self, service: str, connections: int = 10) -> Any:  # noqa: ANN401  (botocore's)
+        """Return a client of a service.
+
+        Args:
+            service: Such as ``"ecr"``.
+            connections: How many requests may be under way at a time.
+        """
+        config = _CONFIG.merge(Config(max_pool_connections=connections))
+        return self.session.client(service, config=config)
 
     @cached_property
     def sagemaker(self) -> Any:  # noqa: ANN401

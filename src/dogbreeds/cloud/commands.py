@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dogbreeds.cloud import data_verbs
 from dogbreeds.cloud.settings import (
     DEFAULT_FILE,
     SECTIONS,
@@ -23,6 +24,7 @@ from dogbreeds.cloud.settings import (
     describe,
 )
 from dogbreeds.cloud.settings_sources import load
+from dogbreeds.data import commands as data_commands
 from dogbreeds.monitoring import commands as monitoring
 from dogbreeds.training.settings import SettingsError, parse_pairs
 
@@ -31,6 +33,7 @@ _Verb = Callable[[CloudSettings, argparse.Namespace], int]
 
 def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     """Add the verbs to the command line."""
+    data_verbs.register(data_commands.register(verbs), _add)
     _add(verbs, "config", _config, (), "show the settings and where each comes from")
 
     push = _add(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dogbreeds.data import udacity
+
 DEFAULT_FILE = Path("dogbreeds.toml")
 ENV_PREFIX = "DOGBREEDS_"
 
@@ -71,6 +73,20 @@ class Images:
     )
     training_uri: str = _setting("", "this image instead of the one pushed last")
     serving_uri: str = _setting("", "likewise")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where `dogbreeds data fetch` finds photos."""
+
+    url: str = _setting(
+        udacity.URL, "a zip or tar archive, or a folder on S3",
+        pattern=(r"(https?|s3)://.+", "an address https://... or s3://..."),
+    )  # fmt: skip
+    sha256: str = _setting(
+        "", "of the archive, in hexadecimal; default: not checked",
+        pattern=(r"[0-9a-fA-F]{64}", "64 hexadecimal digits"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -199,6 +215,7 @@ class CloudSettings:
     )  # fmt: skip
     aws: Aws = field(default_factory=Aws)
     images: Images = field(default_factory=Images)
+    data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     tuning: Tuning = field(default_factory=Tuning)
     endpoint: Endpoint = field(default_factory=Endpoint)
@@ -235,6 +252,7 @@ class CloudSettings:
 SECTIONS: dict[str, type] = {
     "aws": Aws,
     "images": Images,
+    "data": Data,
     "training": Training,
     "tuning": Tuning,
     "endpoint": Endpoint,

@@ -1,7 +1,6 @@
 """``dogbreeds data ...``: the verbs that need no AWS. Those that do are in `dogbreeds.cloud`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
+
+from dogbreeds.data.workers import default_workers
 
 _LAYOUT = "photos in train|valid|test/CLASS/, or in CLASS/; or shards"
 _Verb = Callable[[argparse.Namespace], int]
@@ -34,7 +35,7 @@ def register(verbs: Any) -> Any:  # noqa: ANN401  (argparse's type is private)
     what.add_argument("--fix", action="store_true",
                       help="move offenders to FOLDER-quarantine")  # fmt: skip
     what.add_argument("--undo", action="store_true", help="move it back, and check nothing")
-    _add_workers(check)
+    add_workers(check)
 
     split = _add(group, "split", _split, "make train, valid and test of one folder a class",
                  "Classes are split alike; photos that look the same stay together.")  # fmt: skip
@@ -44,7 +45,7 @@ def register(verbs: Any) -> Any:  # noqa: ANN401  (argparse's type is private)
     split.add_argument("--test", type=_share, default=0.1, help="share (default: 0.1)")
     split.add_argument("--seed", type=int, default=0, help="another seed, another split")
     split.add_argument("--link", action="store_true", help="hard links instead of copies")
-    _add_workers(split)
+    add_workers(split)
 
     shard = _add(group, "shard", _shard, "pack photos into tar shards",
                  "For large sets: training reads OUT as it reads FOLDER, with few requests to"
@@ -64,9 +65,9 @@ def _add(group: Any, name: str, run: _Verb, text: str, more: str = "") -> argpar
     return parser
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--workers", type=_positive, default=cores, metavar="N",
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for how many processes work."""
+    parser.add_argument("--workers", type=_positive, default=default_workers(), metavar="N",
                         help="processes (default: one a core)")  # fmt: skip
 
 

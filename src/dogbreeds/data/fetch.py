@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dogbreeds.data import udacity
 from dogbreeds.data.archives import ArchiveError, extract, is_junk
 from dogbreeds.data.check import find_roots
 from dogbreeds.data.download import Remote, download
@@ -16,11 +17,6 @@ from dogbreeds.data.folders import SPLITS, list_folder
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.files import write_json
 
-UDACITY = "https://s3-us-west-1.amazonaws.com/udacity-aind/dog-project/dogImages.zip"
-"""133 breeds of dogs, 1.1 GB; in China also at s3.cn-north-1.amazonaws.com.cn/static-documents/
-nd101/v4-dataset/dogImages.zip."""
-
-_KNOWN = {UDACITY: (133, {"train": 6680, "valid": 835, "test": 836})}
 _MARK = ".dogbreeds-fetch.json"  # in the photos directory: where they came from
 
 
@@ -198,11 +194,10 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
         raise PhotosError(
             f"expected photos in train|valid|test/CLASS/, or in CLASS/, found none in {address}"
         )
-    known = _KNOWN.get(address)
-    if known and (breeds, counts) != known:
+    if address == udacity.URL and (breeds, counts) != (udacity.BREEDS, udacity.PHOTOS):
         raise PhotosError(
-            f"expected {known[0]} breeds with {known[1]} photos in {address}, got {breeds} with"
-            f" {counts}"
+            f"expected {udacity.BREEDS} breeds with {udacity.PHOTOS} photos in {address}, got"
+            f" {breeds} with {counts}"
         )
     shown = [f"{counts[split]} {split}" for split in SPLITS if split in counts]
     shown = shown or [f"{counts['']} photos"]

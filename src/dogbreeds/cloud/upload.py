@@ -1,0 +1,179 @@
+"""Photos to S3: only what changed, many at a time."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.s3 import THREADS, list_objects, parse
+from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.data.check import find_roots
+from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
+from dogbreeds.data.shards import INDEX
+
+_PART = 16 * 2**20  # bytes; larger files go up in several parts
+_DELETED_AT_ONCE = 1000  # S3's limit
+# S3 refuses requests by clocks that are further off: a file older than its object by more is older.
+_CLOCK_SKEW = 15 * 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an upload would do.
+
+    Attributes:
+        address: ``s3://BUCKET/PREFIX``, without a slash at its end.
+        files: What is to be sent, by name below the address.
+        unchanged: How many files are there already.
+        surplus: Names below the address that are not among the photos.
+    """
+
+    address: str
+    files: dict[str, Path]
+    unchanged: int
+    surplus: list[str]
+
+
+def destination(settings: CloudSettings) -> str:
+    """Return where photos go: where jobs read them, or a folder of the bucket."""
+    if settings.training.data:
+        return settings.training.data.rstrip("/")
+    settings.require("aws.bucket")
+    return f"s3://{settings.aws.bucket}/{settings.aws.prefix}/photos"
+
+
+def find_files(folder: Path) -> dict[str, Path]:
+    """Return the photos and shards of a photos directory, by their path in it.
+
+    Raises:
+        PhotosError: There are none.
+    """
+    files = {}
+    for split, root in find_roots(folder).items():
+        for parent, folders, names in os.walk(root, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                suffix = Path(name).suffix.lower()
+                wanted = suffix in PHOTO_SUFFIXES or suffix == ".tar" or name == INDEX
+                if wanted and not name.startswith("."):
+                    path = Path(parent, name)
+                    files[path.relative_to(root if not split else folder).as_posix()] = path
+    if not files:
+        raise PhotosError(f"expected photos or shards in {folder}, found none")
+    for name in files:
+        if not name.isprintable():  # control codes, and bytes that are not UTF-8
+            raise PhotosError(f"expected file names that S3 can hold, got {name!r}: rename it")
+    return files
+
+
+def plan(cloud: Cloud, address: str, files: Mapping[str, Path]) -> Plan:
+    """Compare photos with what is on S3.
+
+    A file is sent if there is none of its name and size, or if it was touched since it was sent
+    and has another content than the object by its ETag. (Where a bucket encrypts by KMS, ETags
+    say nothing of the content; then what was touched is sent again.)
+
+    Args:
+        cloud: Where.
+        address: ``s3://BUCKET/PREFIX``.
+        files: Of `find_files`.
+    """
+    _, prefix = parse(address)
+    there = {
+        found["Key"].removeprefix(prefix).lstrip("/"): found
+        for found in list_objects(cloud, address)
+    }
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        changed = pool.map(lambda name: _changed(files[name], there.get(name)), files)
+        new = {name: files[name] for name, is_new in zip(files, changed, strict=True) if is_new}
+    surplus = sorted(there.keys() - files.keys())
+    return Plan(address, new, len(files) - len(new), surplus)
+
+
+def _changed(path: Path, there: Mapping[str, Any] | None) -> bool:
+    status = path.stat()
+    if there is None or there["Size"] != status.st_size:
+        return True
+    sent: datetime = there["LastModified"]
+    # The time of change, too: a copied or unpacked file may bring an old time of modification.
+    touched = max(status.st_mtime, status.st_ctime)
+    return touched > sent.timestamp() - _CLOCK_SKEW and there["ETag"].strip('"') != _etag(path)
+
+
+def _etag(path: Path) -> str:
+    """Return the ETag that S3 gives what `send` sends: of the bytes, or of the parts' hashes."""
+    hashes = []
+    with path.open("rb") as stream:
+        while part := stream.read(_PART):
+            hashes.append(hashlib.md5(part, usedforsecurity=False))
+    if len(hashes) == 1 and path.stat().st_size < _PART:
+        return hashes[0].hexdigest()
+    if not hashes:
+        return hashlib.md5(b"", usedforsecurity=False).hexdigest()
+    joined = b"".join(part.digest() for part in hashes)
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(hashes)}"
+
+
+def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> None:
+    """Upload files; S3 compares each with a CRC-32 that is made here.
+
+    Args:
+        cloud: Where.
+        planned: What.
+        on_progress: Called with the number of bytes of each file that is there.
+
+    Raises:
+        OSError: A file cannot be read; what was sent before stays.
+    """
+    from boto3.s3.transfer import S3UploadFailedError, TransferConfig
+
+    client = cloud.client("s3", connections=2 * THREADS)
+    bucket, prefix = parse(planned.address)
+    key = cloud.settings.aws.kms_key
+    options = {"ChecksumAlgorithm": "CRC32"}
+    if key:
+        options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
+    parts = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
+
+    def put(name: str) -> int:
+        path, target = planned.files[name], f"{prefix}/{name}".lstrip("/")
+        size = path.stat().st_size
+        if size < _PART:
+            client.put_object(Bucket=bucket, Key=target, Body=path.read_bytes(), **options)
+        else:
+            client.upload_file(str(path), bucket, target, ExtraArgs=options, Config=parts)
+        return size
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for size in pool.map(put, planned.files):
+                on_progress(size)
+        except S3UploadFailedError as error:
+            raise CloudError(f"{error}; run the same command again to go on") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def delete_surplus(cloud: Cloud, planned: Plan) -> None:
+    """Delete what is on S3 below the address but not among the photos.
+
+    Raises:
+        CloudError: Something could not be deleted.
+    """
+    bucket, prefix = parse(planned.address)
+    keys = [{"Key": f"{prefix}/{name}".lstrip("/")} for name in planned.surplus]
+    for start in range(0, len(keys), _DELETED_AT_ONCE):
+        batch = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
+        answer = cloud.client("s3").delete_objects(Bucket=bucket, Delete=batch)
+        if errors := answer.get("Errors"):
+            raise CloudError(f"could not delete {errors[0]['Key']}: {errors[0]['Message']}")
+
+
+def size_of(files: Iterable[Path]) -> int:
+    """Return how many bytes files have together."""
+    return sum(path.stat().st_size for path in files)
