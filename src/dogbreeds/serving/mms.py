@@ -98,12 +98,14 @@ def command(settings: Settings, folder: Path) -> list[str]:
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")
     package = Path(spec.origin).parent
+    # Above all photos on their way; a quarter of the memory, as Java's own default.
+    heap = min(2**31, settings.memory // 4)
     return [
         find_java(),
-        # Above all photos on their way; a quarter of the memory, as Java's own default.
-        f"-Xmx{min(2**31, settings.memory // 4) // 2**20}m",
+        f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        "-XX:+ExitOnOutOfMemoryError",  # rather be started anew than limp
         f"-XX:ActiveProcessorCount={settings.cpus}",
         f"-Djava.io.tmpdir={folder}",
         f"-Dmodel_server_home={package.parent}",
@@ -111,6 +113,8 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
+        # A photo lies in the heap up to twice, and once more on its way to the worker.
+        f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *settings.vmargs,

@@ -10,6 +10,7 @@ import io.netty.handler.codec.http.HttpHeaderNames;
 import java.time.OffsetDateTime;
 import java.util.ArrayDeque;
 import java.util.Queue;
+import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -24,6 +25,7 @@ final class Gate extends ChannelDuplexHandler {
 
     private static final Logger INVOCATIONS = LoggerFactory.getLogger("dogbreeds.invocations");
     private static final double RETRY_WITHIN_SECONDS = 20;
+    private static final long ABANDONED_SECONDS = 60; // as long as SageMaker waits for an answer
 
     // All of this is touched by the connection's event loop only.
     private final Queue<FullHttpRequest> next = new ArrayDeque<>();
@@ -127,10 +129,15 @@ final class Gate extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext context) {
-        next.forEach(FullHttpRequest::release);
+        next.forEach(Gate::release);
         next.clear();
         if (admitted) {
             Traffic.leave();
+            // MMS does not learn of it, and may hold on to the body until a worker takes it.
+            int bytes = current.content().readableBytes();
+            Uploads.giveBack(-bytes);
+            context.executor()
+                    .schedule(() -> Uploads.giveBack(bytes), ABANDONED_SECONDS, TimeUnit.SECONDS);
         }
         if (current != null) {
             forget();
@@ -155,8 +162,13 @@ final class Gate extends ChannelDuplexHandler {
     }
 
     private void forget() {
-        current.release();
+        release(current);
         current = null;
         admitted = false;
+    }
+
+    private static void release(FullHttpRequest request) {
+        Uploads.giveBack(request.content().readableBytes());
+        request.release();
     }
 }

@@ -91,6 +91,8 @@ public final class Metrics extends ModelServerEndpoint {
         line(text, "dogbreeds_in_flight", Traffic.inFlight());
         head(text, "dogbreeds_queue_length", "gauge", "Requests that wait for a worker.");
         line(text, "dogbreeds_queue_length", queueLength());
+        head(text, "dogbreeds_upload_bytes", "gauge", "Memory reserved for bodies of requests.");
+        line(text, "dogbreeds_upload_bytes", Uploads.taken());
         long workers = 0;
         for (software.amazon.ai.mms.servingsdk.Model model : context.getModels().values()) {
             workers += model.getModelWorkers().stream().filter(Worker::isRunning).count();

@@ -106,14 +106,7 @@ final class Refusal {
         }
         String message = error.get("message").getAsString();
         if (message.startsWith("No worker is available")) { // MMS's words for a full queue
-            FullHttpResponse busy =
-                    response(
-                            HttpResponseStatus.SERVICE_UNAVAILABLE,
-                            "the server is busy",
-                            "a place in the queue",
-                            "a full queue; send the request again later");
-            busy.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
-            return busy;
+            return busy("a place in the queue", "a full queue");
         }
         if (isWorkerDeath(response)) {
             return response(
@@ -156,6 +149,22 @@ final class Refusal {
                 "request too large",
                 "at most " + limit + " bytes",
                 "more");
+    }
+
+    /** Returns the answer to a body for which there is no memory beside those of others. */
+    static FullHttpResponse noMemory() {
+        return busy("memory for the request's body", "too many large requests at a time");
+    }
+
+    private static FullHttpResponse busy(String expected, String got) {
+        FullHttpResponse busy =
+                response(
+                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        "the server is busy",
+                        expected,
+                        got + "; send the request again later");
+        busy.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+        return busy;
     }
 
     /** Returns the answer to a request that came after the stop. */

@@ -11,13 +11,8 @@ import com.amazonaws.ml.mms.wlm.ModelManager;
 import io.netty.bootstrap.ServerBootstrap;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
-import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelOption;
-import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
-import io.netty.handler.codec.http.FullHttpResponse;
-import io.netty.handler.codec.http.HttpMessage;
-import io.netty.handler.codec.http.HttpObjectAggregator;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -103,31 +98,6 @@ public final class Server extends ModelServer {
         } catch (InterruptedException | ExecutionException | TimeoutException error) {
             giveUp("the preloaded process ended and could not be started anew: " + error);
             System.exit(1);
-        }
-    }
-
-    /** Gathers a request's body; one that is too large is told so in the form of our errors. */
-    private static final class Body extends HttpObjectAggregator {
-
-        Body(int limit) {
-            super(limit);
-        }
-
-        @Override
-        protected Object newContinueResponse(
-                HttpMessage start, int limit, ChannelPipeline pipeline) {
-            Object response = super.newContinueResponse(start, limit, pipeline);
-            boolean refused =
-                    response instanceof FullHttpResponse
-                            && ((FullHttpResponse) response).status().code() == 413;
-            return refused ? Refusal.tooLarge(limit) : response;
-        }
-
-        @Override
-        protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage message) {
-            // Not closed here: the rest of the body is read and dropped, so that a client that is
-            // still sending gets to read this.
-            context.writeAndFlush(Refusal.tooLarge(maxContentLength()));
         }
     }
 

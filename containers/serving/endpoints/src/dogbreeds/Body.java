@@ -1,0 +1,88 @@
+package dogbreeds;
+
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelPipeline;
+import io.netty.handler.codec.http.FullHttpMessage;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpMessage;
+import io.netty.handler.codec.http.HttpObjectAggregator;
+import io.netty.handler.codec.http.HttpUtil;
+
+/**
+ * Gathers a request's body. One that is too large, or that finds no memory beside the others, is
+ * told so in the form of our errors before it is read.
+ *
+ * <p>What a whole request takes is given back by the {@link Gate}.
+ */
+final class Body extends HttpObjectAggregator {
+
+    private long reserved; // for the request that is being read
+
+    Body(int limit) {
+        super(limit);
+    }
+
+    /** Called first for each request, whether it waits for "100 Continue" or not. */
+    @Override
+    protected Object newContinueResponse(HttpMessage start, int limit, ChannelPipeline pipeline) {
+        giveBack();
+        Object response = super.newContinueResponse(start, limit, pipeline);
+        if (isRefusal(response)) {
+            return Refusal.tooLarge(limit);
+        }
+        long length = length(start, limit);
+        if (length > limit) {
+            return response; // refused next, in handleOversizedMessage
+        }
+        if (!Uploads.take(length)) {
+            return Refusal.noMemory();
+        }
+        reserved = length;
+        return response;
+    }
+
+    private static long length(HttpMessage start, int limit) {
+        if (!start.decoderResult().isSuccess()) {
+            return 0; // refused by the gate
+        }
+        return HttpUtil.isTransferEncodingChunked(start)
+                ? limit // not known before its end
+                : HttpUtil.getContentLength(start, 0L);
+    }
+
+    private static boolean isRefusal(Object response) {
+        return response instanceof FullHttpResponse
+                && ((FullHttpResponse) response).status().code() >= 400;
+    }
+
+    @Override
+    protected boolean ignoreContentAfterContinueResponse(Object response) {
+        return isRefusal(response);
+    }
+
+    @Override
+    protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage message) {
+        giveBack();
+        // Not closed here: the rest of the body is read and dropped, so that a client that is
+        // still sending gets to read this.
+        context.writeAndFlush(Refusal.tooLarge(maxContentLength()));
+    }
+
+    @Override
+    protected void finishAggregation(FullHttpMessage whole) throws Exception {
+        super.finishAggregation(whole);
+        Uploads.giveBack(reserved - whole.content().readableBytes());
+        reserved = 0;
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext context) throws Exception {
+        giveBack();
+        super.channelInactive(context);
+    }
+
+    private void giveBack() {
+        Uploads.giveBack(reserved);
+        reserved = 0;
+    }
+}
