@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -103,7 +104,7 @@ def test_make_demo_trains_serves_answers_and_cleans_up(tmp_path: Path) -> None:
     assert left_running(ROOT / "build/demo") == []
 
 
-def test_serve_demo_prints_a_curl_line_that_works_until_ctrl_c(tmp_path: Path) -> None:
+def test_serve_demo_prints_a_curl_line_and_a_page_that_work_until_ctrl_c(tmp_path: Path) -> None:
     work_dir = tmp_path / "work"
     # What `make serve-demo` runs, with fewer epochs and in a folder of its own.
     command = [".venv/bin/dogbreeds", "demo", "--work-dir", str(work_dir), "--keep-serving"]
@@ -116,6 +117,12 @@ def test_serve_demo_prints_a_curl_line_that_works_until_ctrl_c(tmp_path: Path) -
             shlex.split(curl[1]), cwd=ROOT, capture_output=True, check=True, timeout=60
         )
         assert json.loads(answer.stdout)["predicted_label"] in {f"{i:03d}" for i in range(1, 7)}
+        page = re.search(
+            r"^or open (http://127\.0\.0\.1:\d+/) in a browser", demo.output(), re.MULTILINE
+        )
+        assert page is not None
+        with urllib.request.urlopen(page[1], timeout=10) as response:
+            assert b"Which breed is it?" in response.read()
         started = demo.descendants()
         assert len(started) >= 2  # serve and its Java front end at least
         assert demo.press_ctrl_c() == 0

@@ -18,6 +18,7 @@ from dogbreeds.data.sample import draw_sample
 from dogbreeds.labels import parse_folder
 from dogbreeds.local import server, training
 from dogbreeds.local.ports import check_port, free_port
+from dogbreeds.local.tryout.server import try_page
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {
@@ -86,20 +87,22 @@ def run(options: DemoOptions) -> None:
         for photo in chosen:
             _ask(running.url, photo)
         if options.keep_serving:
-            _serve_until_stopped(running, chosen[0])
+            _serve_until_stopped(running, port, chosen[0])
     _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
 
 
-def _serve_until_stopped(running: server.RunningServer, photo: Path) -> None:
+def _serve_until_stopped(running: server.RunningServer, port: int, photo: Path) -> None:
     post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo}'"
-    print(
-        f"\nServing on {running.url} until Ctrl-C. Try:\n\n  {post} {running.url}/invocations\n",
-        flush=True,
-    )
-    try:
-        code = running.process.wait()
-    except KeyboardInterrupt:
-        return
+    with try_page(running.url, free_port(port + 1)) as page:
+        print(
+            f"\nServing on {running.url} until Ctrl-C. Try:"
+            f"\n\n  {post} {running.url}/invocations\n\nor open {page} in a browser.",
+            flush=True,
+        )
+        try:
+            code = running.process.wait()
+        except KeyboardInterrupt:
+            return
     raise server.ServerFailedError(f"the server ended by itself with exit code {code}")
 
 

@@ -64,13 +64,12 @@ function onWidth(element, draw) {
   }).observe(element);
 }
 
-// A table; a column is { label, number, cell(row) -> text or node, value(row) to sort by }.
-function table(columns, rows, { sortable = false, caption, rowAttributes } = {}) {
-  const kind = (column) => (column.number ? "number" : undefined);
+// A table; a column is { label, number or prose, cell(row) -> text or node, value(row) to sort by }.
+function table(columns, rows, { sortable = false, rowAttributes } = {}) {
+  const kind = (column) => (column.number ? "number" : column.prose ? "prose" : undefined);
   const made = h(
     "table",
     { class: sortable ? "sortable" : undefined },
-    caption ? h("caption", { class: "hidden" }, caption) : null,
     h("thead", null, h("tr", null, columns.map((c) => h("th", { scope: "col", class: kind(c) }, c.label)))),
     h("tbody", null, rows.map((row, index) =>
       h("tr", rowAttributes?.(row, index), columns.map((c, position) =>

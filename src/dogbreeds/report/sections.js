@@ -227,8 +227,8 @@ function debuggerFindings(findings) {
     { label: "result", cell: (finding) => h("span", { class: tone(finding) }, finding.result) },
     { label: "first seen", cell: ({ first }) => (first ? `step ${first.step} ${first.where}` : "") },
     { label: "value", number: true, cell: ({ first, last }) => brief((first ?? last)?.value) },
-    { label: "what it measures", cell: ({ measure, limit }) => `${measure}; ill: ${limit}` },
-    { label: "what to do", cell: ({ first, advice }) => (first ? advice : "") },
+    { label: "what it measures", prose: true, cell: ({ measure, limit }) => `${measure}; ill: ${limit}` },
+    { label: "what to do", prose: true, cell: ({ first, advice }) => (first ? advice : "") },
   ], ordered);
   return section("debugger", "Debugger", h("div", { class: "panel" }, h("div", { class: "scroll" }, made)));
 }

@@ -1,0 +1,1 @@
+"""A page to try a model with: drop a photo, see the breed."""

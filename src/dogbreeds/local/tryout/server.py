@@ -1,0 +1,122 @@
+"""Serves the page, and hands on what it asks to the model server.
+
+On a port of its own and on this machine only: the model server stays what SageMaker runs, without
+a page or answers to other origins.
+"""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from dogbreeds.html.page import asset, page
+
+_PATIENCE_SECONDS = 65  # the model server's own is 60
+_PIECE = 2**16
+
+
+@contextmanager
+def try_page(model_server: str, port: int) -> Iterator[str]:
+    """Serve the page while the context lasts.
+
+    Args:
+        model_server: Address of the model server, e.g. ``http://127.0.0.1:8080``.
+        port: Where to listen on loopback; 0: any free port.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        OSError: The port cannot be used.
+    """
+    document = page(
+        "Which breed is it?",
+        asset("try.html", __package__),
+        css=asset("try.css", __package__),
+        script=asset("try.js", __package__),
+        policy={"connect-src": "'self'", "img-src": "data: blob:", "media-src": "blob:"},
+    ).encode()
+    target = urlsplit(model_server).netloc
+
+    class Handler(_Handler):
+        page = document
+        model_server = target
+
+    # A thread a connection: browsers open some that they then do not use.
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    page: bytes
+    model_server: str
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            self._answer(200, "text/html; charset=utf-8", self.page)
+        elif self.path == "/ping":
+            self._hand_on()
+        else:
+            self._answer(404, "text/plain", b"not found\n")
+
+    def do_POST(self) -> None:
+        if self.path.partition("?")[0] == "/invocations":
+            self._hand_on()
+        else:
+            self.close_connection = True  # its body is not read
+            self._answer(404, "text/plain", b"not found\n")
+
+    def _hand_on(self) -> None:
+        """Send the request to the model server, and its answer back."""
+        headers = {
+            name: value
+            for name in ("Content-Type", "Content-Length", "Accept")
+            if (value := self.headers.get(name))
+        }
+        connection = http.client.HTTPConnection(self.model_server, timeout=_PATIENCE_SECONDS)
+        try:
+            connection.request(self.command, self.path, self._body(), headers)
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close_connection = True  # some of the body may not be read
+            reason = {"error": "the model server does not answer", "got": str(error)}
+            self._answer(502, "application/json", json.dumps(reason).encode())
+            return
+        finally:
+            connection.close()
+        self.send_response(response.status)
+        for name in ("Content-Type", "Server-Timing"):
+            if value := response.headers.get(name):
+                self.send_header(name, value)
+        self._end(answer)
+
+    def _body(self) -> Iterator[bytes]:
+        missing = int(self.headers.get("Content-Length") or 0)
+        while missing and (piece := self.rfile.read(min(missing, _PIECE))):
+            missing -= len(piece)
+            yield piece
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self._end(body)
+
+    def _end(self, body: bytes) -> None:
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
