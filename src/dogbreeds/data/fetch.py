@@ -103,7 +103,7 @@ def fetch_archive(
             return _finish(photos, target, address, digest)
         except PhotosError:
             if not isinstance(source, Path):
-                archive.unlink()  # the next call should not find it
+                _clear(work)  # the next call should not find it
             raise
 
 
@@ -207,13 +207,15 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
     if target.exists():
         target.rmdir()  # an empty one
     root.rename(target)
-    for left in ("archive", "archive.json", "copy"):
-        path = photos.parent / left
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    _clear(photos.parent)
     return description
+
+
+def _clear(work: Path) -> None:
+    """Remove what would be gone on from."""
+    for name in ("archive", "archive.json"):
+        (work / name).unlink(missing_ok=True)
+    shutil.rmtree(work / "copy", ignore_errors=True)
 
 
 def _root_of(folder: Path) -> Path:

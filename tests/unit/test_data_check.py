@@ -1,0 +1,257 @@
+"""`dogbreeds data check`: what is found of photos, told, moved away and brought back."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from dogbreeds import cli
+from dogbreeds.data import quarantine
+from dogbreeds.data.check import Checked, check
+from dogbreeds.data.near_duplicates import find_groups, look_of
+
+
+def photo(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """Return smooth shapes that no other seed gives."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos each of two classes in two splits, all different."""
+    root = tmp_path / "dogs"
+    for seed in range(12):
+        split, breed = ("train", "test")[seed // 6], f"00{seed // 3 % 2}.Breed"
+        file = root / split / breed / f"{seed}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        photo(seed).save(file)
+    return root
+
+
+def look(photos: Path) -> Checked:
+    return check(photos, 1, lambda count: lambda done: None)
+
+
+def found(photos: Path) -> dict[str, list[str]]:
+    """Return the names of photos by what is found of them."""
+    findings = look(photos).report["findings"]
+    return {kind: [entry["photo"] for entry in entries] for kind, entries in findings.items()}
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_good_photos_are_clean(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "check", str(photos)]) == 0
+    told = capsys.readouterr().out
+    assert "train: 6 photos of 2 classes" in told
+    assert "Nothing to mend" in told
+
+
+def test_each_oddity_is_named_with_its_reason(photos: Path) -> None:
+    folder = photos / "train" / "000.Breed"
+    whole = (folder / "0.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[:-300])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no photo")
+    photo(20, (40, 30)).save(folder / "tiny.png")
+    photo(21).save(folder / "really a png.jpg", format="PNG")
+    photo(22).convert("CMYK").save(folder / "cmyk.jpg")
+    photo(23).convert("RGBA").save(folder / "alpha.png")
+    grey16 = np.asarray(photo(24).convert("L"), dtype=np.uint16) * 257
+    Image.fromarray(grey16).save(folder / "sixteen bits.png")
+    photo(25, (6000, 4500)).save(folder / "huge.jpg", quality=30)
+    (folder / "Thumbs.db").touch()
+    findings = look(photos).report["findings"]
+    details = {
+        kind: {Path(e["photo"]).name: e["detail"] for e in es} for kind, es in findings.items()
+    }
+    assert set(details["broken"]) == {"cut.jpg", "empty.jpg", "text.jpg"}
+    assert "truncated" in details["broken"]["cut.jpg"]
+    assert "empty file" in details["broken"]["empty.jpg"]
+    assert details["tiny"] == {"tiny.png": "40 x 30 pixels"}
+    assert details["extension"] == {"really a png.jpg": "PNG in a file .jpg"}
+    assert details["colour"] == {
+        "cmyk.jpg": "CMYK",
+        "alpha.png": "RGBA",
+        "sixteen bits.png": "I;16",
+    }
+    assert details["huge"] == {"huge.jpg": "6000 x 4500 pixels"}
+    assert set(details["ignored"]) == {"Thumbs.db"}
+    assert set(details) == {"broken", "tiny", "extension", "colour", "huge", "ignored"}
+
+
+def _recompressed(image: Image.Image, file: Path) -> None:
+    image.save(file, quality=40)
+
+
+def _half_as_large(image: Image.Image, file: Path) -> None:
+    image.resize((80, 64)).save(file)
+
+
+def _brighter(image: Image.Image, file: Path) -> None:
+    ImageEnhance.Brightness(image).enhance(1.08).save(file)
+
+
+@pytest.mark.parametrize("change", [_recompressed, _half_as_large, _brighter])
+def test_a_changed_copy_that_leaks_is_found_and_the_test_keeps_it(
+    photos: Path, change: Callable[[Image.Image, Path], None]
+) -> None:
+    change(photo(7), photos / "train" / "000.Breed" / "copy.jpg")  # 7.jpg is of the test
+    assert found(photos) == {"leak": ["train/000.Breed/copy.jpg"]}
+
+
+def test_of_copies_in_a_class_one_stays_and_of_two_classes_none(photos: Path) -> None:
+    train = photos / "train"
+    (train / "000.Breed" / "z.jpg").write_bytes((train / "000.Breed" / "1.jpg").read_bytes())
+    (train / "001.Breed" / "z.jpg").write_bytes((train / "000.Breed" / "2.jpg").read_bytes())
+    assert found(photos) == {
+        "duplicate": ["train/000.Breed/z.jpg"],
+        "conflict": ["train/000.Breed/2.jpg", "train/001.Breed/z.jpg"],
+    }
+
+
+def test_different_photos_are_no_near_duplicates() -> None:
+    assert find_groups([look_of(photo(seed)) for seed in range(400)]) == []
+
+
+def test_a_thousand_copies_are_one_group() -> None:
+    black = look_of(Image.new("RGB", (50, 50)))
+    assert find_groups([black] * 1000 + [look_of(photo(1))]) == [list(range(1000))]
+
+
+def test_near_duplicates_are_found_whichever_bits_differ() -> None:
+    rng = np.random.default_rng(0)
+    picture = bytes(192)
+    for _ in range(200):
+        bits = int(rng.integers(2**63))
+        other = bits
+        for bit in rng.choice(64, 7, replace=False):
+            other ^= 1 << int(bit)
+        looks = [type(look_of(photo(0)))(value, picture) for value in (bits, other)]
+        assert find_groups(looks) == [[0, 1]]
+
+
+def test_what_training_would_refuse_is_a_problem(photos: Path) -> None:
+    (photos / "train" / "002.Empty").mkdir()
+    (photos / "test" / "003.New").mkdir()
+    photo(50).save(photos / "test" / "003.New" / "a.jpg")
+    problems = look(photos).report["problems"]
+    assert any("002.Empty has no photos" in problem for problem in problems)
+    assert any("test has 1 classes that train has not, e.g. 003.New" in p for p in problems)
+    assert not look(photos).clean
+
+
+def test_classes_out_of_balance_are_noted(photos: Path) -> None:
+    for seed in range(100, 120):
+        photo(seed).save(photos / "train" / "000.Breed" / f"{seed}.jpg")
+    checked = look(photos)
+    assert checked.report["notes"] == [
+        "classes are out of balance in train: 23 photos of 000.Breed, 3 of 001.Breed"
+    ]
+    assert checked.clean
+
+
+def test_one_class_is_a_problem_and_no_photos_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one").mkdir()
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    assert "expected photos in" in capsys.readouterr().err
+    photo(0).save(tmp_path / "one" / "a.jpg")
+    assert cli.main(["data", "check", str(tmp_path)]) == 1
+    assert "problem: there is only one class, one" in capsys.readouterr().out
+    assert cli.main(["data", "check", str(tmp_path / "missing")]) == 1
+    assert "expected a folder of photos" in capsys.readouterr().err
+
+
+def test_fix_moves_offenders_away_and_undo_brings_all_back(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos / "train" / "000.Breed"
+    (folder / "text.jpg").write_text("no photo")
+    (folder / "copy.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    before = everything(photos)
+    assert cli.main(["data", "check", "--fix", str(photos)]) == 1
+    assert "Moved 2 photos" in capsys.readouterr().out
+    assert before.keys() - everything(photos).keys() == {
+        "train/000.Breed/text.jpg",
+        "train/000.Breed/copy.jpg",
+    }
+    assert cli.main(["data", "check", str(photos)]) == 0
+    assert cli.main(["data", "check", "--undo", str(photos)]) == 0
+    assert everything(photos) == before
+    assert [path.name for path in photos.parent.iterdir()] == ["dogs"]
+    assert cli.main(["data", "check", "--undo", str(photos)]) == 1
+    assert "nothing in quarantine" in capsys.readouterr().out
+
+
+def test_undo_overwrites_nothing(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = photos / "train" / "000.Breed" / "text.jpg"
+    place.write_text("first")
+    cli.main(["data", "check", "--fix", str(photos)])
+    place.write_text("second")  # broken, too, and of the same name
+    cli.main(["data", "check", "--fix", str(photos)])
+    place.write_text("third")
+    assert cli.main(["data", "check", "--undo", str(photos)]) == 1
+    assert "stays in quarantine" in capsys.readouterr().err
+    kept = everything(quarantine.folder_of(photos))
+    kept.pop("log.jsonl")
+    assert (place.read_text(), sorted(kept.values())) == ("third", [b"first", b"second"])
+    place.unlink()
+    assert cli.main(["data", "check", "--undo", str(photos)]) == 1  # there is room for one
+    assert place.read_text() == "first"
+
+
+def test_a_move_that_was_interrupted_is_undone_all_the_same(photos: Path) -> None:
+    (name, other) = ("train/000.Breed/0.jpg", "train/000.Breed/1.jpg")
+    before = everything(photos)
+    away = quarantine.move_away(photos, {name: "broken"})
+    with (away / "log.jsonl").open("a") as log:  # killed after the log, before the move
+        log.write(json.dumps({"photo": other, "kept": other, "reason": "broken"}) + "\n")
+        log.write('{"photo": "train/0')
+    assert quarantine.restore(photos) == (1, [])
+    assert everything(photos) == before
+
+
+def test_hostile_names_are_shown_harmlessly(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsencode(photos / "train" / "000.Breed")
+    for name in (
+        b"\xff.jpg",
+        b"new\nline.jpg",
+        b"\x1b[31m.jpg",
+        b'"><script>x.jpg',
+        "Žofka.jpg".encode(),
+    ):
+        Path(os.fsdecode(folder + b"/" + name)).write_text("no photo")
+    page, report = tmp_path / "page.html", tmp_path / "report.json"
+    arguments = ["--html", str(page), "--json", str(report), "--fix"]
+    assert cli.main(["data", "check", str(photos), *arguments]) == 1
+    told = capsys.readouterr().out
+    assert r"\udcff.jpg" in told
+    assert r"new\nline.jpg" in told
+    assert "\x1b" not in told
+    assert "Žofka" in told
+    assert len(json.loads(report.read_text())["findings"]["broken"]) == 5
+    assert "<script>x" not in page.read_text()
+    assert quarantine.restore(photos) == (5, [])
+
+
+def test_the_page_shows_photos_without_a_network(photos: Path, tmp_path: Path) -> None:
+    (photos / "train" / "000.Breed" / "copy.jpg").write_bytes(
+        (photos / "test" / "000.Breed" / "6.jpg").read_bytes()
+    )
+    page = tmp_path / "page.html"
+    assert cli.main(["data", "check", str(photos), "--html", str(page)]) == 1
+    text = page.read_text()
+    assert text.count('<img src="data:image/webp') == 2
+    assert "the same file as test/000.Breed/6.jpg" in text
+    assert "http" not in text.split("<main>")[1].split("</main>")[0]
