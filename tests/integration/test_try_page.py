@@ -50,13 +50,12 @@ class Early(NamedTuple):
 @pytest.fixture(scope="module")
 def early(browser: Browser, model_dir: Path) -> Iterator[Early]:
     port = free_port(21_000)
-    environment = {"SAGEMAKER_BIND_TO_PORT": str(port), "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1"}
     with try_page(f"http://127.0.0.1:{port}", 0) as address, opened(browser, address) as page:
         give(page, photo())
         state = page.locator("#state")
         expect(state).not_to_have_text("Asking the model …")
         words = state.inner_text()
-        with serving(model_dir, **environment):
+        with serving(model_dir, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_MAX_PAYLOAD_IN_MB="1"):
             yield Early(address, page, words)
 
 

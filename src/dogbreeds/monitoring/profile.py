@@ -68,11 +68,12 @@ class Profile:
     first_file: int
 
 
-def read_profile(folder: Path) -> Profile:
+def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
     """Read what this project's sampler or SageMaker's Profiler wrote.
 
     Args:
         folder: The Profiler's output, or a job's folder around it.
+        most_bytes: Of more than that only some files are read, evenly apart; None: all are.
 
     Raises:
         ProfileError: There is nothing, or a file is damaged elsewhere than at its end.
@@ -85,7 +86,9 @@ def read_profile(folder: Path) -> Profile:
             f"expected system metrics (profiler/system/...) of a training job, found none in"
             f" {folder}"
         )
-    samples = sorted((s for file in files for s in _read(file)), key=lambda sample: sample.time)
+    stride = -(-sum(file.stat().st_size for file in files) // most_bytes) if most_bytes else 1
+    read = files[:: max(1, stride)]
+    samples = sorted((s for file in read for s in _read(file)), key=lambda sample: sample.time)
     noted = next((p for p in (root, root.parent) if (p / PHASES_FILE).is_file()), None)
     phases: tuple[Phase, ...] = ()
     if noted:

@@ -71,7 +71,7 @@ function lineChart(title, series, options) {
         s("text", { x: left - 8, y: py(tick) + 4, "text-anchor": "end" }, labels[i])]),
       marks.map(({ x, label }, i) => [
         s("line", { class: "mark", x1: px(x), x2: px(x), y1: top, y2: CHART_HEIGHT - bottom }),
-        i % apart ? null : s("text", { class: "mark-label", x: px(x) - 4, y: top + 9, "text-anchor": "end" }, label)]),
+        i % apart ? null : s("text", { class: "mark-label", x: px(x) + 4, y: top + 9 }, label)]),
       xTicks.map((tick) => s("text", { x: px(tick), y: CHART_HEIGHT - bottom + 18, "text-anchor": "middle" }, (options.formatX ?? brief)(tick))),
       s("text", { class: "axis-label", x: (left + width - right) / 2, y: CHART_HEIGHT - 6, "text-anchor": "middle" }, options.xLabel),
       visible.map((one) => s("g", { class: `c${one.color % SERIES_COLORS}` },

@@ -17,9 +17,7 @@ JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
-PHASES_FILE = "phases.json"
 FINDINGS_FILE = "debugger.json"
-PROFILER_FOLDER = "profiler"
 _INSIDE = ("", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
 _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
 _MAX_UNPACKED = 2**30
@@ -126,7 +124,7 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
         "history": _read(output / HISTORY_FILE, []),
         "splits": splits,
         "photos": _read(output / PHOTOS_FILE, {}),
-        "system": read_system(output / PROFILER_FOLDER, _read(output / PHASES_FILE, [])),
+        "system": read_system(output),
         "findings": [_read_finding(found) for found in _read(output / FINDINGS_FILE, [])],
     }
 

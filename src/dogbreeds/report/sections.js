@@ -210,9 +210,11 @@ function system(found) {
   const all = sum([...times.values()]);
   const spent = table([
     { label: "phase", cell: ([kind]) => kind },
-    { label: "time", number: true, cell: ([, seconds]) => bar(seconds / all, duration(seconds)) },
+    { label: "share", number: true, cell: ([, seconds]) => bar(seconds / all) },
+    { label: "time", number: true, cell: ([, seconds]) => duration(seconds) },
   ], [...times].sort((a, b) => b[1] - a[1]));
   return section("system", "Machine",
+    found.verdicts.map((verdict) => h("p", null, verdict)),
     marks.length ? note("Dashed lines: where an epoch begins.") : null,
     h("div", { class: "grid" }, charts, times.size ? h("div", { class: "panel" }, h("h3", null, "Where the time went"), h("div", { class: "scroll" }, spent)) : null));
 }

@@ -1,62 +1,66 @@
-"""System metrics over time, from samples in the format of SageMaker's Profiler."""
+"""System metrics over time, thinned out to what a screen can show."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_POINTS = 400  # of a curve; a screen shows no more
-_FILES = 300  # of a minute each; of longer jobs a part is read, evenly
+from dogbreeds.monitoring.profile import Sample, read_profile, verdicts
 
-# By type, and name or dimension of a sample: the chart, the curve in it and what a value is
-# multiplied by. Cores are averaged, GPUs stand for themselves.
+PROFILER_FOLDER = "profiler"
+
+_POINTS = 400  # of a curve
+_MOST_BYTES = 2**25  # of samples; parsing them takes about 2 s
+
+# By what a sample is called: the chart, the curve in it and what a value is multiplied by. Cores
+# are averaged, GPUs stand for themselves.
+_BUSY, _MEMORY, _MOVED = "Processors and GPUs, % busy", "Memory, % used", "Disk and network, MB/s"
 _CURVES = {
-    ("cpu", "CPUUtilization"): ("Processors and GPUs, % busy", "CPU", 1.0),
-    ("cpu", "I/OWaitPercentage"): ("Processors and GPUs, % busy", "CPU waiting for disk", 1.0),
-    ("gpu", "GPUUtilization"): ("Processors and GPUs, % busy", "{name}", 1.0),
-    ("memory", "MemoryUsedPercent"): ("Memory, % used", "memory", 1.0),
-    ("gpu", "GPUMemoryUtilization"): ("Memory, % used", "{name}", 1.0),
-    ("i/o", "ReadThroughputInBytesPerSecond"): ("Disk and network, MB/s", "disk read", 1e-6),
-    ("i/o", "WriteThroughputInBytesPerSecond"): ("Disk and network, MB/s", "disk written", 1e-6),
-    ("network", "ReceiveBytesPerSecond"): ("Disk and network, MB/s", "network in", 1e-6),
-    ("network", "TransmitBytesPerSecond"): ("Disk and network, MB/s", "network out", 1e-6),
+    "CPUUtilization": (_BUSY, "CPU", 1.0),
+    "I/OWaitPercentage": (_BUSY, "CPU waiting for disk", 1.0),
+    "GPUUtilization": (_BUSY, "{name}", 1.0),
+    "MemoryUsedPercent": (_MEMORY, "memory", 1.0),
+    "GPUMemoryUtilization": (_MEMORY, "{name}", 1.0),
+    "ReadThroughputInBytesPerSecond": (_MOVED, "disk read", 1e-6),
+    "WriteThroughputInBytesPerSecond": (_MOVED, "disk written", 1e-6),
+    "ReceiveBytesPerSecond": (_MOVED, "network in", 1e-6),
+    "TransmitBytesPerSecond": (_MOVED, "network out", 1e-6),
 }
 
 
-def read_system(folder: Path, phases: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Read and thin out the samples of a job.
+def read_system(output: Path) -> dict[str, Any] | None:
+    """Read the system metrics of a job.
 
     Args:
-        folder: With ``system/incremental/HOUR/MINUTE.NODE.json``.
-        phases: What the job did when: ``name``, ``start`` and ``end`` in seconds since 1970.
+        output: Its ``output/data``.
 
     Returns:
         JSON-ready: ``charts``, each a ``title`` and ``curves`` with ``name`` and ``points``
-        [seconds since the first sample, value]; ``phases`` with ``start`` and ``end`` in those
-        seconds. None where there are no samples.
+        [seconds since the first sample, value]; ``phases`` with ``name``, ``start`` and ``end`` in
+        those seconds; ``verdicts``, lines of text. None where there are no samples.
 
     Raises:
-        KeyError, TypeError, ValueError: A sample is not as it must be.
+        ProfileError: They are damaged.
         OSError: A file cannot be read.
     """
-    files = sorted(folder.glob("system/incremental/*/*.json"), key=lambda file: file.name)
-    stride = -(-len(files) // _FILES)
-    samples = list(_samples(files[::stride])) if files else []
-    if not samples:
+    if not any((output / PROFILER_FOLDER).glob("system/**/*.json")):
         return None
-    start, end = min(s[0] for s in samples), max(s[0] for s in samples)
-    width = max((end - start) / _POINTS, 0.5)
-    several = len({node for _, node, _, _, _ in samples}) > 1
-    sums: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for time, node, chart, curve, value in samples:
-        name = f"{node} {curve}" if several else curve
-        sums[chart, name][int((time - start) / width)].append(value)
-    charts: dict[str, list[dict[str, Any]]] = {title: [] for title, _, _ in _CURVES.values()}
-    for (chart, name), buckets in sorted(sums.items()):
+    profile = read_profile(output, _MOST_BYTES)
+    if not profile.samples:
+        return None
+    start = profile.samples[0].time
+    width = max((profile.samples[-1].time - start) / _POINTS, 0.5)
+    several = len({sample.node for sample in profile.samples}) > 1
+    buckets: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in profile.samples:
+        if found := _curve(sample):
+            chart, curve, value = found
+            name = f"{sample.node} {curve}" if several else curve
+            buckets[chart, name][int((sample.time - start) / width)].append(value)
+    charts: dict[str, list[dict[str, Any]]] = {_BUSY: [], _MEMORY: [], _MOVED: []}
+    for (chart, name), values in sorted(buckets.items()):
         points = [
-            [round((bucket + 0.5) * width, 1), round(sum(values) / len(values), 2)]
-            for bucket, values in sorted(buckets.items())
+            [round((bucket + 0.5) * width, 1), round(sum(inside) / len(inside), 2)]
+            for bucket, inside in sorted(values.items())
         ]
         charts[chart].append({"name": name, "points": points})
     return {
@@ -64,26 +68,17 @@ def read_system(folder: Path, phases: Iterable[Mapping[str, Any]]) -> dict[str, 
             {"title": title, "curves": curves} for title, curves in charts.items() if curves
         ],
         "phases": [
-            {**phase, "start": phase["start"] - start, "end": phase["end"] - start}
-            for phase in phases
+            {"name": phase.name, "start": phase.start - start, "end": phase.end - start}
+            for phase in profile.phases
         ],
+        "verdicts": verdicts(profile),
     }
 
 
-def _samples(files: Iterable[Path]) -> Iterator[tuple[float, str, str, str, float]]:
-    """Give time, node, chart, curve and value of each sample that is shown."""
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                sample = json.loads(line)
-                kind, name, dimension = sample["Type"], sample["Name"], sample["Dimension"]
-                found = _CURVES.get((kind, dimension)) or _CURVES.get((kind, name))
-                if found:
-                    chart, curve, factor = found
-                    yield (
-                        float(sample["Timestamp"]),
-                        str(sample["NodeId"]),
-                        chart,
-                        curve.format(name=name),
-                        float(sample["Value"]) * factor,
-                    )
+def _curve(sample: Sample) -> tuple[str, str, float] | None:
+    """Return chart, curve and value of a sample that is shown."""
+    found = _CURVES.get(sample.dimension) or _CURVES.get(sample.name)
+    if not found:
+        return None
+    chart, curve, factor = found
+    return chart, curve.format(name=sample.name), sample.value * factor
