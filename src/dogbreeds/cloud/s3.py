@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from dogbreeds.cloud.aws import Cloud, error_code
 from dogbreeds.data.archives import ArchiveError, is_junk
@@ -57,7 +57,7 @@ class S3File:
                 answer, start = self._client.get_object(Bucket=bucket, Key=key), 0
             else:
                 raise
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:  # `with` alone would give the stream without checks
             total = start + answer["ContentLength"]
             yield Opened(start, total, answer["ETag"], _Body(body))
 
@@ -73,7 +73,7 @@ class _Body:
             return b""
         try:
             return bytes(self._body.read(size))
-        except HTTPClientError as error:
+        except (HTTPClientError, IncompleteReadError) as error:
             raise BrokenOffError(f"the connection broke ({error})") from error
 
 
