@@ -49,8 +49,8 @@ def default_configuration(total_steps: int) -> dict[str, Any]:
 
     Args:
         total_steps: Of the job. It is saved some ten times, and at most every 25 steps, as saving
-            all tensors of a ResNet-18 takes as long as a third of a step on a CPU; the loss alone
-            five times as often.
+            all tensors of a ResNet-18 takes a third of a step on a CPU; the loss alone some fifty
+            times.
     """
     interval = min(500, max(25, total_steps // 10))
     return {
@@ -61,7 +61,7 @@ def default_configuration(total_steps: int) -> dict[str, Any]:
             {"CollectionName": "gradients"},
             {
                 "CollectionName": "losses",
-                "CollectionParameters": {"save_interval": str(interval // 5)},
+                "CollectionParameters": {"save_interval": str(min(100, max(1, total_steps // 50)))},
             },
         ],
     }
@@ -115,8 +115,12 @@ class _Hook(Hook):  # type: ignore[misc]
 
     def finish(self) -> None:
         """Mark the trial as finished, where SageMaker does not do so itself."""
-        atexit.unregister(self._cleanup)
+        self.abandon()
         self.close()
+
+    def abandon(self) -> None:
+        """Leave files as they are: to close them again at exit may wait for ever."""
+        atexit.unregister(self._cleanup)
 
 
 def _guarded(
@@ -133,6 +137,8 @@ def _guarded(
         except Exception as error:
             self._failed = True
             self._unhook()
+            if self._started:
+                self._hook.abandon()
             print(
                 f"Debugger has failed and saves no more tensors; training goes on:"
                 f" {type(error).__name__}: {error}",

@@ -8,6 +8,7 @@ judge, and a step is ill when that number is beyond a limit.
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,18 +129,18 @@ class _Rule(Rule):  # type: ignore[misc]
             if name.startswith(prefix):
                 yield name, np.asarray(self.base_trial.tensor(name).value(step))
 
-    def loss(self, step: int) -> float | None:
-        """Return the loss of a step, if it was saved."""
+    def loss(self, step: int) -> tuple[str, float] | None:
+        """Return name and value of the loss of a step, if it was saved."""
         for name in self.base_trial.tensor_names(step=step):
             if "oss_" in name and "_output_" in name and not name.startswith("gradient"):
-                return float(np.mean(self.base_trial.tensor(name).value(step)))
+                return name, float(np.mean(self.base_trial.tensor(name).value(step)))
         return None
 
-    def is_last(self, step: int) -> bool:
-        """Whether no step after this one has a loss of training."""
+    def is_last(self, step: int, name: str) -> bool:
+        """Whether no later step of the same mode has a tensor."""
         trial = self.base_trial
-        later = (other for other in trial.steps() if other > step)
-        return not any(trial.mode(other) != ModeKeys.EVAL for other in later)
+        mode, mode_step = trial.mode_modestep(step)
+        return bool(trial.tensor(name).steps(mode=mode)[-1] == mode_step)
 
 
 def _is_matrix(name: str, values: np.ndarray[Any, Any]) -> bool:
@@ -210,11 +211,12 @@ class LossNotDecreasing(_Rule):
         loss = None if evaluation else self.loss(step)
         if loss is None:
             return None
-        self._losses.append(loss)
+        name, value = loss
+        self._losses.append(value)
         for _, counts in self.tensors(step, "class_counts"):
             self._classes = len(counts)
         third = len(self._losses) // 3
-        if len(self._losses) < self._least or not self.is_last(step):
+        if len(self._losses) < self._least or not self.is_last(step, name):
             return None
         first, last = np.mean(self._losses[:third]), np.mean(self._losses[-third:])
         guessing = math.log(self._classes) if self._classes > 1 else math.inf
@@ -240,9 +242,10 @@ class Overfitting(_Rule):
         train = [float(values[0]) for name, values in self._scalars(step) if "train_loss" in name]
         if loss is None or not train:
             return None
-        if loss <= self._best[0]:
-            self._best = (loss, train[0])
-        ratio = loss / self._best[0]
+        _, value = loss
+        if value <= self._best[0]:
+            self._best = (value, train[0])
+        ratio = value / self._best[0]
         return Verdict(step, ratio, ratio > 1.2 and train[0] < self._best[1])
 
     def _scalars(self, step: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
@@ -286,7 +289,7 @@ class WeightUpdates(_Rule):
             return None
         name = max(ratios, key=lambda name: ratios[name])
         largest = max([ratios[name], *(verdict.value for verdict in self.verdicts)])
-        stuck = largest < 1e-6 and self.is_last(step)
+        stuck = largest < 1e-6 and self.is_last(step, name)
         return Verdict(step, ratios[name], ratios[name] > 0.5 or stuck, name)
 
 
@@ -423,7 +426,7 @@ def plot(findings: list[Finding], file: Path) -> None:
         if finite and min(v.value for v in finite) > 0:
             axes.set_yscale("log")
         axes.set_title(f"{finding.rule}: {finding.result}", loc="left")
-        axes.set(xlabel="step", ylabel=finding.measure.replace(" / ", " /\n"))
+        axes.set(xlabel="step", ylabel=textwrap.fill(finding.measure, 32))
         axes.yaxis.label.set_size("small")
         axes.grid(alpha=0.3)
     for axes in panels[len(judged) :]:
