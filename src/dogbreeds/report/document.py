@@ -9,7 +9,9 @@ from dogbreeds.report.jobs import ReportError, find_output, read_job
 from dogbreeds.report.tuning import LOCAL_FILE, read_tuning
 
 REPORT_FILE = "report.html"
-_SCRIPTS = ("dom.js", "chart.js", "matrix.js", "parallel.js", "sections.js", "report.js")
+_SCRIPTS = (  # one after the other, as one
+    "dom.js", "chart.js", "matrix.js", "parallel.js", "evaluation.js", "sections.js", "report.js",
+)  # fmt: skip
 _MOST_PHOTOS = 200  # about 1.3 MB
 _MOST_JOBS = 12  # more curves cannot be told apart
 

@@ -2,7 +2,6 @@
 // to show.
 
 const SPLIT_DASHES = { train: "2 4", valid: "7 4", test: undefined };
-const FIRST_PHOTOS = 24;
 const EPOCH_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const TIME_STEPS = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600]; // seconds
 
@@ -14,10 +13,10 @@ const note = (...text) => h("p", { class: "note" }, ...text);
 const card = (label, value, detail) =>
   h("div", { class: "card" }, h("div", { class: "label" }, label), h("div", { class: "value" }, value), detail ? h("div", { class: "detail" }, detail) : null);
 
-function bar(share, text = percent(share, 0)) {
+function bar(share) {
   const filled = h("div", { class: "fill" });
   filled.style.width = `${100 * (share ?? 0)}%`;
-  return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, text));
+  return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, percent(share, 0)));
 }
 
 const between = ([low, high]) => `95% sure: ${percent(low)} to ${percent(high)}`;
@@ -107,69 +106,6 @@ function curves(jobs) {
     return section("curves", "Learning curves", note("There was one evaluation only, so there is no curve to draw."));
   }
   return section("curves", "Learning curves", h("div", { class: "grid" }, charts.map((chart) => lineChart(...chart))));
-}
-
-// The parts that look into one split of one job: matrix, mistakes with photos, table of classes.
-function evaluationSections(split, name) {
-  return [
-    split.classes.length > 1 ? section("confusion", "What is taken for what",
-      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), confusionMatrix(split)) : null,
-    split.worst.length ? mistakes(split.worst) : null,
-    classTable(split),
-  ];
-}
-
-function mistakePhoto(mistake) {
-  const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
-  return mistake.thumbnail
-    ? h("img", { src: mistake.thumbnail, alt: `${is}, taken for ${said}`, title: shortPath(mistake.file), decoding: "async" })
-    : h("div", { class: "missing" }, "no picture");
-}
-
-function mistakes(worst) {
-  const grid = h("div", { class: "photos" });
-  const more = h("button", { type: "button", click: () => add(worst.length) });
-  let next = 0;
-  function add(number) {
-    grid.append(...worst.slice(next, next + number).map((mistake) => h("figure", null,
-      mistakePhoto(mistake),
-      h("figcaption", null,
-        h("span", { class: "is" }, readable(mistake.class_name)),
-        h("span", { class: "for" }, `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`),
-        h("span", { class: "file" }, shortPath(mistake.file))))));
-    next += number;
-    more.hidden = next >= worst.length;
-    more.textContent = `Show ${worst.length - next} more`;
-  }
-  add(FIRST_PHOTOS);
-  return section("mistakes", "Worst mistakes",
-    note("The right class was furthest from the model's mind here. A photo may also show something else than its folder says."),
-    grid, h("p", { class: "toolbar" }, more));
-}
-
-function classTable(split) {
-  const name = (index) => readable(split.classes[index].class_name);
-  const takenFor = split.classes.map(() => null);
-  for (const [row, column, photos] of split.confusion) {
-    if (row !== column && photos > (takenFor[row]?.photos ?? 0)) takenFor[row] = { column, photos };
-  }
-  const rows = split.classes.map((entry, index) => ({ ...entry, index }));
-  const made = table([
-    { label: "class", cell: (row) => readable(row.class_name), value: (row) => row.class_name },
-    { label: "id", cell: (row) => row.class_id },
-    { label: "photos", number: true, cell: (row) => count(row.photos), value: (row) => row.photos },
-    { label: "recall", number: true, cell: (row) => bar(row.accuracy), value: (row) => row.accuracy },
-    { label: "precision", number: true, cell: (row) => bar(row.precision), value: (row) => row.precision },
-    { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
-  ], rows, { sortable: true });
-  const search = h("input", { type: "search", input: () => {
-    const wanted = search.value.trim().toLowerCase();
-    for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-  } });
-  return section("classes", "Classes",
-    note("Recall: of this class's photos, the share that is recognised. Precision: of those said to be it, the share that is."),
-    h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Find ", search)),
-    h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Classes" }, made)));
 }
 
 function inspection(photos) {

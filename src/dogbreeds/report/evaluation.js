@@ -1,0 +1,65 @@
+// What a model makes of one split: matrix, worst mistakes with photos, table of classes.
+
+const FIRST_PHOTOS = 24;
+
+function evaluationSections(split, name) {
+  return [
+    split.classes.length > 1 ? section("confusion", "What is taken for what",
+      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), confusionMatrix(split)) : null,
+    split.worst.length ? mistakes(split.worst) : null,
+    classTable(split),
+  ];
+}
+
+function mistakePhoto(mistake) {
+  const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
+  return mistake.thumbnail
+    ? h("img", { src: mistake.thumbnail, alt: `${is}, taken for ${said}`, title: shortPath(mistake.file), decoding: "async" })
+    : h("div", { class: "missing" }, "no picture");
+}
+
+function mistakes(worst) {
+  const grid = h("div", { class: "photos" });
+  const more = h("button", { type: "button", click: () => add(worst.length) });
+  let next = 0;
+  function add(number) {
+    grid.append(...worst.slice(next, next + number).map((mistake) => h("figure", null,
+      mistakePhoto(mistake),
+      h("figcaption", null,
+        h("span", { class: "is" }, readable(mistake.class_name)),
+        h("span", { class: "for" }, `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`),
+        h("span", { class: "file" }, shortPath(mistake.file))))));
+    next += number;
+    more.hidden = next >= worst.length;
+    more.textContent = `Show ${worst.length - next} more`;
+  }
+  add(FIRST_PHOTOS);
+  return section("mistakes", "Worst mistakes",
+    note("The right class was furthest from the model's mind here. A photo may also show something else than its folder says."),
+    grid, h("p", { class: "toolbar" }, more));
+}
+
+function classTable(split) {
+  const name = (index) => readable(split.classes[index].class_name);
+  const takenFor = split.classes.map(() => null);
+  for (const [row, column, photos] of split.confusion) {
+    if (row !== column && photos > (takenFor[row]?.photos ?? 0)) takenFor[row] = { column, photos };
+  }
+  const rows = split.classes.map((entry, index) => ({ ...entry, index }));
+  const made = table([
+    { label: "class", cell: (row) => readable(row.class_name), value: (row) => row.class_name },
+    { label: "id", cell: (row) => row.class_id },
+    { label: "photos", number: true, cell: (row) => count(row.photos), value: (row) => row.photos },
+    { label: "recall", number: true, cell: (row) => bar(row.accuracy), value: (row) => row.accuracy },
+    { label: "precision", number: true, cell: (row) => bar(row.precision), value: (row) => row.precision },
+    { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
+  ], rows, { sortable: true });
+  const search = h("input", { type: "search", input: () => {
+    const wanted = search.value.trim().toLowerCase();
+    for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  } });
+  return section("classes", "Classes",
+    note("Recall: of this class's photos, the share that is recognised. Precision: of those said to be it, the share that is."),
+    h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Find ", search)),
+    h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Classes" }, made)));
+}
