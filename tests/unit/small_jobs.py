@@ -78,8 +78,11 @@ def job(
 def run(trainer: Trainer, *, resume: bool = False) -> Trainer:
     """Train to the end, and tell the observer so."""
     assert trainer.resume({}) is resume
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more only wait for each other over so little
     try:
         trainer.run(lambda: None)
     finally:
+        torch.set_num_threads(threads)
         trainer.observer.close()
     return trainer

@@ -305,7 +305,7 @@ class PoorInitialization(_Rule):
         if evaluation or self.base_trial.mode_step(step) != 0:
             return None
         ratios = {
-            name: float(values.std() / math.sqrt(2 / values[0].size))
+            name: float(values.std(dtype=np.float64) / math.sqrt(2 / values[0].size))
             for name, values in self.tensors(step, "")
             if _is_matrix(name, values) and "/" not in name
         }
