@@ -178,7 +178,7 @@ def _say_done(
     print(
         f"\nDone in {seconds:.0f} s: {split} accuracy {metrics[f'{split}_accuracy']:.2%}."
         f"\nThe model archive is {tar}."
-        f"\nThe report is {options.work_dir / 'opt-ml/output/data/report.html'}: open it in a browser."
+        f"\nThe report, for a browser, is {options.work_dir / 'opt-ml/output/data/report.html'}."
         "\n\nNext:"
         "\n  make serve-demo                     leave the server running, with a curl line to try"
     )
