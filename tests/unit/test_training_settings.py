@@ -14,10 +14,10 @@ from dogbreeds.training.settings import (
 
 
 def test_hyperparameters_are_read_as_sagemaker_gives_them() -> None:
-    given = {"lr": "0.001", "batch-size": "64", "epochs": 3, "optimizer": "sgd"}
+    given = {"lr": "0.001", "batch-size": "64", "epochs": 3, "optimizer": "sgd", "profiler": "True"}
     settings = Settings.from_mapping(given)
     assert (settings.lr, settings.batch_size, settings.epochs) == (0.001, 64, 3)
-    assert settings.optimizer == "sgd"
+    assert (settings.optimizer, settings.profiler) == ("sgd", "true")
 
 
 def test_what_belongs_to_sagemaker_is_left_out() -> None:

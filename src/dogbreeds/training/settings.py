@@ -166,8 +166,10 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
         converted = kind(str(value))
     except ValueError:
         raise error from None
-    if choices and converted not in choices:
-        raise error
+    if choices:
+        converted = str(converted).lower()  # sagemaker-training makes True of "true"
+        if converted not in choices:
+            raise error
     if low is not None and not low <= converted <= high:  # also refuses nan
         raise error
     return converted
