@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import torch
 from small_jobs import job, network, run, store
 from torch import nn
 
-from dogbreeds.monitoring import smdebug_compat
 from dogbreeds.monitoring.debugger import LOSS, Debugger, default_configuration
 from dogbreeds.monitoring.observer import Observer
 from dogbreeds.monitoring.smdebug_compat import ModeKeys, create_trial
@@ -227,13 +227,10 @@ def test_the_loss_of_one_of_several_processes_is_the_mean_of_its_photos(tmp_path
 
 def test_old_generated_code_is_what_hinders_smdebug_and_is_got_round() -> None:
     """Should this fail, protobuf takes smdebug as it is, and the detour can go."""
+    package = Path(importlib.util.find_spec("smdebug").origin).parent  # type: ignore
+    versions = package / "core" / "tfevent" / "proto" / "versions_pb2.py"
     with pytest.raises(TypeError, match="Descriptors cannot be created directly"):
-        exec(  # as an import would
-            Path(smdebug_compat._writer.__file__)
-            .with_name("tfevent")
-            .joinpath("proto", "versions_pb2.py")
-            .read_text()
-        )
+        exec(versions.read_text())  # as an import would
 
 
 def test_photos_have_their_classes(tmp_path: Path) -> None:

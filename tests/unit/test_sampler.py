@@ -191,10 +191,14 @@ def test_a_job_samples_where_sagemaker_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[list[str]] = []
-    child = SimpleNamespace(terminate=lambda: None, wait=lambda: None)
+
+    def start(command: list[str], **_: object) -> SimpleNamespace:
+        started.append(command)
+        return SimpleNamespace(terminate=lambda: None, wait=lambda: None)
+
     monkeypatch.setattr(
         "dogbreeds.monitoring.sampler.subprocess.Popen",
-        lambda command, **_: started.append(command) or child,
+        start,
     )
     config: dict[str, object] = {"resourceconfig": {"current_host": "b", "hosts": ["a", "b"]}}
     paths = job_paths(tmp_path, **config, **({"profilerconfig": theirs} if theirs else {}))

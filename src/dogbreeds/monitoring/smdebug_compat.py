@@ -54,6 +54,8 @@ def _load_messages() -> None:
 
 
 os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")  # of what happens in every job it says a lot
+# A second's wait for the last files of a finished trial, from when S3 was slow to show them.
+os.environ.setdefault("SMDEBUG_TRAINING_END_DELAY_REFRESH", "0")
 _load_messages()
 
 from smdebug.core import writer as _writer  # noqa: E402
