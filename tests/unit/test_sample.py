@@ -13,6 +13,7 @@ def test_the_sample_is_a_photos_directory_and_the_same_each_time(tmp_path: Path)
     assert len(breeds) == 6
     assert len(splits["train"].paths) == 240
     for path in splits["test"].paths:
+        assert isinstance(path, Path)
         twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
         assert path.read_bytes() == twin.read_bytes()
 
