@@ -47,7 +47,7 @@ def ask(folder: Path, photos: Path, settings: dict[str, str], weights: Path | No
     assert predictions.accuracy == pytest.approx(loaded.metrics["test_accuracy"])
     with serving(folder / "ml/model") as server, ThreadPoolExecutor(16) as pool:
         server.wait_until_ready()
-        bodies = [Path(path).read_bytes() for path in splits["test"].paths]
+        bodies = [photo.read_bytes() for photo in splits["test"].paths]
         answers = list(pool.map(server.invoke, bodies))
     return Asked(loaded.classes, predictions, answers)
 
