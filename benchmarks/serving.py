@@ -1,11 +1,14 @@
-"""Requests per second, latency and cost: our server, the stock one, LitServe, and the bare loop.
+"""Requests per second, latency and cost: our server, others, and the bare loop.
 
-    python benchmarks/serving.py MODEL_DIR [--servers ours stock ...] [--output FILE.csv]
+    python benchmarks/serving.py [MODEL_DIR] [--quick] [--servers ours ...] [--output FILE.csv]
 
-All run on this machine one after the other, over the same archive and the same photos. ``stock`` is
-multi-model-server with sagemaker-inference's default handler and torchvision's transforms, in its
-default (one worker) and with a worker for each processor; ``litserve`` runs where it is installed.
-``bare`` is decoding and forward pass in one process, without HTTP: what the hardware gives.
+All run on this machine in turns, over the same archive and the same photos; without MODEL_DIR over
+a ResNet-18 of random weights. ``stock`` is multi-model-server with sagemaker-inference's default
+handler, one worker of as many threads as processors; ``stock-workers`` has a worker for each
+processor, its best setting. TorchServe and LitServe, installed for the while, run as they come and
+at their best. ``bare`` is decoding and forward pass in one process, without HTTP: what the hardware
+gives. It takes about ten minutes on two cores, which should have nothing else to do: load falsifies
+the ratios.
 """
 
 import argparse
@@ -14,7 +17,6 @@ import contextlib
 import csv
 import functools
 import http.client
-import importlib.util
 import io
 import itertools
 import json
@@ -29,89 +31,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import psutil
 import torch
 from PIL import Image
+from serving_peers import Server, install_peers, servers
 
-from dogbreeds import artifact
+from dogbreeds import artifact, models
+from dogbreeds.images import Preprocessing
+from dogbreeds.labels import Breed
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.resources import available_cpus
 
 PORT = 18_181
-STOCK = """
-import json, os, sys
-from pathlib import Path
-import torch
-from PIL import Image
-from sagemaker_inference import default_inference_handler, model_server, transformer
-from sagemaker_inference.default_handler_service import DefaultHandlerService
-from torchvision import transforms
-import io
+PEERS = ["torchserve", "torchserve-one-thread", "litserve", "litserve-workers"]
+SERVERS = ["bare", "ours", "stock", "stock-workers", *PEERS]
+EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-8"]
+SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
-class Handler(default_inference_handler.DefaultInferenceHandler):
-    def default_model_fn(self, model_dir, context=None):
-        from dogbreeds import artifact
-        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
-        self.artifact = artifact.load(Path(model_dir))
-        p = self.artifact.preprocessing
-        self.transform = transforms.Compose([
-            transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
-            transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
-        return self.artifact.model.to(memory_format=torch.contiguous_format)
-    def default_input_fn(self, data, content_type, context=None):
-        return self.transform(Image.open(io.BytesIO(data)).convert("RGB"))[None]
-    def default_predict_fn(self, data, model, context=None):
-        with torch.no_grad():
-            return model(data).softmax(1)[0].topk(5)
-    def default_output_fn(self, prediction, accept, context=None):
-        values, indices = prediction
-        return json.dumps([values.tolist(), indices.tolist()])
-
-service = DefaultHandlerService(transformer=transformer.Transformer(Handler()))
-
-def handle(data, context):  # as MMS calls the service's own two methods
-    return service.handle(data, context) if data is not None else service.initialize(context)
-
-if __name__ == "__main__":
-    folder = sys.argv[1]
-    model_server.MMS_CONFIG_FILE = folder + "/mms.properties"
-    model_server.start_model_server(handler_service="stock_service")
-"""
-LITSERVE = """
-import base64, io, os, sys
-from pathlib import Path
-import litserve, torch
-from PIL import Image
-from torchvision import transforms
-from dogbreeds import artifact
-
-class Api(litserve.LitAPI):
-    def setup(self, device):
-        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
-        self.artifact = artifact.load(Path(sys.argv[1]))
-        p = self.artifact.preprocessing
-        self.transform = transforms.Compose([
-            transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
-            transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
-    def decode_request(self, request):
-        photo = base64.b64decode(request["image"])  # it takes JSON or forms, no bare body
-        return self.transform(Image.open(io.BytesIO(photo)).convert("RGB"))[None]
-    def predict(self, x):
-        with torch.no_grad():
-            return self.artifact.model(x).softmax(1)[0].topk(5)
-    def encode_response(self, output):
-        return {"values": output[0].tolist(), "indices": output[1].tolist()}
-
-if __name__ == "__main__":
-    litserve.LitServer(Api(enable_async=False, api_path="/invocations"), accelerator="cpu",
-        healthcheck_path="/ping").run(port=int(sys.argv[2]), generate_client_file=False)
-"""
+Call = Callable[[], None]
+Row = tuple[str, str, int]  # server, photo, concurrency
 
 
 def photo(width: int, height: int) -> bytes:
-    """Return a JPEG with as much detail as a photo has, about 0.2 bytes a pixel."""
+    """Return a JPEG with as much detail as a photo has, about 0.25 bytes a pixel."""
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
     encoded = io.BytesIO()
@@ -120,14 +65,12 @@ def photo(width: int, height: int) -> bytes:
 
 
 @contextlib.contextmanager
-def started(
-    command: list[str], environment: dict[str, str], body: bytes
-) -> Iterator[psutil.Process]:
+def started(server: Server, body: bytes) -> Iterator[psutil.Process]:
     """Run a server until the block ends; ready when an invocation is answered."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command,
-            env={**os.environ, **environment},
+            server.command,
+            env={**os.environ, **server.environment},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -136,9 +79,9 @@ def started(
             begin = time.monotonic()
             while True:
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    if send(connect(), body) == 200:
+                    if send(connect(), server, body) == 200:
                         break
-                if process.poll() is not None or time.monotonic() - begin > 60:
+                if process.poll() is not None or time.monotonic() - begin > 90:
                     log.seek(0)
                     raise RuntimeError(f"not started: {log.read().decode()[-3000:]}")
                 time.sleep(0.1)
@@ -157,22 +100,16 @@ def connect() -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
 
 
-def send(connection: http.client.HTTPConnection, body: bytes) -> int:
+def send(connection: http.client.HTTPConnection, server: Server, body: bytes) -> int:
     """Send one request and return its status."""
-    connection.request(
-        "POST",
-        "/invocations",
-        body,
-        {"Content-Type": "application/json" if body.startswith(b"{") else "image/jpeg"},
-    )
+    content_type = "application/json" if server.as_json else "image/jpeg"
+    connection.request("POST", server.path, body, {"Content-Type": content_type})
     response = connection.getresponse()
     response.read()
     return response.status
 
 
-def load(
-    make_call: Callable[[], Callable[[], None]], concurrency: int, seconds: float
-) -> list[float]:
+def load(make_call: Callable[[], Call], concurrency: int, seconds: float) -> list[float]:
     """Call from several threads for some seconds; return the latencies in seconds."""
     latencies: list[float] = []
     failures: list[BaseException] = []
@@ -198,19 +135,14 @@ def load(
     return latencies
 
 
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Return the processor time used; unlike latency it hardly depends on what else runs."""
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
-def over_http(body: bytes) -> Callable[[], Callable[[], None]]:
+def over_http(server: Server, body: bytes) -> Callable[[], Call]:
     """Return what gives each client of `load` a connection of its own."""
 
-    def make_call() -> Callable[[], None]:
+    def make_call() -> Call:
         connection = connect()
 
         def call() -> None:
-            status = send(connection, body)
+            status = send(connection, server, body)
             if status != 200:
                 raise RuntimeError(f"expected 200, got {status}")
 
@@ -219,120 +151,44 @@ def over_http(body: bytes) -> Callable[[], Callable[[], None]]:
     return make_call
 
 
-def servers(
-    folder: Path, model_dir: Path, cpus: int
-) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return for each server its command and what it adds to the environment."""
-    (folder / "stock_service.py").write_text(STOCK)
-    (folder / "litserve_app.py").write_text(LITSERVE)
-    (folder / "base").mkdir()
-    (folder / "base/model").symlink_to(model_dir.resolve())
-    ours = [sys.executable, "-m", "dogbreeds.serving.server"]
-    stock = [sys.executable, str(folder / "stock_service.py"), str(folder)]
-    litserve = [sys.executable, str(folder / "litserve_app.py"), str(model_dir), str(PORT)]
-    one, all_cores = {"BENCHMARK_THREADS": "1"}, {"BENCHMARK_THREADS": str(cpus)}
-    return {
-        "ours": (ours, {}),
-        "ours-pytorch": (ours, {"DOGBREEDS_BACKEND": "pytorch"}),
-        "stock": (stock, {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **all_cores}),
-        "stock-workers": (stock, {"SAGEMAKER_MODEL_SERVER_WORKERS": str(cpus), **one}),
-        "litserve": (litserve, all_cores),
-    }
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Return the processor time used; unlike latency it hardly depends on what else runs."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def measure(
-    make_call: Callable[[], Callable[[], None]],
+    make_call: Callable[[], Call],
     concurrency: int,
     seconds: float,
     family: Callable[[], list[psutil.Process]],
-) -> dict[str, str]:
+) -> dict[str, float]:
     """Return requests per second, latencies, processor time a request and memory."""
-    load(make_call, concurrency, 1)  # warm-up
+    load(make_call, concurrency, seconds / 8)  # warm-up
     begin, cpu_begin = time.monotonic(), cpu_seconds(family())
     latencies = sorted(load(make_call, concurrency, seconds))
     elapsed, cpu = time.monotonic() - begin, cpu_seconds(family()) - cpu_begin
     return {
-        "per_second": f"{len(latencies) / elapsed:.1f}",
-        "median_ms": f"{statistics.median(latencies) * 1e3:.1f}",
-        "p95_ms": f"{latencies[int(len(latencies) * 0.95)] * 1e3:.1f}",
-        "cpu_ms": f"{cpu / len(latencies) * 1e3:.1f}",
-        "pss_mb": f"{sum(p.memory_full_info().pss for p in family()) / 2**20:.0f}",
+        "per_second": len(latencies) / elapsed,
+        "median_ms": statistics.median(latencies) * 1e3,
+        "p95_ms": latencies[int(len(latencies) * 0.95)] * 1e3,
+        "cpu_ms": cpu / len(latencies) * 1e3,
+        "pss_mb": sum(process.memory_full_info().pss for process in family()) / 2**20,
     }
 
 
-def bare(model_dir: Path, cpus: int) -> Callable[[bytes], Callable[[], Callable[[], None]]]:
+def bare(model_dir: Path, cpus: int) -> Callable[[bytes], Callable[[], Call]]:
     """Return the same as `over_http`, in this process and without HTTP."""
     predictor = Predictor(artifact.load(model_dir), torch.device("cpu"), cpus)
     predictor.start()
     preprocessing = predictor.artifact.preprocessing
 
-    def for_photo(body: bytes) -> Callable[[], Callable[[], None]]:
+    def for_photo(body: bytes) -> Callable[[], Call]:
         def call() -> None:
             predictor.predict(preprocessing.read_pixels(body)[None])
 
         return lambda: call
 
     return for_photo
-
-
-def main() -> None:
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("model_dir", type=Path)
-    names = ["bare", "ours", "ours-pytorch", "stock", "stock-workers", "litserve"]
-    parser.add_argument("--servers", nargs="+", choices=names, default=names)
-    parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=6)
-    parser.add_argument("--rounds", type=int, default=1, help="rounds over all servers")
-    parser.add_argument("--output", type=Path, help="CSV; standard output if not given")
-    options = parser.parse_args()
-    cpus = available_cpus()
-    photos = {"500x375": photo(500, 375), "4000x3000": photo(4000, 3000)}
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        output = stack.enter_context(options.output.open("w")) if options.output else sys.stdout
-        architecture = artifact.read_document(options.model_dir)["architecture"]
-        machine = f"{platform.machine()}, {cpus} processors, torch {torch.__version__}"
-        print(f"# {machine}, {architecture}", file=output)
-        keys = ["round", "server", "photo", "concurrency"]
-        values = ["per_second", "median_ms", "p95_ms", "cpu_ms", "pss_mb"]
-        writer = csv.DictWriter(output, keys + values)
-        writer.writeheader()
-        base = {
-            "SM_MODEL_DIR": str(options.model_dir.resolve()),
-            "SAGEMAKER_BASE_DIR": str(folder / "base"),
-            "SAGEMAKER_BIND_TO_PORT": str(PORT),
-            "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # multi-model-server
-            "TEMP": str(folder),
-        }
-        commands = servers(folder, options.model_dir, cpus)
-        for number, name in itertools.product(range(options.rounds), options.servers):
-            with contextlib.ExitStack() as running:
-                if name == "bare":
-                    calls, family = bare(options.model_dir, cpus), lambda: [psutil.Process()]
-                elif name == "litserve" and not importlib.util.find_spec("litserve"):
-                    continue
-                else:
-                    command, extra = commands[name]
-                    first = as_sent(photo(64, 64), name)
-                    server = running.enter_context(started(command, {**base, **extra}, first))
-                    calls = over_http
-                    family = functools.partial(tree, server)
-                for size, body in photos.items():
-                    for concurrency in options.concurrency if name != "bare" else [1]:
-                        call = calls(as_sent(body, name))
-                        found = measure(call, concurrency, options.seconds, family)
-                        names_of = [number, name, size, concurrency]
-                        writer.writerow({**dict(zip(keys, names_of, strict=True)), **found})
-                        output.flush()
-
-
-def as_sent(body: bytes, server: str) -> bytes:
-    """Return the body of a request with this photo."""
-    if server != "litserve":
-        return body
-    return json.dumps({"image": base64.b64encode(body).decode()}).encode()
 
 
 def tree(server: psutil.Process) -> list[psutil.Process]:
@@ -343,6 +199,109 @@ def tree(server: psutil.Process) -> list[psutil.Process]:
             if os.getsid(process.pid) == server.pid:
                 found.add(process)
     return list(found)
+
+
+def rounds(
+    options: argparse.Namespace, known: dict[str, Server], model_dir: Path, cpus: int
+) -> Iterator[tuple[Row, dict[str, float]]]:
+    """Measure all servers in turns, and tell of each result on standard error."""
+    photos = {name: photo(*size) for name, size in SIZES.items()}
+    for number, name in itertools.product(range(options.rounds), options.servers):
+        with contextlib.ExitStack() as running:
+            server = known.get(name)
+            calls: Callable[[bytes], Callable[[], Call]]
+            if server is None:
+                calls, family = bare(model_dir, cpus), lambda: [psutil.Process()]
+            else:
+                first = as_sent(photo(64, 64), server)
+                family = functools.partial(tree, running.enter_context(started(server, first)))
+                calls = functools.partial(over_http, server)
+                # A Java machine compiles what was called often.
+                load(calls(as_sent(photos["500x375"], server)), 16, options.seconds / 2)
+            for size, body in photos.items():
+                for concurrency in options.concurrency if server else [1]:
+                    call = calls(as_sent(body, server) if server else body)
+                    found = measure(call, concurrency, options.seconds, family)
+                    shown = ", ".join(f"{key} {value:.1f}" for key, value in found.items())
+                    print(f"{number} {name} {size} {concurrency}: {shown}", file=sys.stderr)
+                    yield (name, size, concurrency), found
+
+
+def as_sent(body: bytes, server: Server) -> bytes:
+    """Return the body of a request with this photo."""
+    if not server.as_json:
+        return body
+    return json.dumps({"image": base64.b64encode(body).decode()}).encode()
+
+
+def write_table(results: dict[Row, list[dict[str, float]]], title: str, file: TextIO) -> None:
+    """Write the medians over all rounds, and what each is of the bare loop and ours of it."""
+    medians = {
+        row: {key: statistics.median(found[key] for found in founds) for key in founds[0]}
+        for row, founds in results.items()
+    }
+    columns = list(next(iter(medians.values())))
+    ratios = ["of_bare", "ms_over_bare", "ours_by_this"]
+    print(f"# {title}", file=file)
+    writer = csv.writer(file)
+    writer.writerow(["server", "photo", "concurrency", *columns, *ratios])
+    for (name, size, concurrency), found in medians.items():
+        loop = medians.get(("bare", size, 1))
+        own = medians.get(("ours", size, concurrency))
+        values = [
+            found["per_second"] / loop["per_second"] if loop else None,
+            found["median_ms"] - loop["median_ms"] if loop and concurrency == 1 else None,
+            own["per_second"] / found["per_second"] if own else None,
+        ]
+        writer.writerow(
+            [name, size, concurrency, *(f"{found[key]:.1f}" for key in columns)]
+            + ["" if value is None else f"{value:.2f}" for value in values]
+        )
+
+
+def save_resnet18(folder: Path) -> Path:
+    """Write an archive of a ResNet-18 of 133 classes with random weights; return its folder."""
+    classes = tuple(Breed(f"{number:03d}", "") for number in range(133))
+    model = models.create_model("resnet18", len(classes))
+    artifact.save(artifact.Artifact(model, "resnet18", classes, Preprocessing()), folder)
+    return folder
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("model_dir", type=Path, nargs="?")
+    parser.add_argument("--servers", nargs="+", choices=SERVERS + EXTRA, default=SERVERS)
+    parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=2, help="over all servers")
+    parser.add_argument("--quick", action="store_true", help="one round of short measurements")
+    parser.add_argument("--output", type=Path, help="CSV; standard output if not given")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds = 1.5, 1
+    cpus = available_cpus()
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-benchmark-") as temporary:
+        folder = Path(temporary)
+        model_dir = options.model_dir or save_resnet18(folder / "resnet18")
+        peers = folder / "peers/bin"
+        if set(PEERS) & set(options.servers):
+            install_peers(folder / "peers")
+        load_before = os.getloadavg()[0]
+        title = (
+            f"{platform.machine()}, {cpus} processors, load {load_before:.1f} before the start,"
+            f" torch {torch.__version__}, {artifact.read_document(model_dir)['architecture']},"
+            f" medians of {options.rounds} rounds"
+        )
+        results: dict[Row, list[dict[str, float]]] = {}
+        known = servers(folder, model_dir, PORT, cpus, peers)
+        try:
+            for row, found in rounds(options, known, model_dir, cpus):
+                results.setdefault(row, []).append(found)
+        finally:  # what there is, should it be stopped
+            if results:
+                with options.output.open("w") if options.output else sys.stdout as file:
+                    write_table(results, title, file)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,218 @@
+"""The servers that ours is measured beside, each over an archive of ours, as their guides say.
+
+``stock`` is multi-model-server with sagemaker-inference's default handler; TorchServe runs its own
+image classifier; all use torchvision's transforms and PyTorch as it is.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from dogbreeds import artifact
+
+PEERS = ("torchserve==0.12.0", "pyyaml", "litserve==0.2.19")  # pyyaml: for torchserve
+_UNDECLARED = "captum"  # by torchserve; its own needs, torch and numpy, are there
+
+STOCK = """
+import io, json, os, sys
+from pathlib import Path
+import torch
+from PIL import Image
+from sagemaker_inference import default_inference_handler, model_server, transformer
+from sagemaker_inference.default_handler_service import DefaultHandlerService
+from torchvision import transforms
+
+class Handler(default_inference_handler.DefaultInferenceHandler):
+    def default_model_fn(self, model_dir, context=None):
+        from dogbreeds import artifact
+        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+        self.artifact = artifact.load(Path(model_dir))
+        p = self.artifact.preprocessing
+        self.transform = transforms.Compose([
+            transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
+            transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
+        return self.artifact.model.to(memory_format=torch.contiguous_format)
+    def default_input_fn(self, data, content_type, context=None):
+        return self.transform(Image.open(io.BytesIO(data)).convert("RGB"))[None]
+    def default_predict_fn(self, data, model, context=None):
+        with torch.no_grad():
+            return model(data).softmax(1)[0].topk(5)
+    def default_output_fn(self, prediction, accept, context=None):
+        values, indices = prediction
+        return json.dumps([values.tolist(), indices.tolist()])
+
+service = DefaultHandlerService(transformer=transformer.Transformer(Handler()))
+
+def handle(data, context):  # as MMS calls the service's own two methods
+    return service.handle(data, context) if data is not None else service.initialize(context)
+
+if __name__ == "__main__":
+    model_server.MMS_CONFIG_FILE = sys.argv[1] + "/mms.properties"
+    model_server.start_model_server(handler_service="stock_service")
+"""
+LITSERVE = """
+import base64, io, os, sys
+from pathlib import Path
+import litserve, torch
+from PIL import Image
+from torchvision import transforms
+from dogbreeds import artifact
+
+class Api(litserve.LitAPI):
+    def setup(self, device):
+        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+        self.artifact = artifact.load(Path(sys.argv[1]))
+        p = self.artifact.preprocessing
+        self.transform = transforms.Compose([
+            transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
+            transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
+    def decode_request(self, request):
+        photo = base64.b64decode(request["image"])  # it takes JSON or forms, no bare body
+        return self.transform(Image.open(io.BytesIO(photo)).convert("RGB"))[None]
+    def predict(self, x):
+        with torch.no_grad():
+            return self.artifact.model(x).softmax(1)[0].topk(5)
+    def encode_response(self, output):
+        return {"values": output[0].tolist(), "indices": output[1].tolist()}
+
+if __name__ == "__main__":
+    litserve.LitServer(Api(enable_async=False, api_path="/invocations"), accelerator="cpu",
+        workers_per_device=int(sys.argv[3]), healthcheck_path="/ping").run(
+        port=int(sys.argv[2]), generate_client_file=False)
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start a server and how to ask it.
+
+    Attributes:
+        command: What starts it in the foreground.
+        environment: Added to ours.
+        path: Where it takes photos.
+        as_json: Whether it takes them as base64 in JSON only.
+    """
+
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    path: str = "/invocations"
+    as_json: bool = False
+
+
+def install_peers(folder: Path) -> Path:
+    """Make an environment with `PEERS` that sees the packages of this one, torch above all.
+
+    Returns:
+        Its folder of programs.
+    """
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin/python"
+    # A path file, since the "system" of an environment in an environment is not the outer one.
+    ours = sysconfig.get_path("purelib")
+    show = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([python, "-c", show], check=True, capture_output=True, text=True).stdout
+    source = Path(artifact.__file__).parents[1]
+    (Path(site.strip()) / "outer.pth").write_text(f"{ours}\n{source}\n")
+    install = [str(python), "-m", "pip", "install", "-q"]
+    subprocess.run([*install, *PEERS], check=True)
+    subprocess.run([*install, "--no-deps", _UNDECLARED], check=True)
+    return folder / "bin"
+
+
+def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) -> dict[str, Server]:
+    """Return all servers by name; their files go into the folder.
+
+    Args:
+        folder: An empty folder.
+        model_dir: The archive.
+        port: Where they shall listen.
+        cpus: Processors: each server has one thread for each, in one worker or in several.
+        peers: Programs of `install_peers`; need not be there for the others.
+    """
+    (folder / "stock_service.py").write_text(STOCK)
+    (folder / "litserve_app.py").write_text(LITSERVE)
+    (folder / "base").mkdir()
+    (folder / "base/model").symlink_to(model_dir.resolve())
+    shared = {
+        "SM_MODEL_DIR": str(model_dir.resolve()),
+        "SAGEMAKER_BASE_DIR": str(folder / "base"),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}",
+        "PATH": f"{peers}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TEMP": str(folder),
+    }
+
+    def ours(**settings: str) -> Server:
+        return Server([sys.executable, "-m", "dogbreeds.serving.server"], {**shared, **settings})
+
+    def stock(workers: int) -> Server:
+        threads = {
+            "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
+            "BENCHMARK_THREADS": str(cpus // workers),
+        }
+        command = [sys.executable, str(folder / "stock_service.py"), str(folder)]
+        return Server(command, {**shared, **threads})
+
+    def litserve(workers: int) -> Server:
+        threads = {"BENCHMARK_THREADS": str(cpus // workers)}
+        arguments = [str(folder / "litserve_app.py"), str(model_dir), str(port), str(workers)]
+        return Server([str(peers / "python"), *arguments], {**shared, **threads}, as_json=True)
+
+    properties = _torchserve_files(folder, model_dir, port)
+
+    def torchserve(**settings: str) -> Server:  # a worker for each processor by default
+        command = [
+            *(str(peers / "torchserve"), "--start", "--foreground", "--disable-token-auth"),
+            *("--model-store", str(folder / "store"), "--models", "model=model"),
+            *("--ts-config", properties),
+        ]
+        return Server(command, {**shared, **settings}, path="/predictions/model")
+
+    return {
+        "ours": ours(),
+        "ours-pytorch": ours(DOGBREEDS_BACKEND="pytorch"),
+        "ours-batch-1": ours(DOGBREEDS_BATCH_SIZE="1"),
+        "ours-batch-8": ours(DOGBREEDS_BATCH_SIZE="8"),
+        "stock": stock(workers=1),
+        "stock-workers": stock(workers=cpus),
+        "torchserve": torchserve(),
+        "torchserve-one-thread": torchserve(OMP_NUM_THREADS="1"),
+        "litserve": litserve(workers=1),
+        "litserve-workers": litserve(workers=cpus),
+    }
+
+
+def _torchserve_files(folder: Path, model_dir: Path, port: int) -> str:
+    """Write the model as TorchScript in a folder of TorchServe's layout, and its properties."""
+    loaded = artifact.load(model_dir)
+    side = loaded.preprocessing.image_size
+    model = folder / "store/model"
+    (model / "MAR-INF").mkdir(parents=True)
+    manifest = {
+        "runtime": "python",
+        "archiverVersion": "0.12.0",
+        "model": {
+            "modelName": "model",
+            "modelVersion": "1.0",
+            "serializedFile": "model.pt",
+            "handler": "image_classifier",
+        },
+    }
+    (model / "MAR-INF/MANIFEST.json").write_text(json.dumps(manifest))
+    with torch.no_grad():
+        example = torch.zeros(1, 3, side, side)
+        traced = torch.jit.trace(loaded.model, example)  # type: ignore[no-untyped-call]
+        traced.save(str(model / "model.pt"))
+    properties = folder / "torchserve.properties"
+    properties.write_text(
+        f"inference_address=http://127.0.0.1:{port}\n"
+        f"management_address=http://127.0.0.1:{port + 1}\n"
+        f"metrics_address=http://127.0.0.1:{port + 2}\n"
+    )
+    return str(properties)
