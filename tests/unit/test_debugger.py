@@ -72,6 +72,9 @@ def test_what_a_job_computes_is_what_a_trial_gives_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(saved.mean(1), losses, rtol=1e-5)
     evaluated = values(trial, LOSS, ModeKeys.EVAL)
     assert [epoch["test_loss"] for epoch in trainer.history] == pytest.approx(evaluated)
+    assert set(trial.tensor_names(collection="weights")) == {
+        f"Sequential_{name}" for name, _ in network().named_parameters() if "weight" in name
+    }
     assert set(trial.tensor_names(collection="gradients")) == {
         f"gradient/Sequential_{name}" for name, _ in network().named_parameters()
     }
@@ -85,7 +88,7 @@ def test_our_own_numbers_stand_beside_them(tmp_path: Path) -> None:
     rates = values(trial, "scalar/lr").flatten()
     assert rates.max() == pytest.approx(0.01, rel=0.05)
     assert rates[0] < rates.max()  # warmup
-    weights, ratios = values(trial, WEIGHT), values(trial, f"update_ratio/{WEIGHT}")
+    weights, ratios = values(trial, WEIGHT), values(trial, "update_ratio/Sequential_0")
     change = np.linalg.norm(weights[4] - weights[3]) / np.linalg.norm(weights[3])
     assert ratios[3] == pytest.approx(change, rel=1e-4)
     [activity, *_] = values(trial, "relu_activity/2_0")

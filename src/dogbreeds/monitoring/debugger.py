@@ -9,7 +9,8 @@ Names are those that smdebug gives: ``ResNet_conv1.weight``, ``gradient/ResNet_c
 ``CrossEntropyLoss_output_0`` (the loss; ``_input_0`` and ``_input_1`` are logits and targets),
 ``layer1.0.relu_output_0``, ``scalar/lr``. Of ours are, in the collection ``dogbreeds``:
 
-- ``update_ratio/NAME``: size of a weight's change by the step relative to the weight (L2 norms);
+- ``update_ratio/LAYER``: size of a weight's change by the step relative to the weight (L2 norms),
+  without ``.weight``, which smdebug would take for one of the weights;
 - ``relu_activity/LAYER_CALL``: for each channel the share of its values above 0: shape [C];
 - ``class_counts``: photos of each class in the train split: shape [C].
 
@@ -249,8 +250,8 @@ class Debugger(Observer):
             hook.save(full_name, parameter)
             if parameter.grad is not None:
                 hook.save(f"gradient/{full_name}", parameter.grad * factor)
-            if parameter.ndim > 1:
-                self._weights[full_name] = parameter.detach().clone()
+            if parameter.ndim > 1 and name.endswith(".weight"):
+                self._weights[name] = parameter.detach().clone()
         self._losses.clear()
         self._seen.clear()
 
@@ -260,11 +261,10 @@ class Debugger(Observer):
         if not self._saving:
             return
         model, hook = self._trainer.model, self._hook
-        for name, parameter in model.named_parameters():
-            before = self._weights.get(f"{_kind(model)}_{name}")
-            if before is not None:
-                change = torch.dist(parameter.detach(), before)
-                hook.save(f"update_ratio/{_kind(model)}_{name}", change / before.norm())
+        for name, before in self._weights.items():
+            change = torch.dist(model.get_parameter(name).detach(), before)
+            layer = f"{_kind(model)}_{name.removesuffix('.weight')}"
+            hook.save(f"update_ratio/{layer}", change / before.norm())
         self._weights.clear()
         hook.save_scalar("lr", max(group["lr"] for group in self._trainer.optimizer.param_groups))
         hook.end()
