@@ -36,7 +36,8 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(model_dir: Path) -> Iterator[ServingProcess]:
     """A server of that archive, ready; one for the tests of a file."""
-    with serving(model_dir) as running:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "DB_PASSWORD": "hush"}
+    with serving(model_dir, **secrets) as running:  # type: ignore[arg-type]
         running.wait_until_ready()
         yield running
 

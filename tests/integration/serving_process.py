@@ -109,9 +109,12 @@ class ServingProcess:
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes that answer requests, children of the preloaded one."""
-        python = [p for p in self.descendants() if "model_service_worker" in " ".join(p.cmdline())]
-        parents = {p.ppid() for p in python}
-        return [p for p in python if p.pid not in parents]
+        python: dict[psutil.Process, int] = {}
+        for process in self.descendants():
+            with suppress(psutil.NoSuchProcess):  # one that was killed may end meanwhile
+                if "model_service_worker" in " ".join(process.cmdline()):
+                    python[process] = process.ppid()
+        return [process for process in python if process.pid not in python.values()]
 
 
 @contextmanager

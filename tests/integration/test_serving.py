@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from serving_process import (
     CLASSES,
@@ -205,24 +206,19 @@ def test_pipelined_requests_are_answered_in_their_order(server: ServingProcess) 
     assert order == [b"predicted_label", b"Healthy"] * 2
 
 
-def test_a_body_over_the_limit_gets_413(model_dir: Path) -> None:
-    with serving(model_dir, SAGEMAKER_MAX_PAYLOAD_IN_MB="1") as server:
-        server.wait_until_ready()
-        assert server.invoke(b"x" * (2**20 + 1)).status == 413
-        assert server.invoke(photo() + b"\0" * (2**20 - 5000)).status == 200
+def test_a_body_over_the_limit_gets_413(server: ServingProcess) -> None:
+    assert server.invoke(bytes(25 * 2**20 + 1)).status == 413
+    assert server.invoke(photo() + bytes(25 * 2**20 - len(photo()))).status == 200
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "not ours", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_the_reason(
     damage: str, model_dir: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    if damage != "missing":
-        folder.mkdir()
     weights = folder / artifact.WEIGHTS_FILE
-    if damage == "not ours":
-        weights.write_bytes(b"something else")
     if damage == "cut":
+        folder.mkdir()
         weights.write_bytes((model_dir / artifact.WEIGHTS_FILE).read_bytes()[:-1000])
     with serving(folder) as server:
         statuses = set()
@@ -235,10 +231,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_the_reason(
         assert "model" in reason
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_answers_requests_in_flight_and_queued_first(
-    model_dir: Path, number: signal.Signals
-) -> None:
+def test_a_stop_answers_requests_in_flight_and_queued_first(model_dir: Path) -> None:
     with serving(model_dir, SAGEMAKER_MODEL_SERVER_WORKERS="1") as server:
         server.wait_until_ready()
         family = server.descendants()
@@ -246,7 +239,7 @@ def test_a_stop_answers_requests_in_flight_and_queued_first(
         with ThreadPoolExecutor(3) as pool:  # one in the worker, two in the queue
             answers = [pool.submit(server.invoke, slow, "image/png") for _ in range(3)]
             time.sleep(0.3)
-            server.process.send_signal(number)
+            server.process.terminate()
             time.sleep(0.2)
             assert not all(answer.done() for answer in answers)
             assert server.ping() == 503
@@ -258,11 +251,11 @@ def test_a_stop_answers_requests_in_flight_and_queued_first(
         assert_gone(family)
 
 
-def test_an_idle_server_stops_within_ten_seconds(model_dir: Path) -> None:
+def test_an_idle_server_stops_within_ten_seconds_on_ctrl_c(model_dir: Path) -> None:
     with serving(model_dir) as server:
         server.wait_until_ready()
         family = server.descendants()
-        server.process.terminate()
+        server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0
         assert_gone(family)
 
@@ -330,8 +323,8 @@ def test_runs_as_another_user_with_a_home_that_is_not_there(model_dir: Path) -> 
             assert "cannot be read" in one_line_reason(server.log())
 
 
-def test_secrets_of_the_environment_are_hidden_from_workers(model_dir: Path) -> None:
-    with serving(model_dir, AWS_SECRET_ACCESS_KEY="hush", DB_PASSWORD="hush") as server:
-        server.wait_until_ready()
-        for worker in server.workers():
-            assert "hush" not in worker.environ().values()
+def test_secrets_of_the_environment_are_hidden_from_workers(server: ServingProcess) -> None:
+    assert "hush" in psutil.Process(server.process.pid).environ().values()
+    assert server.workers()
+    for worker in server.workers():
+        assert "hush" not in worker.environ().values()
