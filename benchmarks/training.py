@@ -36,6 +36,7 @@ from torch.nn import functional as F  # noqa: N812
 from torchvision import datasets, transforms
 
 from dogbreeds.data.folders import Split, find_photos
+from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.images import Preprocessing
 from dogbreeds.models import create_model
@@ -212,8 +213,8 @@ class _DecodeOne:
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
 
-    def __call__(self, path: Path) -> None:
-        self.preprocessing.read_pixels(path)
+    def __call__(self, photo: Photo) -> None:
+        self.preprocessing.read_pixels(photo)
 
 
 def benchmark_inspection(options: argparse.Namespace, photos: Path) -> list[Row]:
