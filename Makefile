@@ -20,7 +20,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo cloud test test-python312 lint lock clean
+.PHONY: help demo serve-demo cloud test test-photos test-python312 lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,12 @@ serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PO
 cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
 
 test: .venv/.installed-dev lint  ## The tests: the real `train`, the real server, AWS's control plane by moto
-	.venv/bin/python -m pytest tests/unit tests/integration tests/cloud
+	@# On all cores, a file of tests at a time and long ones first; OpenMP's threads would only fight
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder \
+		-m "not photos" tests/integration tests/cloud tests/unit
+
+test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_PHOTOS has them
+	.venv/bin/python -m pytest -m photos tests/integration
 
 test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found
 	.venv/bin/python -m pytest tests/environments

@@ -151,7 +151,10 @@ def _class_of_broken_photos(photos: Path) -> None:
     ("damage", "reason"),
     [
         (_no_test_split, "expected a split valid or test to measure accuracy on, got only train"),
-        (_empty_train, "expected class folders such as 069.French_bulldog in split train"),
+        (
+            _empty_train,
+            "expected class folders such as 069.French_bulldog, or shards, in split",
+        ),
         (_class_of_broken_photos, "class Blue_striper has no photo in train that can be decoded"),
     ],
 )
@@ -297,21 +300,6 @@ def test_sigterm_reaches_a_users_script(sample: Path, tmp_path: Path) -> None:
     finally:
         training.stop(process)
     assert (tree / "model" / "stopped").exists()
-
-
-@pytest.mark.photos
-def test_pretrained_features_tell_real_breeds_apart(real_photos: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    for split in ("train", "test"):
-        (photos / split).mkdir(parents=True)
-        for breed in sorted((real_photos / "dogImages" / split).iterdir())[:8]:
-            (photos / split / breed.name).symlink_to(breed.resolve())
-    weights = real_photos / "mobilenet_v2_imagenet.pth"
-    hyperparameters = {"model": "mobilenet_v2", "weights": weights.name, "epochs": "0"}
-    training.make_tree(tmp_path / "ml", photos, hyperparameters, weights)
-    result = train(tmp_path / "ml", timeout=280)
-    assert result.returncode == 0, result.stdout
-    assert artifact.load(tmp_path / "ml" / "model").metrics["test_accuracy"] >= 0.9
 
 
 def test_nothing_of_a_job_outlives_its_parent(sample: Path, tmp_path: Path) -> None:
