@@ -38,13 +38,14 @@ from torchvision import datasets, transforms
 from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import decode_split
+from dogbreeds.data.workers import default_workers
 from dogbreeds.images import Preprocessing
 from dogbreeds.models import create_model
 from dogbreeds.training.allocator import keep_freed_memory
 from dogbreeds.training.device import Device, PixelStore, with_room
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer
-from dogbreeds.training.settings import Settings, default_workers
+from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 
 CLASSES = 8

@@ -11,7 +11,7 @@ import boto3
 import botocore.client
 import pytest
 
-from dogbreeds.monitoring.rules import FINDINGS_FILE, Finding, Verdict
+from dogbreeds.monitoring.findings import FINDINGS_FILE, Finding, Verdict
 from dogbreeds.monitoring.sampler import write_samples
 
 from .conftest import Result

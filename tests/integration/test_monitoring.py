@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dogbreeds.local import training
-from dogbreeds.monitoring.rules import Finding, find, table
+from dogbreeds.monitoring.findings import Finding, table
+from dogbreeds.monitoring.rules import find
 from dogbreeds.monitoring.smdebug_compat import ModeKeys, create_trial
 
 pytestmark = pytest.mark.integration

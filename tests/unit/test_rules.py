@@ -14,7 +14,8 @@ from torch import nn
 
 from dogbreeds.monitoring import commands, rules
 from dogbreeds.monitoring.debugger import Debugger
-from dogbreeds.monitoring.rules import Finding, TrialError, VanishingGradients, check, table
+from dogbreeds.monitoring.findings import FINDINGS_FILE, Finding, Verdict, table
+from dogbreeds.monitoring.rules import TrialError, VanishingGradients, check
 from dogbreeds.monitoring.smdebug_compat import create_trial, invoke_rule
 
 EVERY_OTHER_STEP = {
@@ -177,9 +178,9 @@ def test_what_a_job_found_itself_is_shown_where_its_tensors_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finding = Finding(
-        "DeadRelu", "share", "above 0.5", "check", (rules.Verdict(3, 0.9, True, "relu"),)
+        "DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),)
     )
-    (tmp_path / rules.FINDINGS_FILE).write_text(json.dumps([finding.to_json()]))
+    (tmp_path / FINDINGS_FILE).write_text(json.dumps([finding.to_json()]))
     assert commands.show_findings(tmp_path, options()) == 1
     assert "step 3 in relu: share is 0.9" in capsys.readouterr().out
 

@@ -27,13 +27,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from dogbreeds.data.workers import default_workers
 from dogbreeds.local import training
 from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import (
     Settings,
     SettingsError,
-    default_workers,
     parse_pairs,
 )
 

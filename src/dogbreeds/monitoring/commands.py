@@ -47,6 +47,7 @@ def add_debug_flags(parser: argparse.ArgumentParser) -> None:
 def show_findings(folder: Path, options: argparse.Namespace) -> int:
     """Print what Debugger's rules find; 1 if one fires, or there is nothing to judge."""
     try:
+        from dogbreeds.monitoring import findings as found
         from dogbreeds.monitoring import rules
     except ImportError as error:
         print(f"error: {error.name} is missing: Debugger's tensors are read by smdebug (see"
@@ -55,12 +56,12 @@ def show_findings(folder: Path, options: argparse.Namespace) -> int:
     try:
         findings = rules.find(folder)
         if options.plot:
-            rules.plot(findings, options.plot)
+            found.plot(findings, options.plot)
     except (rules.TrialError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2))
     else:
-        print(rules.table(findings))
+        print(found.table(findings))
     return int(any(finding.first for finding in findings))

@@ -14,6 +14,9 @@ from dogbreeds.monitoring.phases import PHASES_FILE
 COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
 """Of the table, as smdebug's PandasFrame gives it."""
 
+PROFILER_FOLDER = "profiler"
+"""Where a job samples to, in its ``output/data``."""
+
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY = 80.0  # percent
 _MANY_PHASES = 24

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.files import write_json
+from dogbreeds.monitoring.findings import FINDINGS_FILE, table
 from dogbreeds.monitoring.observer import Observer, Observers
 from dogbreeds.monitoring.phases import PHASES_FILE, Phases
+from dogbreeds.monitoring.profile import PROFILER_FOLDER
 from dogbreeds.monitoring.sampler import sampling
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, parse_steps
-
-PROFILER_FOLDER = "profiler"
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def _add_debugger(observers: list[Observer], settings: Settings, paths: JobPaths
 
 def _judge(trial: Path, output: Path) -> None:
     """Write what the rules find, which also comes back where the tensors do not."""
-    from dogbreeds.monitoring.rules import FINDINGS_FILE, check, table
+    from dogbreeds.monitoring.rules import check
 
     try:
         started = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 from dogbreeds.data.photo import Photo
 from dogbreeds.files import write_json
 from dogbreeds.html.thumbnails import thumbnail
+from dogbreeds.monitoring.findings import FINDINGS_FILE
 from dogbreeds.report.statistics import wilson_interval
 from dogbreeds.report.system import read_system
 
@@ -17,7 +18,6 @@ JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
-FINDINGS_FILE = "debugger.json"
 _INSIDE = ("", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
 _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
 _MAX_UNPACKED = 2**30

@@ -4,9 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.monitoring.profile import Sample, read_profile, verdicts
-
-PROFILER_FOLDER = "profiler"
+from dogbreeds.monitoring.profile import PROFILER_FOLDER, Sample, read_profile, verdicts
 
 _POINTS = 400  # of a curve
 _MOST_BYTES = 2**25  # of samples; parsing them takes about 2 s

@@ -9,13 +9,14 @@ from dogbreeds.data.folders import Split
 from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.pixels import DecodedSplit, decode_split
+from dogbreeds.data.workers import default_workers
 from dogbreeds.files import write_json
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.training.device import Device, PixelStore, with_room
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.settings import Settings, default_workers
+from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 
 

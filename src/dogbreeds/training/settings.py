@@ -273,8 +273,3 @@ def check_compiler(settings: Settings) -> None:
             "hyperparameter compile: expected a C++ compiler (g++ or clang++) on the PATH, found"
             " none: use compile=false or an image with a compiler"
         )
-
-
-def default_workers() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
