@@ -9,13 +9,12 @@ import dataclasses
 import json
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.cloud import data_verbs
+from dogbreeds.cloud import data_verbs, watch_verbs
 from dogbreeds.cloud.settings import (
     DEFAULT_FILE,
     SECTIONS,
@@ -25,7 +24,6 @@ from dogbreeds.cloud.settings import (
 )
 from dogbreeds.cloud.settings_sources import load
 from dogbreeds.data import commands as data_commands
-from dogbreeds.monitoring import commands as monitoring
 from dogbreeds.training.settings import SettingsError, parse_pairs
 
 _Verb = Callable[[CloudSettings, argparse.Namespace], int]
@@ -78,17 +76,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
                         help="train, deploy or transform")  # fmt: skip
     doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
 
-    report = _add(verbs, "report", _report, (), "one page about training jobs, for a browser")
-    report.add_argument("jobs", nargs="+", metavar="JOB|FOLDER",
-                        help="a training job on SageMaker, a folder or output.tar.gz of one, a"
-                        " table or folder of dogbreeds tune")  # fmt: skip
-    report.add_argument("-o", "--out", type=Path, default=Path("build/report.html"),
-                        metavar="FILE", help="default: build/report.html")  # fmt: skip
-
-    profile = _add(verbs, "profile", _profile, (), "what a training job made of its hosts")
-    monitoring.add_profile_flags(profile)
-    debug = _add(verbs, "debug", _debug, (), "what is wrong with a training job")
-    monitoring.add_debug_flags(debug)
+    watch_verbs.register(verbs, _add)
 
     list_ = _add(verbs, "list", _list, (), "show everything this project made on AWS")
     list_.add_argument("--json", action="store_true", help="one JSON document")
@@ -424,50 +412,6 @@ def _register_model(settings: CloudSettings, options: argparse.Namespace) -> int
     else:
         print(arn)
     return 0
-
-
-def _report(settings: CloudSettings, options: argparse.Namespace) -> int:
-    from dogbreeds.cloud import outputs
-    from dogbreeds.report.document import write_report
-    from dogbreeds.report.jobs import ReportError
-
-    with tempfile.TemporaryDirectory(prefix="dogbreeds-report-") as folder:
-        sources = [
-            Path(job) if Path(job).exists() else outputs.fetch_output(settings, job, Path(folder))
-            for job in options.jobs
-        ]
-        try:
-            write_report(sources, options.out)
-        except (ReportError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    print(f"Wrote {options.out}: open it in a browser")
-    return 0
-
-
-def _profile(settings: CloudSettings, options: argparse.Namespace) -> int:
-    from dogbreeds.cloud.monitoring import fetch_profile
-
-    return _on_folder(settings, options, fetch_profile, monitoring.show_profile)
-
-
-def _debug(settings: CloudSettings, options: argparse.Namespace) -> int:
-    from dogbreeds.cloud.monitoring import fetch_trial
-
-    return _on_folder(settings, options, fetch_trial, monitoring.show_findings)
-
-
-def _on_folder(
-    settings: CloudSettings,
-    options: argparse.Namespace,
-    fetch: Callable[[CloudSettings, str, Path], Path],
-    show: Callable[[Path, argparse.Namespace], int],
-) -> int:
-    """Show what a job wrote; that of a job on SageMaker is fetched first."""
-    if Path(options.job).is_dir():
-        return show(Path(options.job), options)
-    with tempfile.TemporaryDirectory(prefix="dogbreeds-") as folder:
-        return show(fetch(settings, options.job, Path(folder)), options)
 
 
 def _list(settings: CloudSettings, options: argparse.Namespace) -> int:
