@@ -7,7 +7,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError, ParamValidationError
 
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.outputs import fetch_output
+from dogbreeds.cloud.outputs import check_name, fetch_output
 from dogbreeds.cloud.settings import CloudSettings
 
 _WORKERS = 16  # thousands of small files
@@ -48,6 +48,7 @@ def fetch_trial(settings: CloudSettings, job: str, folder: Path) -> Path:
 
 def _fetch(settings: CloudSettings, job: str, folder: Path, section: str, name: str) -> Path:
     """Download a job's output, and what SageMaker keeps apart from it; one may be missing."""
+    check_name(job)
     missing: CloudError | None = None
     try:
         with tarfile.open(fetch_output(settings, job, folder)) as archive:

@@ -11,6 +11,16 @@ from dogbreeds.cloud.settings import CloudSettings
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's own rule
 
 
+def check_name(job: str) -> None:
+    """Refuse what is no file, no folder and no job's name, before AWS is asked.
+
+    Raises:
+        CloudError: It cannot be a name.
+    """
+    if not _JOB_NAME.fullmatch(job):
+        raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
+
+
 def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
     """Download the ``output.tar.gz`` of a training job, with what stood in ``/opt/ml/output/data``.
 
@@ -23,8 +33,7 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
         CloudError: There is no such job, or it left none.
         botocore.exceptions.ClientError: AWS refused.
     """
-    if not _JOB_NAME.fullmatch(job):
-        raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
+    check_name(job)
     cloud = Cloud(settings)
     try:
         found = cloud.sagemaker.describe_training_job(TrainingJobName=job)

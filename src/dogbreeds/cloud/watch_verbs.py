@@ -1,4 +1,4 @@
-"""``dogbreeds report``, ``profile`` and ``debug``: what became of a training job, here or on AWS."""
+"""``dogbreeds report``, ``profile`` and ``debug``: what became of a job, here or on AWS."""
 
 import argparse
 import sys
