@@ -177,9 +177,7 @@ def test_the_command_prints_and_draws_what_is_found(
 def test_what_a_job_found_itself_is_shown_where_its_tensors_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finding = Finding(
-        "DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),)
-    )
+    finding = Finding("DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),))
     (tmp_path / FINDINGS_FILE).write_text(json.dumps([finding.to_json()]))
     assert commands.show_findings(tmp_path, options()) == 1
     assert "step 3 in relu: share is 0.9" in capsys.readouterr().out
