@@ -67,11 +67,12 @@ def test_every_package_imports_and_agrees_with_the_others(python312: Path) -> No
     assert json.loads(done.stdout.strip().splitlines()[-1]) == [3, 12]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # removing the environment included
 def test_the_unit_tests_pass(python312: Path) -> None:
     done = subprocess.run(
-        [str(python312), "-m", "pytest", "-q", "tests/unit"],
+        [str(python312), "-m", "pytest", "-q", "-n", "logical", "--dist", "loadfile", "tests/unit"],
         cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
