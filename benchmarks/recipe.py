@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from dogbreeds import artifact
 from dogbreeds.local import training
 
 RECIPES: dict[str, dict[str, object]] = {
@@ -64,11 +65,13 @@ def run_job(options: argparse.Namespace, recipe: str, seed: int) -> dict[str, ob
         if process.returncode != 0:
             raise SystemExit(f"{recipe}: {output.decode()[-2000:]}")
         history = json.loads((tree / "output" / "data" / "history.json").read_text())
+        preprocessing = artifact.read_document(tree / "model")["preprocessing"]
     last = history[-1]
     return {
         "recipe": recipe,
         "seed": seed,
         "epochs": hyperparameters["epochs"],
+        "resize_size": preprocessing["resize_size"],
         "valid_accuracy": f"{last['valid_accuracy']:.4f}",
         "test_accuracy": f"{last['test_accuracy']:.4f}",
         "test_loss": f"{last['test_loss']:.4f}",
