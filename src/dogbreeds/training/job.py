@@ -112,7 +112,7 @@ def run(
         models.load_pretrained(model, weights)
     model = model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    # The whole short side: cutting an eighth off, as is common, costs accuracy (benchmarks/recipe.md).
+    # The whole short side: cutting an eighth off costs accuracy (benchmarks/recipe.md).
     preprocessing = Preprocessing(settings.image_size, settings.image_size)
     if cluster.is_main:
         where = f"{cluster.size} x {device.device.type}" if cluster.size > 1 else device.device.type
