@@ -67,7 +67,7 @@ class Stopwatch(Observer):
 def invented(photos: int, size: int, device: Device) -> PixelStore:
     """Return noise as photos."""
     generator = torch.Generator().manual_seed(0)
-    preprocessing = Preprocessing(size, size)
+    preprocessing = Preprocessing(round(size * 256 / 224), size)
     side = preprocessing.resize_size
     pixels = torch.randint(0, 256, (photos, side, side, 3), generator=generator).to(torch.uint8)
     targets = torch.arange(photos) % _CLASSES

@@ -110,7 +110,7 @@ def bare_step(settings: Settings, device: Device, steps: int) -> Callable[[], fl
 def load(photos: Path, settings: Settings, device: Device) -> dict[str, PixelStore]:
     """Decode the photos as a job does."""
     _, splits = find_photos({name: photos / name for name in ("train", "test")})
-    preprocessing = Preprocessing(settings.image_size, settings.image_size)
+    preprocessing = Preprocessing(round(settings.image_size * 256 / 224), settings.image_size)
     stores = {}
     for name, split in splits.items():
         decoded = decode_split(split, with_room(preprocessing), workers=default_workers())
@@ -222,7 +222,7 @@ def benchmark_inspection(options: argparse.Namespace, photos: Path) -> list[Row]
     """Inspecting and decoding against decoding alone."""
     _, splits = find_photos({name: photos / name for name in ("train", "test")})
     split = splits["train"]
-    preprocessing = with_room(Preprocessing(224, 224))
+    preprocessing = with_room(Preprocessing(256, 224))
     ours, plain, busy = [], [], []
     for _ in range(options.rounds):
         before, started = os.times(), time.perf_counter()

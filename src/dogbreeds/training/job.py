@@ -112,8 +112,11 @@ def run(
         models.load_pretrained(model, weights)
     model = model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    # The whole short side: cutting an eighth off costs accuracy (benchmarks/recipe.md).
-    preprocessing = Preprocessing(settings.image_size, settings.image_size)
+    # 256 for 224. The margin is even, so that the centre of what is kept is what serving cuts.
+    margin = round(settings.image_size * 16 / 224)
+    preprocessing = Preprocessing(
+        resize_size=settings.image_size + 2 * margin, image_size=settings.image_size
+    )
     if cluster.is_main:
         where = f"{cluster.size} x {device.device.type}" if cluster.size > 1 else device.device.type
         counts = ", ".join(f"{len(split.paths)} {name}" for name, split in splits.items())
