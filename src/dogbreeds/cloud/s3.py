@@ -31,17 +31,12 @@ class S3File:
 
     def __init__(self, cloud: Cloud, address: str) -> None:
         self._client = cloud.client("s3")
-        self._address = address
-
-    @property
-    def address(self) -> str:
-        """Where it is."""
-        return self._address
+        self.address = address
 
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:
         """See `dogbreeds.data.download.Remote`."""
-        bucket, key = parse(self._address)
+        bucket, key = parse(self.address)
         wanted = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, **wanted)

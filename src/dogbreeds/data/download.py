@@ -150,12 +150,7 @@ class HttpFile:
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
-
-    @property
-    def address(self) -> str:
-        """Its URL."""
-        return self._address
+        self.address = address
 
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:
@@ -164,7 +159,7 @@ class HttpFile:
         headers = {"Accept-Encoding": "identity", "User-Agent": "dogbreeds"}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Range": version}
-        request = urllib.request.Request(self._address, headers=headers)  # noqa: S310  (checked)
+        request = urllib.request.Request(self.address, headers=headers)  # noqa: S310  (checked)
         try:
             response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
         except urllib.error.HTTPError as error:
@@ -174,7 +169,7 @@ class HttpFile:
                     return
                 if error.code in _PASSING:
                     raise BrokenOffError(f"HTTP {error.code} {error.reason}") from error
-                raise DownloadError(f"{self._address}: HTTP {error.code} {error.reason}") from error
+                raise DownloadError(f"{self.address}: HTTP {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise BrokenOffError(f"no answer ({getattr(error, 'reason', error)})") from error
         with response:

@@ -7,6 +7,7 @@ judge, and a step is ill when that number is beyond a limit.
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ class _Rule(Rule):  # type: ignore[misc]
         self.report["RuleTriggered"] = int(self.report["RuleTriggered"] or verdict.ill)
         return verdict.ill
 
+    @abstractmethod
     def judge(self, step: int, evaluation: bool) -> Verdict | None:
         """Judge a step; None if it has not what the rule needs."""
-        raise NotImplementedError
 
     def tensors(self, step: int, prefix: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         """Yield the tensors of a step whose names begin with a prefix."""
