@@ -109,3 +109,19 @@ def test_a_backend_asked_for_by_name_is_used(archive: Artifact) -> None:
         predictor.start()
         assert predictor.backend == name
         assert predictor.predict(photos(MAX_BATCH + 1)).sum(1) == pytest.approx(1, abs=1e-5)
+
+
+class Broken(Echo):
+    """A backend whose engine fails when it starts."""
+
+    def start(self, threads: int) -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+
+def test_a_backend_that_does_not_start_is_left_out_unless_it_was_asked_for() -> None:
+    reference, broken = Echo("reference", 0.5), Broken("broken", 0.5)
+    assert backends.start([reference, broken], 1) == [reference]
+    with pytest.raises(RuntimeError, match="capturing"):
+        backends.start([reference, broken], 1, "broken")
+    with pytest.raises(RuntimeError, match="capturing"):
+        backends.start([broken, reference], 1)

@@ -162,13 +162,37 @@ def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> 
     return found
 
 
+def start(backends: list[Backend], threads: int, wanted: str | None = None) -> list[Backend]:
+    """Start backends, and return those that run; PyTorch has to.
+
+    Args:
+        backends: What `candidates` gave.
+        threads: Of one forward pass on the CPU.
+        wanted: A name of `settings.BACKENDS`, which has to run.
+
+    Raises:
+        Exception: PyTorch or the backend asked for does not start; as the engine raised it.
+    """
+    started: list[Backend] = []
+    for backend in backends:
+        try:
+            backend.start(threads)
+        except Exception as error:  # engines raise many types
+            if not started or backend.name == wanted:
+                raise
+            logger.warning("not running on %s: it does not start: %s", backend.name, error)
+        else:
+            started.append(backend)
+    return started
+
+
 def choose(
     backends: list[Backend], probe: npt.NDArray[np.uint8], wanted: str | None = None
 ) -> Backend:
     """Return the fastest of started backends that agrees with the first.
 
     Args:
-        backends: What `candidates` gave; each was started.
+        backends: What `start` gave.
         probe: Pixels [1, S, S, 3].
         wanted: A name of `settings.BACKENDS`, which is taken if it agrees, fast or not.
     """

@@ -45,11 +45,10 @@ class Predictor:
     def start(self) -> None:
         """Choose a backend and get ready at full speed; called in the process that will predict.
 
-        A backend that does not agree with PyTorch on a probe is not used.
+        A backend that does not start, or does not agree with PyTorch on a probe, is not used.
         """
-        for backend in self._candidates:
-            backend.start(self._threads)
-        self._backend = backends.choose(self._candidates, self._probe, self._wanted)
+        started = backends.start(self._candidates, self._threads, self._wanted)
+        self._backend = backends.choose(started, self._probe, self._wanted)
         self._candidates = [self._backend]  # the others' memory is given back
         logger.info(
             "ready: model %s on %s, %d threads",
