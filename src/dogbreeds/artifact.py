@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -26,15 +28,30 @@ from dogbreeds.files import written_whole
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.models import create_model
+from dogbreeds.pipeline import Pipeline
 
 WEIGHTS_FILE = "model.safetensors"
 TAR_FILE = "model.tar.gz"
 _FORMAT = "dogbreeds-archive/1"
 _METADATA_KEY = "dogbreeds"
+_PROBE_PIXELS, _PROBE_PROBABILITIES = "probe.pixels", "probe.probabilities"
 
 
 class ArtifactError(ValueError):
     """The archive is missing, damaged or not ours; the message says which."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An input, and what the model made of it when it was saved; serving must make the same of it.
+
+    Attributes:
+        pixels: uint8 [1, S, S, 3].
+        probabilities: float32 [1, classes], computed in float32 on a CPU.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    probabilities: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,7 @@ class Artifact:
         metrics: What the training reached, e.g. ``{"test_accuracy": 0.93}``.
         provenance: Where the weights come from: hyperparameters, package versions.
         version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
+        probe: `save` makes it; None before, and in archives of before there were probes.
     """
 
     model: nn.Module
@@ -58,6 +76,7 @@ class Artifact:
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    probe: Probe | None = None
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
@@ -87,12 +106,26 @@ def save(artifact: Artifact, folder: Path) -> Path:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in artifact.model.state_dict().items()
     }
+    # Not of the model at hand, which may be on a GPU or share its batch norm with other processes.
+    saved = create_model(artifact.architecture, len(artifact.classes)).eval()
+    saved.load_state_dict(tensors)
+    probe = create_probe(saved, artifact.preprocessing)
+    tensors[_PROBE_PIXELS] = torch.from_numpy(probe.pixels)
+    tensors[_PROBE_PROBABILITIES] = torch.from_numpy(probe.probabilities)
     with written_whole(folder / WEIGHTS_FILE) as partial:
         try:
             save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
         except SafetensorError as error:  # its words for a full disk and the like
             raise OSError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
     return folder / WEIGHTS_FILE
+
+
+@torch.inference_mode()
+def create_probe(model: nn.Module, preprocessing: Preprocessing) -> Probe:
+    """Ask a model, on the CPU and in evaluation mode, about noise that is always the same."""
+    side = preprocessing.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    return Probe(pixels, Pipeline(model, preprocessing)(torch.from_numpy(pixels)).numpy())
 
 
 def pack(folder: Path, tar: Path) -> None:
@@ -130,7 +163,12 @@ def load(path: Path) -> Artifact:
         classes = tuple(Breed(str(class_id), str(name)) for class_id, name in document["classes"])
         preprocessing = Preprocessing.from_dict(document["preprocessing"])
         model = create_model(document["architecture"], len(classes))
-        model.load_state_dict(load_tensors(data))
+        tensors = load_tensors(data)
+        probe = None
+        if _PROBE_PIXELS in tensors:
+            pixels, probabilities = tensors.pop(_PROBE_PIXELS), tensors.pop(_PROBE_PROBABILITIES)
+            probe = Probe(pixels.numpy(), probabilities.numpy())
+        model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, ModelError, SafetensorError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
     return Artifact(
@@ -141,6 +179,7 @@ def load(path: Path) -> Artifact:
         metrics=document["metrics"],
         provenance=document["provenance"],
         version=hashlib.sha256(data).hexdigest()[:12],
+        probe=probe,
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dogbreeds import __version__, artifact
 from dogbreeds.artifact import Artifact, ArtifactError
@@ -43,6 +44,15 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert not loaded.model.training
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(loaded.model(images), saved.model(images))
+
+
+def test_an_archive_without_a_probe_loads(tmp_path: Path) -> None:
+    file = artifact.save(make(), tmp_path)
+    with safe_open(file, "pt") as stream:
+        metadata = stream.metadata()
+    tensors = {name: tensor for name, tensor in load_file(file).items() if "probe" not in name}
+    save_file(tensors, file, metadata)
+    assert artifact.load(tmp_path).probe is None
 
 
 def test_the_document_carries_classes_preprocessing_metrics_and_versions(tmp_path: Path) -> None:

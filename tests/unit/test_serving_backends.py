@@ -1,14 +1,15 @@
 """Backends: each gives the answers of plain PyTorch, and the fastest that does is chosen."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from dogbreeds import models
-from dogbreeds.artifact import Artifact
+from dogbreeds import artifact, models
+from dogbreeds.artifact import Artifact, Probe
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.serving import backends
@@ -16,6 +17,7 @@ from dogbreeds.serving.gpu import SIZES, CudaGraphs, half_types
 from dogbreeds.serving.predictor import MAX_BATCH, Predictor
 
 CPU = torch.device("cpu")
+PROBE = Probe(np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 1), 0.5, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,29 @@ def test_the_fastest_that_agrees_is_chosen(
     others: list[backends.Backend], wanted: str | None, chosen: str
 ) -> None:
     reference = Echo("reference", 0.5, 0.01)
-    assert backends.choose([reference, *others], photos(1), wanted).name == chosen
+    assert backends.choose([reference, *others], PROBE, wanted).name == chosen
+
+
+def test_a_model_that_answers_otherwise_than_in_training_is_not_served() -> None:
+    with pytest.raises(backends.BackendError, match=r"within 0.001, got 0.01 apart"):
+        backends.choose([Echo("reference", 0.51), Echo("fast", 0.49)], PROBE)
+
+
+def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_path: Path) -> None:
+    artifact.save(archive, tmp_path)
+    loaded = artifact.load(tmp_path)
+    assert loaded.probe is not None
+    predictor = Predictor(loaded, CPU, 1)
+    predictor.start()
+    assert predictor.predict(loaded.probe.pixels) == pytest.approx(
+        loaded.probe.probabilities, abs=1e-5
+    )
+    with torch.no_grad():
+        for weight in loaded.model.parameters():
+            weight.add_(1)
+    changed = Predictor(loaded, CPU, 1)
+    with pytest.raises(backends.BackendError, match="when it was saved"):
+        changed.start()
 
 
 def test_a_backend_asked_for_by_name_is_used(archive: Artifact) -> None:

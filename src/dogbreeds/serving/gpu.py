@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from dogbreeds.artifact import Artifact
-from dogbreeds.serving.pipeline import Pipeline
+from dogbreeds.pipeline import Pipeline
 from dogbreeds.serving.settings import CUDA_GRAPHS
 
 _Pool = tuple[int, int] | None  # of memory, as torch.cuda.graph_pool_handle gives it

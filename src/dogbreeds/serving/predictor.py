@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dogbreeds.artifact import Artifact
+from dogbreeds.artifact import Artifact, create_probe
 from dogbreeds.serving import backends
 
 MAX_BATCH = 16
@@ -39,13 +39,16 @@ class Predictor:
         self._threads = threads
         self._wanted = backend
         self._candidates = backends.candidates(artifact, device, backend)
-        side = artifact.preprocessing.image_size
-        self._probe = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+        self._probe = artifact.probe or create_probe(artifact.model, artifact.preprocessing)
 
     def start(self) -> None:
         """Choose a backend and get ready at full speed; called in the process that will predict.
 
-        A backend that does not start, or does not agree with PyTorch on a probe, is not used.
+        A backend that does not start, or answers the archive's probe otherwise than the training
+        did, is not used.
+
+        Raises:
+            BackendError: No backend answers the probe as the training did.
         """
         started = backends.start(self._candidates, self._threads, self._wanted)
         self._backend = backends.choose(started, self._probe, self._wanted)

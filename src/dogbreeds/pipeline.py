@@ -1,4 +1,4 @@
-"""From pixels to probabilities as one module, so that every backend does the same."""
+"""From pixels to probabilities as one module, so that the archive and every backend do the same."""
 
 import torch
 from torch import nn
