@@ -63,7 +63,7 @@ lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy src benchmarks docker
 	@# One folder of tests at a time: each has its own conftest.py
-	for tests in tests/*/; do .venv/bin/mypy $$tests || exit 1; done
+	for tests in tests/conftest.py tests/*/; do .venv/bin/mypy $$tests || exit 1; done
 
 lock:  ## Compile the lock files from the hand-written lists (needs uv)
 	requirements/lock
