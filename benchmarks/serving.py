@@ -48,7 +48,7 @@ from dogbreeds.serving.resources import available_cpus
 PORT = 18_181
 PEERS = ["torchserve", "torchserve-one-thread", "litserve", "litserve-workers"]
 SERVERS = ["bare", "ours", "stock", "stock-workers", *PEERS]
-EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-8"]
+EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-4", "ours-batch-8"]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
 Call = Callable[[], None]
@@ -67,10 +67,11 @@ def photo(width: int, height: int) -> bytes:
 @contextlib.contextmanager
 def started(server: Server, body: bytes) -> Iterator[psutil.Process]:
     """Run a server until the block ends; ready when an invocation is answered."""
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             server.command,
             env={**os.environ, **server.environment},
+            cwd=folder,  # for what TorchServe leaves where it runs
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -283,7 +284,7 @@ def main() -> None:
     cpus = available_cpus()
     with tempfile.TemporaryDirectory(prefix="dogbreeds-benchmark-") as temporary:
         folder = Path(temporary)
-        model_dir = options.model_dir or save_resnet18(folder / "resnet18")
+        model_dir = (options.model_dir or save_resnet18(folder / "resnet18")).resolve()
         peers = folder / "peers/bin"
         if set(PEERS) & set(options.servers):
             install_peers(folder / "peers")

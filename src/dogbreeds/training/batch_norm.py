@@ -9,7 +9,8 @@ from torch.distributed.nn.functional import all_reduce
 class SharedBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose statistics are those of the whole batch, whoever computes which part.
 
-    Input and output: shape [N, C, H, W], float32; N may differ from process to process.
+    Input and output: shape [N, C, H, W], of one floating type; statistics are float32. N may differ
+    from process to process.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -19,8 +20,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return normal
         count = torch.tensor(input.numel() / input.shape[1])
         dist.all_reduce(count)
-        mean = _sum(input.sum((0, 2, 3))) / count
-        centered = input - mean.view(1, -1, 1, 1)
+        values = input.float()
+        mean = _sum(values.sum((0, 2, 3))) / count
+        centered = values - mean.view(1, -1, 1, 1)
         variance = _sum(centered.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             unbiased = variance * (count / (count - 1).clamp(min=1))
@@ -28,7 +30,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[union-attr, arg-type]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return (centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
 
 
 def _sum(part: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,7 @@ def evaluate(
     indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
     parts: list[tuple[torch.Tensor, ...]] = []
     for pixels, targets in photos.batches(indexes):
-        with device.autocast():
+        with device.autocast(training=False):
             logits = model(photos.preprocessing.normalize(photos.center(pixels))).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
         best = logits.softmax(1).topk(min(TOP, logits.shape[1]))

@@ -105,7 +105,7 @@ def run(
         settings = dataclasses.replace(settings, layer_decay=1.0)
     remove_partial(paths.model)  # it would travel in model.tar.gz
     breeds, splits = find_photos(paths.splits)
-    device = Device.best(cluster.local_rank)
+    device = Device.best(cluster.local_rank, settings.precision)
     torch.manual_seed(settings.seed)
     model = models.create_model(settings.model, len(breeds))
     if weights:

@@ -83,6 +83,10 @@ class Settings:
     accumulation: int = _setting(
         1, "forward passes that a step is split into, to save memory", low=1, high=1024
     )
+    precision: str = _setting(
+        "auto", "auto trains with 16 bits where GPU or CPU gain from it",
+        choices=("auto", "float32"),
+    )  # fmt: skip
     compile: bool = _setting(False, "torch.compile; needs a C++ compiler, pays off in long jobs")
     pixel_cache: str = _setting(
         "auto", "where decoded photos are kept: auto is memory if they fit, else a file in TMPDIR"
