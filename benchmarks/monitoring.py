@@ -67,13 +67,11 @@ class Stopwatch(Observer):
 def invented(photos: int, size: int, device: Device) -> PixelStore:
     """Return noise as photos."""
     generator = torch.Generator().manual_seed(0)
-    preprocessing = Preprocessing(round(size * 256 / 224), size)
-    side = preprocessing.resize_size
-    pixels = torch.randint(0, 256, (photos, side, side, 3), generator=generator).to(torch.uint8)
+    pixels = torch.randint(0, 256, (photos, size, size, 3), generator=generator).to(torch.uint8)
     targets = torch.arange(photos) % _CLASSES
     files = tuple(Path(f"{number}.jpg") for number in range(photos))
     split = DecodedSplit("", SharedArray(pixels.numpy(), ""), targets.numpy(), files, (), ())
-    return PixelStore(split, preprocessing, device)
+    return PixelStore(split, Preprocessing(size, size), device)
 
 
 def measure_debugger(options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ from dogbreeds.data.workers import default_workers
 from dogbreeds.images import Preprocessing
 from dogbreeds.models import create_model
 from dogbreeds.training.allocator import keep_freed_memory
-from dogbreeds.training.device import Device, PixelStore, with_room
+from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer
 from dogbreeds.training.settings import Settings
@@ -110,10 +110,10 @@ def bare_step(settings: Settings, device: Device, steps: int) -> Callable[[], fl
 def load(photos: Path, settings: Settings, device: Device) -> dict[str, PixelStore]:
     """Decode the photos as a job does."""
     _, splits = find_photos({name: photos / name for name in ("train", "test")})
-    preprocessing = Preprocessing(round(settings.image_size * 256 / 224), settings.image_size)
+    preprocessing = Preprocessing(settings.image_size, settings.image_size)
     stores = {}
     for name, split in splits.items():
-        decoded = decode_split(split, with_room(preprocessing), workers=default_workers())
+        decoded = decode_split(split, preprocessing, workers=default_workers())
         stores[name] = PixelStore(decoded, preprocessing, device)
     return stores
 
@@ -222,7 +222,7 @@ def benchmark_inspection(options: argparse.Namespace, photos: Path) -> list[Row]
     """Inspecting and decoding against decoding alone."""
     _, splits = find_photos({name: photos / name for name in ("train", "test")})
     split = splits["train"]
-    preprocessing = with_room(Preprocessing(256, 224))
+    preprocessing = Preprocessing(224, 224)
     ours, plain, busy = [], [], []
     for _ in range(options.rounds):
         before, started = os.times(), time.perf_counter()

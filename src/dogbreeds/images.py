@@ -128,7 +128,7 @@ class Preprocessing:
         std: Standard deviation of R, G and B in 0..1, divided by.
     """
 
-    resize_size: int = 256
+    resize_size: int = 224
     image_size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, as torchvision uses
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)

@@ -16,7 +16,7 @@ from dogbreeds.data.folders import find_photos
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.labels import Breed
 from dogbreeds.local import training
-from dogbreeds.training.device import Device, PixelStore, with_room
+from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import Predictions, evaluate
 
 pytestmark = pytest.mark.integration
@@ -39,7 +39,7 @@ def ask(folder: Path, photos: Path, settings: dict[str, str], weights: Path | No
     training.run(folder / "ml")
     loaded = artifact.load(folder / "ml/model")
     _, splits = find_photos({split: photos / split for split in ("train", "test")})
-    decoded = decode_split(splits["test"], with_room(loaded.preprocessing), workers=2)
+    decoded = decode_split(splits["test"], loaded.preprocessing, workers=2)
     device = Device(torch.device("cpu"), None)
     predictions = evaluate(
         loaded.model, PixelStore(decoded, loaded.preprocessing, device), device, batch_size=32

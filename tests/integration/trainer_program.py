@@ -20,13 +20,13 @@ from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import parse_arguments
 from dogbreeds.training.stop import StopRequest
 
-PREPROCESSING = Preprocessing(36, 32)
+PREPROCESSING = Preprocessing(32, 32)
 
 
 def invented(name: str, photos: int, seed: int) -> DecodedSplit:
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 4, (photos,), generator=generator)
-    pixels = torch.randint(0, 64, (photos, 36, 36, 3), generator=generator)
+    pixels = torch.randint(0, 64, (photos, 32, 32, 3), generator=generator)
     pixels = (pixels + targets.view(-1, 1, 1, 1) * 48).to(torch.uint8)
     files = tuple(Path(f"{name}{number}") for number in range(photos))
     return DecodedSplit(name, SharedArray(pixels.numpy(), ""), targets.numpy(), files, (), ())

@@ -31,7 +31,7 @@ def network() -> nn.Sequential:
 def store(
     counts: Sequence[int] = (16, 16, 16), seed: int = 0, tell: int = 90, noise: int = 40
 ) -> PixelStore:
-    """Noise of 36 x 36 pixels.
+    """Noise of 32 x 32 pixels.
 
     Args:
         counts: Photos of each class.
@@ -41,11 +41,11 @@ def store(
     """
     targets = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, noise, (len(targets), 36, 36, 3), generator=generator)
+    pixels = torch.randint(0, noise, (len(targets), 32, 32, 3), generator=generator)
     pixels = (pixels + targets.view(-1, 1, 1, 1) * tell).to(torch.uint8)
     photos = tuple(Path(f"{number}.jpg") for number in range(len(targets)))
     split = DecodedSplit("", SharedArray(pixels.numpy(), ""), targets.numpy(), photos, (), ())
-    return PixelStore(split, Preprocessing(36, 32), CPU)
+    return PixelStore(split, Preprocessing(32, 32), CPU)
 
 
 def job(

@@ -119,12 +119,14 @@ def test_large_photos_are_shrunk_while_decoding_but_not_below_the_need() -> None
     assert np.abs(full - fast).mean() < 2
 
 
-def test_preprocessing_matches_torchvisions_resize_and_crop() -> None:
+@pytest.mark.parametrize("resize_size", [224, 256])
+def test_preprocessing_matches_torchvisions_resize_and_crop(resize_size: int) -> None:
     from torchvision import transforms
 
     image = photo(500, 375)
-    reference = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])(image)
-    ours = Preprocessing().to_pixels(image)
+    steps = [transforms.Resize(resize_size), transforms.CenterCrop(224)]
+    reference = transforms.Compose(steps)(image)
+    ours = Preprocessing(resize_size, 224).to_pixels(image)
     assert ours.shape == (224, 224, 3)
     assert np.abs(ours.astype(float) - np.asarray(reference, float)).mean() < 2
 

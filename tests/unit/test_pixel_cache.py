@@ -16,7 +16,7 @@ from dogbreeds.data.cache import CacheTier, allocate, attach, available_memory, 
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.images import Preprocessing
-from dogbreeds.training.device import Device, PixelStore, with_room
+from dogbreeds.training.device import Device, PixelStore
 
 GIB = 2**30
 
@@ -154,7 +154,7 @@ def test_every_tier_gives_the_same_batches(split: Split) -> None:
     found = {}
     tiers: tuple[CacheTier, ...] = ("memory", "file", "none")
     for tier in tiers:
-        decoded = decode_split(split, with_room(preprocessing), workers=2, cache=tier)
+        decoded = decode_split(split, preprocessing, workers=2, cache=tier)
         assert (decoded.pixels is None) == (tier == "none")
         store = PixelStore(decoded, preprocessing, cpu, workers=2)
         order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
@@ -170,7 +170,7 @@ def test_every_tier_gives_the_same_batches(split: Split) -> None:
 
 def test_leaving_an_epoch_ends_the_decoding_threads(split: Split) -> None:
     preprocessing = Preprocessing(36, 32)
-    decoded = decode_split(split, with_room(preprocessing), workers=1, cache="none")
+    decoded = decode_split(split, preprocessing, workers=1, cache="none")
     store = PixelStore(decoded, preprocessing, Device(torch.device("cpu"), None))
     before = threading.active_count()
     batches = store.batches(torch.split(torch.arange(20), 4))

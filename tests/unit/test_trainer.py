@@ -16,7 +16,7 @@ from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
 
-PREPROCESSING = Preprocessing(72, 64)
+PREPROCESSING = Preprocessing(64, 64)
 CPU = Device(torch.device("cpu"), None)
 
 
@@ -45,7 +45,7 @@ class Sizes(nn.Module):
 def stores(device: Device = CPU) -> dict[str, PixelStore]:
     """Photos whose brightness tells the class."""
     targets = torch.arange(24) % 3
-    noise = torch.randint(0, 40, (24, 72, 72, 3), generator=torch.Generator().manual_seed(0))
+    noise = torch.randint(0, 40, (24, 64, 64, 3), generator=torch.Generator().manual_seed(0))
     pixels = (noise + targets.view(-1, 1, 1, 1) * 90).to(torch.uint8)
     paths = tuple(Path(f"{number}.jpg") for number in range(24))
     split = DecodedSplit("", SharedArray(pixels.numpy(), ""), targets.numpy(), paths, (), ())
@@ -121,6 +121,32 @@ def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> N
     assert plain.result is plain.model
     assert torch.equal(plain.model.state_dict()["layers.4.weight"], last)
     assert plain.history[-1]["test_loss"] != job.history[-1]["test_loss"]
+
+
+def test_the_result_lies_between_the_start_and_the_fine_tuned_weights(tmp_path: Path) -> None:
+    job = trainer(tmp_path, wise_ft=0.25)
+    job.keep_start()
+    start = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    train(job)
+    for name, tensor in job.result.state_dict().items():
+        fine_tuned = job.model.state_dict()[name]
+        assert not torch.equal(fine_tuned, start[name])
+        torch.testing.assert_close(tensor, 0.75 * start[name] + 0.25 * fine_tuned)
+    assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
+    resumed = trainer(tmp_path, wise_ft=0.25)
+    assert resumed.resume({})
+    for name, tensor in resumed.result.state_dict().items():
+        assert torch.equal(tensor, job.result.state_dict()[name])
+
+
+def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_model(
+    tmp_path: Path,
+) -> None:
+    untrained, alone = trainer(tmp_path / "1"), trainer(tmp_path / "2", wise_ft=1)
+    alone.keep_start()
+    for job in (untrained, alone):
+        train(job)
+        assert job.result is job.model
 
 
 def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:

@@ -20,7 +20,7 @@ from dogbreeds.training.head import train_head
 from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
 from dogbreeds.training.optimizer import parameter_groups, set_learning_rate
 
-PREPROCESSING = Preprocessing(36, 32)
+PREPROCESSING = Preprocessing(32, 32)
 CPU = Device(torch.device("cpu"), None)
 
 
@@ -29,7 +29,7 @@ def store(targets: list[int]) -> PixelStore:
     pixels = torch.tensor(targets, dtype=torch.uint8).view(-1, 1, 1, 1) * 60 + 20
     split = DecodedSplit(
         name="train",
-        pixels=SharedArray(pixels.expand(-1, 36, 36, 3).contiguous().numpy(), ""),
+        pixels=SharedArray(pixels.expand(-1, 32, 32, 3).contiguous().numpy(), ""),
         targets=torch.tensor(targets).numpy(),
         paths=tuple(Path(str(i)) for i in range(len(targets))),
         facts=(),
@@ -53,7 +53,7 @@ class Brightness(nn.Module):
 
 @pytest.mark.parametrize("kind", ["light", "strong"])
 def test_augmentation_repeats_by_what_chance_gave_and_varies_otherwise(kind: Augmentation) -> None:
-    pixels = torch.randint(0, 256, (4, 36, 36, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     draw = torch.rand(DRAWS, 4)
     first = augment(pixels, 32, draw, kind)
     assert first.shape == (4, 32, 32, 3)
@@ -64,7 +64,7 @@ def test_augmentation_repeats_by_what_chance_gave_and_varies_otherwise(kind: Aug
 
 
 def test_a_photo_is_augmented_alike_alone_and_in_a_batch() -> None:
-    pixels = torch.randint(0, 256, (6, 36, 36, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
     draw = torch.rand(DRAWS, 6)
     whole = augment(pixels, 32, draw, "strong")
     parts = [augment(pixels[p], 32, draw[:, p], "strong") for p in torch.split(torch.arange(6), 2)]
@@ -72,7 +72,7 @@ def test_a_photo_is_augmented_alike_alone_and_in_a_batch() -> None:
 
 
 def test_light_augmentation_keeps_what_the_photo_shows() -> None:
-    red = torch.zeros(8, 36, 36, 3, dtype=torch.uint8)
+    red = torch.zeros(8, 32, 32, 3, dtype=torch.uint8)
     red[..., 0] = 200
     channels = augment(red, 32, torch.rand(DRAWS, 8)).mean(dim=(1, 2))
     assert (channels[:, 0] > 4 * channels[:, 1]).all()
@@ -96,7 +96,7 @@ def test_colours_change_by_brightness_contrast_and_saturation() -> None:
 
 
 def test_strong_augmentation_blots_out_and_turns() -> None:
-    white = torch.full((64, 36, 36, 3), 255, dtype=torch.uint8)
+    white = torch.full((64, 32, 32, 3), 255, dtype=torch.uint8)
     draw = torch.rand(DRAWS, 64)
     draw[5:8] = 0.5  # no change of colour
     grey = (augment(white, 32, draw, "strong") == 127.5).float().mean(dim=(1, 2, 3))
@@ -104,7 +104,7 @@ def test_strong_augmentation_blots_out_and_turns() -> None:
     assert torch.equal(blotted, draw[9] < 0.5)
     assert 0.03 < grey[blotted].min() < grey[blotted].max() < 0.3
 
-    stripes = torch.zeros(1, 36, 36, 3, dtype=torch.uint8)
+    stripes = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     stripes[:, ::2] = 255
     draw = torch.full((DRAWS, 1), 0.5)
     draw[9] = 1.0  # nothing blotted out
@@ -126,7 +126,7 @@ def test_every_photo_is_evaluated_once_also_in_the_last_small_batch() -> None:
     result = evaluate(model, photos, CPU, batch_size=3, on_progress=counted.append)
     assert counted == [3, 3, 1]
     pixels, targets = next(photos.batches([torch.arange(7)]))
-    logits = model(PREPROCESSING.normalize(photos.center(pixels)))
+    logits = model(PREPROCESSING.normalize(pixels))
     assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
     assert result.accuracy == pytest.approx((logits.argmax(1) == targets).float().mean().item())
     assert result.top5 == 1

@@ -33,7 +33,7 @@ class _Strength:
 
 
 _STRENGTHS = {
-    "light": _Strength(area=0.35, color=0.2, angle=0.0, erase=0.0),
+    "light": _Strength(area=0.6, color=0.2, angle=0.0, erase=0.0),
     "strong": _Strength(area=0.2, color=0.4, angle=15.0, erase=0.5),
 }
 _ERASED = (0.2, 0.5)  # width and height of the rectangle, as shares of the side

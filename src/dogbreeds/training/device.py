@@ -18,14 +18,6 @@ from dogbreeds.images import Preprocessing
 _BATCHES_AHEAD = 2  # decoded while one is computed
 
 
-def with_room(preprocessing: Preprocessing) -> Preprocessing:
-    """Return a preprocessing that keeps room around the model's input for random crops.
-
-    The centre of what it cuts is what serving sees.
-    """
-    return dataclasses.replace(preprocessing, image_size=preprocessing.resize_size)
-
-
 @dataclass(frozen=True)
 class Device:
     """A device and the precision that it gains from.
@@ -104,14 +96,13 @@ class PixelStore:
         """Move the pixels to where batches are taken from.
 
         Args:
-            split: Photos of side R = preprocessing.resize_size.
+            split: Photos of side S = preprocessing.image_size.
             preprocessing: What the model expects.
             device: Where batches are wanted.
             workers: Threads to decode with, where pixels are not kept.
             tolerate_truncated: As the split was decoded.
         """
         self.preprocessing = preprocessing
-        self._with_room = with_room(preprocessing)
         self.paths = split.paths
         self._device = device.device
         self._workers = workers
@@ -139,7 +130,7 @@ class PixelStore:
             indexes: Of each batch: shape [N], dtype int64, on the CPU.
 
         Yields:
-            Pixels [N, R, R, 3] uint8 and class indexes [N] int64.
+            Pixels [N, S, S, 3] uint8 and class indexes [N] int64.
 
         Raises:
             PhotoError, OSError: A photo that could be decoded before no longer can.
@@ -167,7 +158,7 @@ class PixelStore:
         return self._moved(self._pixels[index]), self.targets[on_device]
 
     def _decode(self, position: int) -> npt.NDArray[np.uint8]:
-        return self._with_room.read_pixels(
+        return self.preprocessing.read_pixels(
             self.paths[position], tolerate_truncated=self._tolerate_truncated
         )
 
@@ -181,9 +172,3 @@ class PixelStore:
         if self._device.type == "cpu":
             return pixels
         return pixels.pin_memory().to(self._device, non_blocking=True)
-
-    def center(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the central square of each photo: [N, R, R, 3] becomes [N, S, S, 3]."""
-        size = self.preprocessing.image_size
-        start = (self.preprocessing.resize_size - size) // 2
-        return pixels[:, start : start + size, start : start + size]

@@ -71,7 +71,7 @@ def evaluate(
     parts: list[tuple[torch.Tensor, ...]] = []
     for pixels, targets in photos.batches(indexes):
         with device.autocast(training=False):
-            logits = model(photos.preprocessing.normalize(photos.center(pixels))).float()
+            logits = model(photos.preprocessing.normalize(pixels)).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
         best = logits.softmax(1).topk(min(TOP, logits.shape[1]))
         parts.append((targets, best.indices, best.values, losses))

@@ -92,7 +92,7 @@ def _features(
         indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
         for pixels, targets in photos.batches(indexes):
             with device.autocast():
-                model(photos.preprocessing.normalize(photos.center(pixels)))
+                model(photos.preprocessing.normalize(pixels))
             all_targets.append(targets)
             on_progress(len(targets))
             if should_stop():

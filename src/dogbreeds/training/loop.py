@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dogbreeds.monitoring.observer import Observer
 from dogbreeds.training.augment import DRAWS, augment
-from dogbreeds.training.average import WeightAverage
+from dogbreeds.training.average import WeightAverage, interpolate
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
@@ -97,6 +97,7 @@ class Trainer:
 
         self.model = self.cluster.convert(model)
         self._average: WeightAverage | None = None  # begins with the first step
+        self._start: dict[str, torch.Tensor] = {}  # weights from before fine-tuning
         self.optimizer = create_optimizer(self.model, settings)
         self._scaler = torch.amp.GradScaler(  # only half precision of 5 bits of exponent needs it
             device.device.type, enabled=device.half is torch.float16
@@ -112,8 +113,14 @@ class Trainer:
 
     @property
     def result(self) -> nn.Module:
-        """The model that is evaluated and saved: the averaged one if there is one."""
-        return self._average.model if self._average else self.model
+        """The model that is evaluated and saved: averaged, and mixed with the one of the start."""
+        model = self._average.model if self._average else self.model
+        return interpolate(self._start, model, self.settings.wise_ft) if self._start else model
+
+    def keep_start(self) -> None:
+        """Take the weights as they are, with a trained head, for those from before fine-tuning."""
+        if self.settings.wise_ft < 1 and self.settings.epochs:
+            self._start = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Go on from the newest checkpoint, if there is one.
@@ -138,6 +145,7 @@ class Trainer:
         if state["average"]:
             self._average = WeightAverage(self.model, self.settings.ema)
             self._average.load_state_dict(state["average"])
+        self._start = {name: t.to(self.device.device) for name, t in state["start"].items()}
         self.step = state["step"]
         self.history = state["history"]
         if main:  # the sum of all processes
@@ -156,6 +164,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "start": self._start,
             "average": self._average.state_dict() if self._average else {},
             "step": self.step,
             "history": self.history,
@@ -268,8 +277,6 @@ class Trainer:
     ) -> torch.Tensor:
         """Return what these photos add to the batch's mean loss."""
         settings, photos = self.settings, self.splits["train"]
-        if settings.augmentation == "none":
-            pixels = photos.center(pixels)
         augmented = augment(pixels, size, draw, settings.augmentation)  # type: ignore[arg-type]
         images = photos.preprocessing.normalize(augmented)
         with self.device.autocast():

@@ -13,7 +13,7 @@ from dogbreeds.data.workers import default_workers
 from dogbreeds.files import write_json
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
-from dogbreeds.training.device import Device, PixelStore, with_room
+from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings
@@ -98,7 +98,7 @@ def _decode(
     shown: bool,
 ) -> dict[str, DecodedSplit]:
     photos = sum(len(split.paths) for split in splits.values())
-    size = photos * 3 * preprocessing.resize_size**2
+    size = photos * 3 * preprocessing.image_size**2
     chosen = settings.pixel_cache
     cache = choose_tier(size) if chosen == "auto" else chosen
     if shown:
@@ -113,7 +113,7 @@ def _decode(
         for name, split in splits.items():
             decoded[name] = decode_split(
                 split,
-                with_room(preprocessing),
+                preprocessing,
                 workers=settings.workers or default_workers(),
                 cache=cache,  # type: ignore[arg-type]  # checked choices
                 broken_photos=settings.broken_photos,  # type: ignore[arg-type]

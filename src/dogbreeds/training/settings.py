@@ -48,7 +48,7 @@ class Settings:
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
     weight_decay: float = _setting(0.02, "not on norms and biases", low=0, high=1)
     layer_decay: float = _setting(
-        0.1, "learning rate of the first block relative to the head's, geometric in between;"
+        0.01, "learning rate of the first block relative to the head's, geometric in between;"
         " pretrained weights only",
         low=1e-6, high=1,
     )  # fmt: skip
@@ -58,6 +58,10 @@ class Settings:
     head_epochs: int = _setting(
         30, "passes of the head alone over frozen features first; pretrained weights only",
         low=0, high=1000,
+    )  # fmt: skip
+    wise_ft: float = _setting(
+        0.5, "WiSE-FT: share of fine-tuned weights in the result, the rest are those after head"
+        " first; 1: fine-tuned alone", low=0, high=1,
     )  # fmt: skip
     image_size: int = _setting(224, "side of the model's input in pixels", low=32, high=1024)
     broken_photos: str = _setting(
