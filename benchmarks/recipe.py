@@ -29,10 +29,12 @@ RECIPES: dict[str, dict[str, object]] = {
     "plain": {
         "optimizer": "adam", "lr": 1e-3, "batch_size": 32, "head_epochs": 0, "layer_decay": 1,
         "label_smoothing": 0, "weight_decay": 0, "warmup": 0, "augmentation": "none",
+        "precision": "float32",
     },
     "no head first": {"head_epochs": 0},
     "one rate for all layers": {"layer_decay": 1},
-    "layer decay 0.01": {"layer_decay": 0.01},
+    "layer decay 0.1": {"layer_decay": 0.1},
+    "fine-tuned weights alone": {"wise_ft": 1},
     "lr 1e-4": {"lr": 1e-4},
     "lr 1e-3": {"lr": 1e-3},
     "SGD, lr 1e-2": {"optimizer": "sgd", "lr": 1e-2},

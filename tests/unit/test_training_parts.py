@@ -254,3 +254,28 @@ def test_every_metric_is_found_by_its_regex_and_only_there() -> None:
 def test_metric_definitions_keep_to_sagemakers_limits() -> None:
     assert len(METRIC_DEFINITIONS) <= 40
     assert all(1 <= len(definition["Regex"]) <= 500 for definition in METRIC_DEFINITIONS)
+
+
+@pytest.mark.parametrize(("flags", "half"), [("avx2 avx512_bf16", True), ("avx2 amx_bf16", True),
+                                             ("avx2 avx512f", False), (None, False)])  # fmt: skip
+def test_cpus_train_with_16_bits_where_they_multiply_them(
+    flags: str | None, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path) -> str:
+        if flags is None:
+            raise FileNotFoundError(path)
+        return f"processor : 0\nflags : fpu {flags}\n"
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Device.best().half == (torch.bfloat16 if half else None)
+    assert Device.best(precision="float32").half is None
+
+
+def test_cpus_evaluate_in_float32_as_they_serve() -> None:
+    half = Device(torch.device("cpu"), torch.bfloat16)
+    layer, images = nn.Linear(4, 2), torch.rand(3, 4)
+    with half.autocast():
+        assert layer(images).dtype == torch.bfloat16
+    with half.autocast(training=False):
+        assert layer(images).dtype == torch.float32
