@@ -1,25 +1,24 @@
 """``dogbreeds data fetch`` and ``upload``: the verbs about photos that use the settings."""
 
 import argparse
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.verbs import Verb, add
 from dogbreeds.data.commands import add_workers, bar_to_come, guarded, progress_bar
 
 if TYPE_CHECKING:
     from dogbreeds.data.fetch import Progress
 
 
-def register(data: Any, add: Callable[..., argparse.ArgumentParser]) -> None:  # noqa: ANN401
+def register(data: Any) -> None:  # noqa: ANN401
     """Add the verbs.
 
     Args:
         data: Where `dogbreeds.data.commands.register` says.
-        add: Adds a verb with a flag for each setting of some sections.
     """
     fetch = add(data, "fetch", _guarded(_fetch), ("data.sha256",), "download and unpack photos")
     fetch.add_argument("source", nargs="?", metavar="SOURCE",
@@ -36,10 +35,7 @@ def register(data: Any, add: Callable[..., argparse.ArgumentParser]) -> None:  #
     upload.add_argument("--dry-run", action="store_true", help="say what would be done")
 
 
-_Verb = Callable[[CloudSettings, argparse.Namespace], int]
-
-
-def _guarded(verb: _Verb) -> _Verb:
+def _guarded(verb: Verb) -> Verb:
     return lambda settings, options: guarded(partial(verb, settings, options))
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.cloud.verbs import add
 from dogbreeds.monitoring import commands as monitoring
 
 
-def register(verbs: Any, add: Callable[..., argparse.ArgumentParser]) -> None:  # noqa: ANN401
+def register(verbs: Any) -> None:  # noqa: ANN401
     """Add the verbs.
 
     Args:
         verbs: Where to.
-        add: Adds a verb with a flag for each setting of some sections.
     """
     report = add(verbs, "report", _report, (), "one page about training jobs, for a browser")
     report.add_argument("jobs", nargs="+", metavar="JOB|FOLDER",
