@@ -1,9 +1,10 @@
 """Start, idle memory, and full load for some time: are memory, workers and answers the same after?
 
-    python benchmarks/soak.py [MODEL_DIR] [--minutes 10]
+    python benchmarks/soak.py [MODEL_DIR] [--minutes 10] [--image IMAGE]
 
-Prints a line a minute. Exit code 1: an answer was no 200, a worker was lost, or memory grew by more
-than a tenth after the first fifth of the time.
+The server runs as a process, or in a container of the serving image. Prints a line a minute. Exit
+code 1: an answer was no 200, a worker was lost, or memory grew by more than a tenth after the first
+fifth of the time.
 """
 
 import argparse
@@ -31,26 +32,44 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("model_dir", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--image", help="run `docker run IMAGE serve`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dogbreeds-soak-") as folder:
-        model_dir = options.model_dir or save_resnet18(Path(folder))
-        command = [sys.executable, "-m", "dogbreeds.serving.server"]
-        server = Server(
-            command, {"SM_MODEL_DIR": str(model_dir), "SAGEMAKER_BIND_TO_PORT": str(PORT)}
-        )
+        model_dir = (options.model_dir or save_resnet18(Path(folder) / "model")).resolve()
+        name = Path(folder).name
+        if options.image:
+            server = in_container(options.image, model_dir, name)
+        else:
+            server = Server(
+                [sys.executable, "-m", "dogbreeds.serving.server"],
+                {"SM_MODEL_DIR": str(model_dir), "SAGEMAKER_BIND_TO_PORT": str(PORT)},
+            )
         with (Path(folder) / "log").open("wb") as log:
             begin = time.monotonic()
             process = subprocess.Popen(
-                command, env={**os.environ, **server.environment}, stdout=log, stderr=log
+                server.command, env={**os.environ, **server.environment}, stdout=log, stderr=log
             )
             try:
                 while ping() != 200:
                     time.sleep(0.02)
                 print(f"/ping 200 after {time.monotonic() - begin:.1f} s", flush=True)
-                return soak(server, psutil.Process(process.pid), options.minutes * 60)
+                first = pid_in_container(name) if options.image else process.pid
+                return soak(server, psutil.Process(first), options.minutes * 60)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
+
+
+def in_container(image: str, model_dir: Path, name: str) -> Server:
+    """Return what serves a model in a container, as SageMaker runs it."""
+    places = ["--publish", f"127.0.0.1:{PORT}:8080", "--volume", f"{model_dir}:/opt/ml/model:ro"]
+    return Server(["docker", "run", "--rm", "--name", name, *places, image, "serve"])
+
+
+def pid_in_container(name: str) -> int:
+    """Return the first process of a container, as the host numbers it."""
+    command = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def ping() -> int:
