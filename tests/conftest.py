@@ -8,8 +8,9 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def temporary_folder() -> Iterator[None]:
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A temporary folder that goes with what killed processes left in it."""
+    tmp_path_factory.getbasetemp()  # pytest's own, which it clears by itself, is not in it
     with (
         tempfile.TemporaryDirectory(prefix="dogbreeds-", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
