@@ -207,6 +207,8 @@ def decode_only(split: Split, preprocessing: Preprocessing) -> float:
     with context.Pool(default_workers()) as pool:
         for _ in pool.imap_unordered(_DecodeOne(preprocessing), split.paths, chunksize=16):
             pass
+        pool.close()  # to terminate it would wait for workers that inherit our handler of SIGTERM
+        pool.join()
     return time.perf_counter() - started
 
 
