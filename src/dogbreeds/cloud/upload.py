@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,20 +84,24 @@ def plan(cloud: Cloud, address: str, files: Mapping[str, Path]) -> Plan:
         files: Of `find_files`.
     """
     _, prefix = parse(address)
-    there = {
-        found["Key"].removeprefix(prefix).lstrip("/"): found
-        for found in list_objects(cloud, address)
+    changed: dict[str, Future[bool]] = {}
+    surplus = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # compares while the next objects are listed
+        for found in list_objects(cloud, address):
+            name = found["Key"].removeprefix(prefix).lstrip("/")
+            if name in files:
+                changed[name] = pool.submit(_changed, files[name], found)
+            else:
+                surplus.append(name)
+    new = {
+        name: path for name, path in files.items() if name not in changed or changed[name].result()
     }
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        changed = pool.map(lambda name: _changed(files[name], there.get(name)), files)
-        new = {name: files[name] for name, is_new in zip(files, changed, strict=True) if is_new}
-    surplus = sorted(there.keys() - files.keys())
-    return Plan(address, new, len(files) - len(new), surplus)
+    return Plan(address, new, len(files) - len(new), sorted(surplus))
 
 
-def _changed(path: Path, there: Mapping[str, Any] | None) -> bool:
+def _changed(path: Path, there: Mapping[str, Any]) -> bool:
     status = path.stat()
-    if there is None or there["Size"] != status.st_size:
+    if there["Size"] != status.st_size:
         return True
     sent: datetime = there["LastModified"]
     # The time of change, too: a copied or unpacked file may bring an old time of modification.
