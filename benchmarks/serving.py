@@ -48,7 +48,7 @@ from dogbreeds.serving.resources import available_cpus
 PORT = 18_181
 PEERS = ["torchserve", "torchserve-one-thread", "litserve", "litserve-workers"]
 SERVERS = ["bare", "ours", "stock", "stock-workers", *PEERS]
-EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-4", "ours-batch-8"]
+EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-8"]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
 Call = Callable[[], None]

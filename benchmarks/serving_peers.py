@@ -178,7 +178,6 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
         "ours": ours(),
         "ours-pytorch": ours(DOGBREEDS_BACKEND="pytorch"),
         "ours-batch-1": ours(DOGBREEDS_BATCH_SIZE="1"),
-        "ours-batch-4": ours(DOGBREEDS_BATCH_SIZE="4"),
         "ours-batch-8": ours(DOGBREEDS_BATCH_SIZE="8"),
         "stock": stock(workers=1),
         "stock-workers": stock(workers=cpus),

@@ -51,6 +51,8 @@ def main() -> int:
             )
             try:
                 while ping() != 200:
+                    if process.poll() is not None:
+                        raise SystemExit(f"not started: {Path(log.name).read_text()[-2000:]}")
                     time.sleep(0.02)
                 print(f"/ping 200 after {time.monotonic() - begin:.1f} s", flush=True)
                 first = pid_in_container(name) if options.image else process.pid

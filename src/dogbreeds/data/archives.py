@@ -15,7 +15,8 @@ from pathlib import Path
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.workers import chunks, in_processes
 
-_UNKNOWN_TO_ZIPFILE = NotImplementedError  # zipfile raises it for compressions it does not know
+# What zipfile raises of broken archives; the last for compressions that it does not know.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 _MAX_FILES = 5_000_000
 # Photos are compressed already; what grows more than this is made to fill disks.
 _MAX_GROWTH = 50
@@ -120,7 +121,7 @@ def _extract_zip(
     try:
         with zipfile.ZipFile(archive) as file:
             infos = file.infolist()
-    except (zipfile.BadZipFile, _UNKNOWN_TO_ZIPFILE, ValueError) as error:
+    except _ZIP_ERRORS as error:
         raise ArchiveError(f"broken zip archive: {error}") from error
     taken: set[str] = set()
     for position, info in enumerate(infos):
@@ -187,7 +188,7 @@ def _extract_chunk(job: _ZipJob, chunk: range) -> int:
             # No more than the directory says comes out of a member, and its checksum must be right.
             with file.open(info) as source, member.target.open("xb") as target:
                 shutil.copyfileobj(source, target, 2**20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, _UNKNOWN_TO_ZIPFILE) as error:
+        except _ZIP_ERRORS as error:
             raise ArchiveError(f"broken zip archive: {info.filename!r}: {error}") from None
     return len(chunk)
 
