@@ -134,7 +134,7 @@ def test_preprocessing_matches_torchvisions_resize_and_crop(resize_size: int) ->
 def test_normalize_centres_imagenets_mean_and_is_channels_last() -> None:
     preprocessing = Preprocessing()
     mean = torch.tensor(preprocessing.mean).mul(255).round().to(torch.uint8)
-    pixels = mean.expand(2, 8, 8, 3)
+    pixels = mean.expand(2, 8, 8, 3).contiguous()
     normalized = preprocessing.normalize(pixels)
     assert normalized.shape == (2, 3, 8, 8)
     assert normalized.abs().max() < 0.01
