@@ -23,7 +23,7 @@ from dogbreeds import models
 from dogbreeds.artifact import Artifact
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
-from dogbreeds.serving.backends import candidates
+from dogbreeds.serving.pytorch import candidates
 from dogbreeds.serving.resources import available_cpus
 
 

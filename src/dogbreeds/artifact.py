@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -29,6 +28,7 @@ from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.models import create_model
 from dogbreeds.pipeline import Pipeline
+from dogbreeds.probe import Probe
 
 WEIGHTS_FILE = "model.safetensors"
 TAR_FILE = "model.tar.gz"
@@ -39,19 +39,6 @@ _PROBE_PIXELS, _PROBE_PROBABILITIES = "probe.pixels", "probe.probabilities"
 
 class ArtifactError(ValueError):
     """The archive is missing, damaged or not ours; the message says which."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """An input, and what the model made of it when it was saved; serving must make the same of it.
-
-    Attributes:
-        pixels: uint8 [1, S, S, 3].
-        probabilities: float32 [1, classes], computed in float32 on a CPU.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    probabilities: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from dogbreeds import artifact, models
-from dogbreeds.artifact import Artifact, Probe
+from dogbreeds.artifact import Artifact
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
-from dogbreeds.serving import backends
+from dogbreeds.probe import Probe
+from dogbreeds.serving import backends, pytorch
 from dogbreeds.serving.gpu import SIZES, CudaGraphs, half_types
-from dogbreeds.serving.predictor import MAX_BATCH, Predictor
+from dogbreeds.serving.predictor import MAX_BATCH
 
 CPU = torch.device("cpu")
 PROBE = Probe(np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 1), 0.5, np.float32))
@@ -47,11 +48,11 @@ class Echo:
 
 
 def test_onnx_runtime_agrees_with_pytorch(archive: Artifact) -> None:
-    pytorch, onnx = found = backends.candidates(archive, CPU, None)
+    reference, onnx = found = pytorch.candidates(archive, CPU, None)
     for backend in found:
         backend.start(1)
     for count in (1, 3):
-        assert onnx.run(photos(count)) == pytest.approx(pytorch.run(photos(count)), abs=1e-5)
+        assert onnx.run(photos(count)) == pytest.approx(reference.run(photos(count)), abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -60,11 +61,11 @@ def test_16_bits_over_fixed_memory_agree_at_every_batch_size(
 ) -> None:
     half = CudaGraphs(archive, CPU, dtype)
     half.start(1)
-    pytorch = backends.PyTorch(archive, CPU)
-    pytorch.start(1)
+    reference = pytorch.PyTorch(archive, CPU)
+    reference.start(1)
     for count in (MAX_BATCH, 1, 3, 5, 16, 2):  # a smaller one after a larger: leftovers do no harm
         before = half.run(photos(count))
-        expected = pytorch.run(photos(count))
+        expected = reference.run(photos(count))
         assert before.dtype == np.float32 and before.shape == expected.shape
         assert before == pytest.approx(expected, abs=half.tolerance)
         half.run(photos(count + 1 if count < MAX_BATCH else 1))
@@ -84,7 +85,7 @@ def test_16_bit_types_by_compute_capability() -> None:
 
 def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
     with pytest.raises(backends.BackendError, match="needs an NVIDIA GPU"):
-        Predictor(archive, CPU, 1, "cuda-graphs")
+        pytorch.create_predictor(archive, CPU, 1, "cuda-graphs")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_pa
     artifact.save(archive, tmp_path)
     loaded = artifact.load(tmp_path)
     assert loaded.probe is not None
-    predictor = Predictor(loaded, CPU, 1)
+    predictor = pytorch.create_predictor(loaded, CPU, 1)
     predictor.start()
     assert predictor.predict(loaded.probe.pixels) == pytest.approx(
         loaded.probe.probabilities, abs=1e-5
@@ -122,16 +123,16 @@ def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_pa
     with torch.no_grad():
         for weight in loaded.model.parameters():
             weight.add_(1)
-    changed = Predictor(loaded, CPU, 1)
+    changed = pytorch.create_predictor(loaded, CPU, 1)
     with pytest.raises(backends.BackendError, match="when it was saved"):
         changed.start()
 
 
 def test_a_backend_asked_for_by_name_is_used(archive: Artifact) -> None:
     for name in ("pytorch", "onnxruntime"):
-        predictor = Predictor(archive, CPU, 1, name)
+        predictor = pytorch.create_predictor(archive, CPU, 1, name)
         predictor.start()
-        assert predictor.backend == name
+        assert predictor.backend.name == name
         assert predictor.predict(photos(MAX_BATCH + 1)).sum(1) == pytest.approx(1, abs=1e-5)
 
 

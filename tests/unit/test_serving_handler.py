@@ -16,11 +16,12 @@ from mms.service import Service as MmsService
 from PIL import Image
 
 from dogbreeds import models
-from dogbreeds.artifact import Artifact
+from dogbreeds.artifact import Artifact, create_probe
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
 from dogbreeds.serving.handler import Service
-from dogbreeds.serving.predictor import MAX_BATCH, Predictor
+from dogbreeds.serving.predictor import MAX_BATCH, Description, Predictor
+from dogbreeds.serving.pytorch import candidates
 
 CLASSES = tuple(Breed(f"{number:03d}", f"breed_{number}") for number in range(7))
 
@@ -40,7 +41,12 @@ class CountingPredictor(Predictor):
     """The real predictor, which remembers the sizes of its batches."""
 
     def __init__(self, artifact: Artifact) -> None:
-        super().__init__(artifact, torch.device("cpu"), threads=1)
+        probe = create_probe(artifact.model, artifact.preprocessing)
+        super().__init__(
+            Description(artifact.classes, artifact.preprocessing, artifact.version, probe),
+            candidates(artifact, torch.device("cpu"), None),
+            threads=1,
+        )
         self.batches: list[int] = []
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -49,10 +55,14 @@ class CountingPredictor(Predictor):
 
 
 @pytest.fixture(scope="module")
-def predictor() -> CountingPredictor:
+def artifact() -> Artifact:
     torch.manual_seed(0)
     model = models.create_model("squeezenet1_1", len(CLASSES)).eval()
-    artifact = Artifact(model, "squeezenet1_1", CLASSES, Preprocessing(64, 48), version="abc")
+    return Artifact(model, "squeezenet1_1", CLASSES, Preprocessing(64, 48), version="abc")
+
+
+@pytest.fixture(scope="module")
+def predictor(artifact: Artifact) -> CountingPredictor:
     counting = CountingPredictor(artifact)
     counting.start()
     return counting
@@ -134,14 +144,14 @@ def test_each_of_a_batch_is_read_and_answered_by_its_own_types(
 
 
 def test_the_answer_holds_what_the_model_says(
-    answer: Callable[..., list[Answer]], predictor: CountingPredictor
+    answer: Callable[..., list[Answer]], artifact: Artifact
 ) -> None:
-    preprocessing = predictor.artifact.preprocessing
+    preprocessing = artifact.preprocessing
     inputs = preprocessing.normalize(
         torch.from_numpy(preprocessing.read_pixels(photo(5)).copy())[None]
     )
     with torch.inference_mode():
-        (row,) = predictor.artifact.model(inputs).softmax(1).numpy()
+        (row,) = artifact.model(inputs).softmax(1).numpy()
     document = answer((photo(5), {}))[0].json()
     best = CLASSES[int(row.argmax())]
     assert document["predicted_label"] == best.class_id

@@ -1,26 +1,19 @@
-"""Engines that run a model: PyTorch anywhere, ONNX Runtime on CPUs, CUDA graphs on GPUs.
+"""What runs a model: the interface of all engines, and how one of them is chosen.
 
-Measured with ``benchmarks/serving_backends.py``: on two cores ONNX Runtime takes about 0.7 of
-PyTorch's time for one photo, and far less where other processes share the cores. It converts each
-torchvision classifier tried (ResNet to Swin and MaxViT) in 0.1 to 3 s.
+The engines are in modules of their own: `onnx_runtime` for CPUs, `pytorch` for anything, `gpu` for
+CUDA graphs. Measured with ``benchmarks/serving_backends.py``: on two cores ONNX Runtime takes about
+0.7 of PyTorch's time for one photo, and far less where other processes share the cores.
 """
 
-import importlib
-import importlib.util
 import logging
-import tempfile
 import time
-import warnings
+from importlib import metadata
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dogbreeds.artifact import Artifact, Probe
-from dogbreeds.pipeline import Pipeline
-from dogbreeds.serving.gpu import CudaGraphs, half_types
-from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
+from dogbreeds.probe import Probe
 
 logger = logging.getLogger(__name__)
 
@@ -47,133 +40,16 @@ class Backend(Protocol):
         """Return probabilities [N, classes] for pixels [N, S, S, 3]."""
 
 
-class PyTorch:
-    """PyTorch as it is, channels-last.
-
-    Args:
-        artifact: The archive with the model.
-        device: Where to run.
-    """
-
-    name = PYTORCH
-    tolerance = 1e-3
-
-    def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
-        self._device = device
-
-    def start(self, threads: int) -> None:
-        """See `Backend.start`."""
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would not be float32
-        self._pipeline.to(self._device)
-
-    @torch.inference_mode()
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See `Backend.run`."""
-        result: npt.NDArray[np.float32] = (
-            self._pipeline(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
-        )
-        return result
-
-
-class OnnxRuntime:
-    """ONNX Runtime on the CPU.
-
-    Args:
-        artifact: The archive with the model, which is converted here.
-
-    Raises:
-        BackendError: The packages onnx and onnxruntime are not there, or the model cannot be
-            converted.
-    """
-
-    name = ONNX_RUNTIME
-    tolerance = 1e-3
-
-    def __init__(self, artifact: Artifact) -> None:
-        if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
-            raise BackendError("the packages onnxruntime and onnx are not installed")
-        side = artifact.preprocessing.image_size
-        example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        try:
-            with (
-                tempfile.NamedTemporaryFile(suffix=".onnx") as file,
-                warnings.catch_warnings(),
-                torch.no_grad(),
-            ):
-                warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
-                torch.onnx.export(
-                    Pipeline(artifact.model, artifact.preprocessing).eval(),
-                    (example,),
-                    file.name,
-                    input_names=["pixels"],
-                    output_names=["probabilities"],
-                    dynamic_axes={"pixels": {0: "batch"}, "probabilities": {0: "batch"}},
-                    dynamo=False,  # ten times as fast as the newer exporter
-                )
-                self._graph = file.read()
-        except Exception as error:  # the exporter raises many types
-            raise BackendError(f"the model cannot be converted to ONNX: {error}") from error
-
-    def start(self, threads: int) -> None:
-        """See `Backend.start`."""
-        onnxruntime = importlib.import_module("onnxruntime")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # A thread that waits by spinning takes time from the Java front end and from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False  # no faster, and keeps what the largest batch took
-        self._session = onnxruntime.InferenceSession(
-            self._graph, options, providers=["CPUExecutionProvider"]
-        )
-
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See `Backend.run`."""
-        result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
-        return result
-
-
-def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> list[Backend]:
-    """Return the backends to choose from on a device.
-
-    Args:
-        artifact: The loaded archive.
-        device: Where to run.
-        wanted: A name of `settings.BACKENDS`, or None for all that work.
-
-    Returns:
-        PyTorch in float32 first: what the others have to agree with.
-
-    Raises:
-        BackendError: The backend asked for cannot be had.
-    """
-    found: list[Backend] = [PyTorch(artifact, device)]
-    if wanted == ONNX_RUNTIME or (wanted is None and device.type == "cpu"):
-        try:
-            found.append(OnnxRuntime(artifact))
-        except BackendError as error:
-            if wanted is not None:
-                raise
-            logger.warning("running on PyTorch, because %s", error)
-    if wanted == CUDA_GRAPHS or (wanted is None and device.type == "cuda"):
-        if device.type != "cuda":
-            raise BackendError(f"{CUDA_GRAPHS} needs an NVIDIA GPU, and there is none")
-        types = half_types(torch.cuda.get_device_capability(device))
-        found += [CudaGraphs(artifact, device, dtype) for dtype in types]
-    return found
-
-
 def start(backends: list[Backend], threads: int, wanted: str | None = None) -> list[Backend]:
-    """Start backends, and return those that run; PyTorch has to.
+    """Start backends, and return those that run; the first has to.
 
     Args:
-        backends: What `candidates` gave.
+        backends: At least one.
         threads: Of one forward pass on the CPU.
         wanted: A name of `settings.BACKENDS`, which has to run.
 
     Raises:
-        Exception: PyTorch or the backend asked for does not start; as the engine raised it.
+        Exception: The first or the backend asked for does not start; as the engine raised it.
     """
     started: list[Backend] = []
     for backend in backends:
@@ -197,14 +73,14 @@ def choose(backends: list[Backend], probe: Probe, wanted: str | None = None) -> 
         wanted: A name of `settings.BACKENDS`, which is taken if it agrees, fast or not.
 
     Raises:
-        BackendError: None agrees, not even PyTorch.
+        BackendError: None agrees.
     """
     agreeing = [backend for backend in backends if _agrees(backend, probe)]
     if not agreeing:
         raise BackendError(
             "the model does not give here what it gave when it was saved: expected probabilities"
             f" within {backends[0].tolerance:g}, got {_difference(backends[0], probe):.2g} apart"
-            f" with torch {torch.__version__}; serve it with the version that trained it"
+            f" with torch {metadata.version('torch')}; serve it with the version that trained it"
         )
     named = [backend for backend in agreeing if backend.name == wanted]
     return min(named or agreeing, key=lambda backend: _seconds(backend, probe.pixels))

@@ -13,21 +13,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dogbreeds import artifact, processes
+from dogbreeds import processes
 from dogbreeds.images import PhotoError, PhotoTooLargeError
-from dogbreeds.serving import codecs, resources
+from dogbreeds.serving import codecs, loading, resources
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
 
 logger = logging.getLogger(__name__)
 
-# What a worker takes, measured: PyTorch and its kin, and the weights as read, as loaded, converted
-# and in ONNX Runtime's own layout.
-_BYTES_PER_WORKER = 400 * 2**20
-_COPIES_OF_WEIGHTS = 4
+# What loading takes, measured with models of 3 to 334 MB: PyTorch and its kin, and the weights as
+# read, as loaded, converted and in ONNX Runtime's own layout. On CPUs far less of it is kept.
+_BYTES_TO_LOAD = 400 * 2**20
+_COPIES_OF_WEIGHTS = 5
 
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
@@ -85,7 +84,7 @@ class Service:
         self._predictor = predictor
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self._artifact = predictor.artifact
+        self._description = predictor.description
         self._default_accept = default_accept
 
     def answer(self, data: list[dict[str, Any]], context: MmsContext) -> list[bytes]:
@@ -125,7 +124,7 @@ class Service:
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, content_type)
             context.set_response_header(index, "server-timing", timing)
-            context.set_response_header(index, "x-model-version", self._artifact.version)
+            context.set_response_header(index, "x-model-version", self._description.version)
             bodies.append(body)
         return bodies
 
@@ -180,7 +179,7 @@ class Service:
             return photo
         expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
         try:
-            return self._artifact.preprocessing.read_pixels(photo)
+            return self._description.preprocessing.read_pixels(photo)
         except PhotoTooLargeError as error:
             status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
             expected, _, got = str(error).removeprefix("expected ").partition(", got ")
@@ -196,8 +195,8 @@ class Service:
         order = np.argsort(-row, kind="stable")[:top_k]
         top = [
             {
-                "label": self._artifact.classes[index].class_id,
-                "class_name": self._artifact.classes[index].class_name,
+                "label": self._description.classes[index].class_id,
+                "class_name": self._description.classes[index].class_name,
                 "probability": round(float(row[index]), 6),
             }
             for index in order
@@ -207,7 +206,7 @@ class Service:
             "class_name": top[0]["class_name"],
             "probability": top[0]["probability"],
             "top_k": top,
-            "model_version": self._artifact.version,
+            "model_version": self._description.version,
         }
 
 
@@ -225,17 +224,15 @@ def _load(properties: dict[str, Any]) -> Service:
     """
     processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
-    torch.set_num_threads(1)  # a pool of threads made here would be dead in the forked workers
-    gpu = properties["gpu_id"]
-    device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
     model_dir = Path(properties["model_dir"]).resolve()
     if settings.multi_model:
         size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
-        if resources.free_memory() < _BYTES_PER_WORKER + _COPIES_OF_WEIGHTS * size:
+        if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
             raise MemoryError
     try:
-        loaded = artifact.load(model_dir)
-        predictor = Predictor(loaded, device, settings.threads, settings.backend)
+        predictor = loading.load(
+            model_dir, properties["gpu_id"], settings.threads, settings.backend
+        )
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
         else:

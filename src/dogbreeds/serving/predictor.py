@@ -1,13 +1,16 @@
 """From a batch of pixels to probabilities, on the fastest backend at hand."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dogbreeds.artifact import Artifact, create_probe
+from dogbreeds.images import Preprocessing
+from dogbreeds.labels import Breed
+from dogbreeds.probe import Probe
 from dogbreeds.serving import backends
+from dogbreeds.serving.backends import Backend
 
 MAX_BATCH = 16
 """Larger batches are cut: they gain no speed, only memory."""
@@ -15,31 +18,37 @@ MAX_BATCH = 16
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Description:
+    """What serving must know of an archive beside its weights; see `artifact.Artifact`."""
+
+    classes: tuple[Breed, ...]
+    preprocessing: Preprocessing
+    version: str
+    probe: Probe
+
+
 class Predictor:
     """Runs the model of an archive.
 
     Args:
-        artifact: The loaded archive.
-        device: Where to run.
+        description: Of the archive.
+        candidates: Backends with its model, not started.
         threads: Threads of one forward pass on the CPU.
-        backend: A name of `settings.BACKENDS`, or None for the fastest that works.
-
-    Raises:
-        BackendError: The backend asked for cannot be had.
+        wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
     """
 
     def __init__(
         self,
-        artifact: Artifact,
-        device: torch.device,
+        description: Description,
+        candidates: list[Backend],
         threads: int,
-        backend: str | None = None,
+        wanted: str | None = None,
     ) -> None:
-        self.artifact = artifact
+        self.description = description
+        self._candidates = candidates
         self._threads = threads
-        self._wanted = backend
-        self._candidates = backends.candidates(artifact, device, backend)
-        self._probe = artifact.probe or create_probe(artifact.model, artifact.preprocessing)
+        self._wanted = wanted
 
     def start(self) -> None:
         """Choose a backend and get ready at full speed; called in the process that will predict.
@@ -51,19 +60,14 @@ class Predictor:
             BackendError: No backend answers the probe as the training did.
         """
         started = backends.start(self._candidates, self._threads, self._wanted)
-        self._backend = backends.choose(started, self._probe, self._wanted)
-        self._candidates = [self._backend]  # the others' memory is given back
+        self.backend = backends.choose(started, self.description.probe, self._wanted)
+        self._candidates = [self.backend]  # the others' memory is given back
         logger.info(
             "ready: model %s on %s, %d threads",
-            self.artifact.version,
-            self.backend,
+            self.description.version,
+            self.backend.name,
             self._threads,
         )
-
-    @property
-    def backend(self) -> str:
-        """The name of the backend chosen."""
-        return self._backend.name
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probability of each class.
@@ -75,4 +79,4 @@ class Predictor:
             Shape [N, number of classes], dtype float32; each row sums to 1.
         """
         starts = range(0, len(pixels), MAX_BATCH)
-        return np.concatenate([self._backend.run(pixels[i : i + MAX_BATCH]) for i in starts])
+        return np.concatenate([self.backend.run(pixels[i : i + MAX_BATCH]) for i in starts])

@@ -1,0 +1,67 @@
+"""Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dogbreeds import artifact, models
+from dogbreeds.artifact import Artifact
+from dogbreeds.images import Preprocessing
+from dogbreeds.labels import Breed
+from dogbreeds.serving import loading
+from dogbreeds.serving.loading import LoadError
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = models.create_model("squeezenet1_1", 3)
+    classes = tuple(Breed(f"{number:03d}", f"breed {number}") for number in range(3))
+    folder = tmp_path_factory.mktemp("model")
+    artifact.save(Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64)), folder)
+    return folder
+
+
+@pytest.mark.parametrize("wanted", ["pytorch", "onnxruntime"])
+def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wanted: str) -> None:
+    loaded = artifact.load(model_dir)
+    predictor = loading.load(model_dir, None, 1, wanted)
+    predictor.start()
+    assert predictor.backend.name == wanted
+    description = predictor.description
+    assert description.classes == loaded.classes
+    assert description.preprocessing == loaded.preprocessing
+    assert description.version == loaded.version
+    found = predictor.predict(description.probe.pixels)
+    assert found == pytest.approx(description.probe.probabilities, abs=1e-5)
+
+
+def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise RuntimeError('the wrong torch')")
+    program = (
+        "import sys; from pathlib import Path; from dogbreeds.serving import handler, loading;"
+        f"loading.load(Path({str(model_dir)!r}), None, 1, 'onnxruntime').start();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True)
+
+
+def test_why_an_archive_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"^expected model.safetensors or model.tar.gz in "):
+        loading.load(tmp_path, None, 1, None)
+
+
+def test_loading_that_is_killed_means_too_little_memory(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(MemoryError, match="signal 9"):
+        loading.load(model_dir, None, 1, None)
