@@ -4,11 +4,10 @@
 
 All run on this machine in turns, over the same archive and the same photos; without MODEL_DIR over
 a ResNet-18 of random weights. ``stock`` is multi-model-server with sagemaker-inference's default
-handler, one worker of as many threads as processors; ``stock-workers`` has a worker for each
-processor, its best setting. TorchServe and LitServe, installed for the while, run as they come and
-at their best. ``bare`` is decoding and forward pass in one process, without HTTP: what the hardware
-gives. It takes about ten minutes on two cores, which should have nothing else to do: load falsifies
-the ratios.
+handler, one worker of as many threads as processors. TorchServe and LitServe are installed for the
+while. Each runs as it comes and (``-best``) at its best, see ``serving_peers.py``. ``bare`` is
+decoding and forward pass in one process, without HTTP: what the hardware gives. It takes about ten
+minutes on two cores, which should have nothing else to do: load falsifies the ratios.
 """
 
 import argparse
@@ -37,18 +36,18 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
-from serving_peers import Server, install_peers, servers
+from serving_peers import BATCH_SIZES, Server, install_peers, servers
 
 from dogbreeds import artifact, models
 from dogbreeds.images import Preprocessing
 from dogbreeds.labels import Breed
-from dogbreeds.serving.predictor import Predictor
+from dogbreeds.serving.pytorch import create_predictor
 from dogbreeds.serving.resources import available_cpus
 
 PORT = 18_181
-PEERS = ["torchserve", "torchserve-one-thread", "litserve", "litserve-workers"]
-SERVERS = ["bare", "ours", "stock", "stock-workers", *PEERS]
-EXTRA = ["ours-pytorch", "ours-batch-1", "ours-batch-8"]
+PEERS = ["torchserve", "torchserve-best", "litserve", "litserve-best"]
+SERVERS = ["bare", "ours", "stock", "stock-best", *PEERS]
+EXTRA = ["ours-pytorch", *(f"ours-batch-{size}" for size in BATCH_SIZES)]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
 Call = Callable[[], None]
@@ -179,9 +178,9 @@ def measure(
 
 def bare(model_dir: Path, cpus: int) -> Callable[[bytes], Callable[[], Call]]:
     """Return the same as `over_http`, in this process and without HTTP."""
-    predictor = Predictor(artifact.load(model_dir), torch.device("cpu"), cpus)
+    predictor = create_predictor(artifact.load(model_dir), torch.device("cpu"), cpus)
     predictor.start()
-    preprocessing = predictor.artifact.preprocessing
+    preprocessing = predictor.description.preprocessing
 
     def for_photo(body: bytes) -> Callable[[], Call]:
         def call() -> None:

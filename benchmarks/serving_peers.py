@@ -1,7 +1,9 @@
 """The servers that ours is measured beside, each over an archive of ours, as their guides say.
 
 ``stock`` is multi-model-server with sagemaker-inference's default handler; TorchServe runs its own
-image classifier; all use torchvision's transforms and PyTorch as it is.
+image classifier; all use torchvision's transforms and PyTorch as it is. As they come, they have the
+weights as torchvision's models have them; at their best, a worker of one thread for each processor,
+and weights in channels-last memory format, which is faster on most processors.
 """
 
 import json
@@ -16,6 +18,9 @@ import torch
 
 from dogbreeds import artifact
 
+FORMAT_ENV = "BENCHMARK_MEMORY_FORMAT"
+CONTIGUOUS, CHANNELS_LAST = "contiguous_format", "channels_last"
+BATCH_SIZES = (1, 2, 4, 16)  # beside the default, 8
 PEERS = ("torchserve==0.12.0", "pyyaml", "litserve==0.2.19")  # pyyaml: for torchserve
 _UNDECLARED = "captum"  # by torchserve; its own needs, torch and numpy, are there
 
@@ -37,7 +42,8 @@ class Handler(default_inference_handler.DefaultInferenceHandler):
         self.transform = transforms.Compose([
             transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
             transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
-        return self.artifact.model.to(memory_format=torch.contiguous_format)
+        memory_format = getattr(torch, os.environ["BENCHMARK_MEMORY_FORMAT"])
+        return self.artifact.model.to(memory_format=memory_format)
     def default_input_fn(self, data, content_type, context=None):
         return self.transform(Image.open(io.BytesIO(data)).convert("RGB"))[None]
     def default_predict_fn(self, data, model, context=None):
@@ -68,6 +74,8 @@ class Api(litserve.LitAPI):
     def setup(self, device):
         torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
         self.artifact = artifact.load(Path(sys.argv[1]))
+        memory_format = getattr(torch, os.environ["BENCHMARK_MEMORY_FORMAT"])
+        self.model = self.artifact.model.to(memory_format=memory_format)
         p = self.artifact.preprocessing
         self.transform = transforms.Compose([
             transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
@@ -77,7 +85,7 @@ class Api(litserve.LitAPI):
         return self.transform(Image.open(io.BytesIO(photo)).convert("RGB"))[None]
     def predict(self, x):
         with torch.no_grad():
-            return self.artifact.model(x).softmax(1)[0].topk(5)
+            return self.model(x).softmax(1)[0].topk(5)
     def encode_response(self, output):
         return {"values": output[0].tolist(), "indices": output[1].tolist()}
 
@@ -151,25 +159,28 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
     def ours(**settings: str) -> Server:
         return Server([sys.executable, "-m", "dogbreeds.serving.server"], {**shared, **settings})
 
-    def stock(workers: int) -> Server:
-        threads = {
-            "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
-            "BENCHMARK_THREADS": str(cpus // workers),
-        }
+    def tuning(workers: int, memory_format: str) -> dict[str, str]:
+        return {"BENCHMARK_THREADS": str(cpus // workers), FORMAT_ENV: memory_format}
+
+    def stock(workers: int, memory_format: str) -> Server:
+        settings = {**shared, **tuning(workers, memory_format)}
+        settings["SAGEMAKER_MODEL_SERVER_WORKERS"] = str(workers)
         command = [sys.executable, str(folder / "stock_service.py"), str(folder)]
-        return Server(command, {**shared, **threads})
+        return Server(command, settings)
 
-    def litserve(workers: int) -> Server:
-        threads = {"BENCHMARK_THREADS": str(cpus // workers)}
+    def litserve(workers: int, memory_format: str) -> Server:
+        settings = {**shared, **tuning(workers, memory_format)}
         arguments = [str(folder / "litserve_app.py"), str(model_dir), str(port), str(workers)]
-        return Server([str(peers / "python"), *arguments], {**shared, **threads}, as_json=True)
+        return Server([str(peers / "python"), *arguments], settings, as_json=True)
 
-    properties = _torchserve_files(folder, model_dir, port)
+    properties = _torchserve_properties(folder, port)
 
-    def torchserve(**settings: str) -> Server:  # a worker for each processor by default
+    def torchserve(memory_format: str, **settings: str) -> Server:  # a worker for each processor
+        store = folder / f"store-{memory_format}"
+        _write_torchserve_model(store / "model", model_dir, memory_format)
         command = [
             *(str(peers / "torchserve"), "--start", "--foreground", "--disable-token-auth"),
-            *("--model-store", str(folder / "store"), "--models", "model=model"),
+            *("--model-store", str(store), "--models", "model=model"),
             *("--ts-config", properties),
         ]
         return Server(command, {**shared, **settings}, path="/predictions/model")
@@ -177,23 +188,21 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
     return {
         "ours": ours(),
         "ours-pytorch": ours(DOGBREEDS_BACKEND="pytorch"),
-        "ours-batch-1": ours(DOGBREEDS_BATCH_SIZE="1"),
-        "ours-batch-8": ours(DOGBREEDS_BATCH_SIZE="8"),
-        "stock": stock(workers=1),
-        "stock-workers": stock(workers=cpus),
-        "torchserve": torchserve(),
-        "torchserve-one-thread": torchserve(OMP_NUM_THREADS="1"),
-        "litserve": litserve(workers=1),
-        "litserve-workers": litserve(workers=cpus),
+        **{f"ours-batch-{size}": ours(DOGBREEDS_BATCH_SIZE=str(size)) for size in BATCH_SIZES},
+        "stock": stock(1, CONTIGUOUS),
+        "stock-best": stock(cpus, CHANNELS_LAST),
+        "torchserve": torchserve(CONTIGUOUS),
+        "torchserve-best": torchserve(CHANNELS_LAST, OMP_NUM_THREADS="1"),
+        "litserve": litserve(1, CONTIGUOUS),
+        "litserve-best": litserve(cpus, CHANNELS_LAST),
     }
 
 
-def _torchserve_files(folder: Path, model_dir: Path, port: int) -> str:
-    """Write the model as TorchScript in a folder of TorchServe's layout, and its properties."""
+def _write_torchserve_model(folder: Path, model_dir: Path, memory_format: str) -> None:
+    """Write the model as TorchScript in a folder of TorchServe's layout."""
     loaded = artifact.load(model_dir)
     side = loaded.preprocessing.image_size
-    model = folder / "store/model"
-    (model / "MAR-INF").mkdir(parents=True)
+    (folder / "MAR-INF").mkdir(parents=True)
     manifest = {
         "runtime": "python",
         "archiverVersion": "0.12.0",
@@ -204,11 +213,16 @@ def _torchserve_files(folder: Path, model_dir: Path, port: int) -> str:
             "handler": "image_classifier",
         },
     }
-    (model / "MAR-INF/MANIFEST.json").write_text(json.dumps(manifest))
+    (folder / "MAR-INF/MANIFEST.json").write_text(json.dumps(manifest))
+    model = loaded.model.to(memory_format=getattr(torch, memory_format))
     with torch.no_grad():
         example = torch.zeros(1, 3, side, side)
-        traced = torch.jit.trace(loaded.model, example)  # type: ignore[no-untyped-call]
-        traced.save(str(model / "model.pt"))
+        traced = torch.jit.trace(model, example)  # type: ignore[no-untyped-call]
+        traced.save(str(folder / "model.pt"))
+
+
+def _torchserve_properties(folder: Path, port: int) -> str:
+    """Write TorchServe's properties; return their path."""
     properties = folder / "torchserve.properties"
     properties.write_text(
         f"inference_address=http://127.0.0.1:{port}\n"

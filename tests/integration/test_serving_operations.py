@@ -136,6 +136,24 @@ def test_a_full_queue_gets_503_and_the_others_are_answered(model_dir: Path) -> N
         assert server.invoke(photo()).status == 200
 
 
+@pytest.mark.parametrize(("workers", "most"), [(1, 8), (2, 4)])
+def test_workers_share_what_waits(model_dir: Path, workers: int, most: int) -> None:
+    count = str(workers)
+    with serving(model_dir, SAGEMAKER_MODEL_SERVER_WORKERS=count) as server:
+        server.wait_until_ready()
+        with ThreadPoolExecutor(8) as pool:
+            busy = [pool.submit(server.invoke, slow_photo(), "image/png") for _ in range(workers)]
+            while metrics(server)["dogbreeds_in_flight"] < workers:
+                time.sleep(0.01)
+            waiting = [pool.submit(server.invoke, photo()) for _ in range(8 - workers)]
+            assert {answer.result().status for answer in busy + waiting} == {200}
+        time.sleep(0.2)
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        sizes = [line["batch"] for line in lines if line.get("event") == "invocation"]
+        assert 2 < max(sizes) <= most
+        assert server.invoke(photo()).status == 200
+
+
 def test_bodies_that_find_no_memory_together_get_503_and_small_ones_are_answered(
     model_dir: Path,
 ) -> None:

@@ -41,7 +41,7 @@ def test_sagemakers_variables_are_read() -> None:
 
 def test_batches_are_bounded_in_size_and_delay() -> None:
     settings = Settings.from_environment({})
-    assert (settings.batch_size, settings.batch_delay_ms) == ((16, 2) if settings.gpus else (2, 0))
+    assert (settings.batch_size, settings.batch_delay_ms) == ((16, 2) if settings.gpus else (8, 1))
     chosen = {"DOGBREEDS_BATCH_SIZE": "8", "DOGBREEDS_BATCH_DELAY_MS": "50"}
     settings = Settings.from_environment(chosen)
     assert (settings.batch_size, settings.batch_delay_ms) == (8, 50)

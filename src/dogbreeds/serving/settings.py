@@ -50,10 +50,11 @@ class Settings:
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
-        batch_size: The most requests that a worker takes at a time, if so many wait
-            (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 2 on CPUs, see ``benchmarks/results``).
-        batch_delay_ms: How long a request may wait for others to share its batch
-            (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 0 on CPUs, where they gain little).
+        batch_size: The most requests that a worker takes at a time; it takes no more than its
+            share of those in flight (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 8 on CPUs, see
+            ``benchmarks/results/serving_batches.csv``).
+        batch_delay_ms: How long a request may wait for others that are in flight to share its
+            batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
         backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
             fastest that works here.
     """
@@ -124,7 +125,7 @@ class Settings:
             default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
             or "application/json",
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
-            batch_size=number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 2, 1, 64),
-            batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 0, 0, 1000),
+            batch_size=number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64),
+            batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
             backend=backend,
         )

@@ -62,14 +62,13 @@ public final class Server extends ModelServer {
         }
     }
 
-    /** As in MMS, whose models loaded at start are fixed at a batch of one. */
+    /** As in MMS, with batches and with a keeper of the process that workers are forked from. */
     @Override
     public List<ChannelFuture> start()
             throws InterruptedException, IOException, GeneralSecurityException {
         List<ChannelFuture> channels = super.start();
         for (Model model : ModelManager.getInstance().getModels().values()) {
-            model.setBatchSize(Integer.getInteger("dogbreeds.batch_size", 1));
-            model.setMaxBatchDelay(Integer.getInteger("dogbreeds.batch_delay_ms", 0));
+            Batching.start(model);
             Thread keeper = new Thread(() -> keepAlive(model), "keeper-" + model.getModelName());
             keeper.setDaemon(true);
             keeper.start();

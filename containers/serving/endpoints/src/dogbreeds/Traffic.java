@@ -15,13 +15,13 @@ final class Traffic {
         if (draining) {
             return false;
         }
-        inFlight++;
+        Batching.adapt(++inFlight);
         return true;
     }
 
     /** Tells that an admitted request was answered, or that its client went away. */
     static synchronized void leave() {
-        inFlight--;
+        Batching.adapt(--inFlight);
         Traffic.class.notifyAll();
     }
 

@@ -1,0 +1,35 @@
+package dogbreeds;
+
+import com.amazonaws.ml.mms.wlm.Model;
+
+/**
+ * How many requests a worker takes at a time: its share of those in flight, up to a limit.
+ *
+ * <p>So no worker takes what another, idle one could do meanwhile, and a request that is alone does
+ * not wait for company. Others may wait a little: MMS fills a batch for as long as the delay says,
+ * and with a delay of 0 it would look at its queue only once and never take more than two.
+ */
+final class Batching {
+
+    private static final int LIMIT = Integer.getInteger("dogbreeds.batch_size", 1);
+    private static final int DELAY_MS = Integer.getInteger("dogbreeds.batch_delay_ms", 1);
+
+    private static Model model;
+
+    private Batching() {}
+
+    /** Sets up a model, which MMS fixes at a batch of one when it loads it at the start. */
+    static synchronized void start(Model loaded) {
+        model = loaded;
+        model.setMaxBatchDelay(DELAY_MS);
+    }
+
+    /** Tells how many requests are in flight now. */
+    static synchronized void adapt(int inFlight) {
+        if (model != null) {
+            int workers = Math.max(1, model.getMinWorkers());
+            int share = (inFlight + workers - 1) / workers;
+            model.setBatchSize(Math.max(1, Math.min(LIMIT, share)));
+        }
+    }
+}
