@@ -138,14 +138,13 @@ def test_a_full_queue_gets_503_and_the_others_are_answered(model_dir: Path) -> N
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 8), (2, 4)])
 def test_workers_share_what_waits(model_dir: Path, workers: int, most: int) -> None:
-    count = str(workers)
+    count, slow = str(workers), slow_photo()
     with serving(model_dir, SAGEMAKER_MODEL_SERVER_WORKERS=count) as server:
         server.wait_until_ready()
-        with ThreadPoolExecutor(8) as pool:
-            busy = [pool.submit(server.invoke, slow_photo(), "image/png") for _ in range(workers)]
-            while metrics(server)["dogbreeds_in_flight"] < workers:
-                time.sleep(0.01)
-            waiting = [pool.submit(server.invoke, photo()) for _ in range(8 - workers)]
+        with ThreadPoolExecutor(16) as pool:
+            busy = [pool.submit(server.invoke, slow, "image/png") for _ in range(workers)]
+            time.sleep(0.2)  # enough for them to arrive, too little to be answered
+            waiting = [pool.submit(server.invoke, photo()) for _ in range(16 - workers)]
             assert {answer.result().status for answer in busy + waiting} == {200}
         time.sleep(0.2)
         lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]

@@ -4,14 +4,14 @@ PyTorch reads the archive, but ONNX Runtime, the fastest on CPUs, does without i
 that needs PyTorch, the choice of the backend included, is done by a process that ends, and PyTorch
 is not in the server's memory, where it would take some hundred megabytes::
 
-    python -m dogbreeds.serving.loading MODEL_DIR THREADS BACKEND OUTPUT
+    python -m dogbreeds.serving.loading MODEL_DIR THREADS BACKEND
 """
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from dogbreeds import processes
@@ -62,39 +62,44 @@ def _with_pytorch(model_dir: Path, gpu: int | None, threads: int, wanted: str | 
 
 def _choose_apart(model_dir: Path, threads: int, wanted: str | None) -> _Choice:
     """Run `main` in a process of its own, and return what it found."""
-    with tempfile.NamedTemporaryFile() as output:
-        arguments = [str(model_dir), str(threads), wanted or "", output.name]
-        code = subprocess.run(
-            # -P: the working directory is the model's, and nothing is to be imported from there.
-            [sys.executable, "-P", "-m", __name__, *arguments],
-            preexec_fn=processes.die_with_parent,  # safe: this process has one thread
-            check=False,
-        ).returncode
-        if code < 0:
-            raise MemoryError(f"loading was ended by signal {-code}: there is too little memory")
-        if code > 0:
-            raise LoadError(output.read().decode() or f"exit code {code}")
-        choice: _Choice = pickle.load(output)  # of our own process  # noqa: S301
-        return choice
+    process = subprocess.run(
+        # -P: the working directory is the model's, and nothing is to be imported from there.
+        [sys.executable, "-P", "-m", __name__, str(model_dir), str(threads), wanted or ""],
+        preexec_fn=processes.die_with_parent,  # safe: this process has one thread
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if process.returncode < 0:
+        raise MemoryError(
+            f"loading was ended by signal {-process.returncode}: there is too little memory"
+        )
+    if process.returncode > 0:
+        raise LoadError(f"loading ended with exit code {process.returncode}")
+    found: _Choice | str = pickle.loads(process.stdout)  # of our own process  # noqa: S301
+    if isinstance(found, str):
+        raise LoadError(found)
+    return found
 
 
-def main() -> int:
-    """Choose the backend of an archive on this CPU; write the choice, or why there is none."""
-    model_dir, threads, wanted, output = sys.argv[1:]
-    logging.basicConfig(stream=sys.stdout, format="%(message)s")  # as in the workers
-    with Path(output).open("wb") as file:
-        try:
-            predictor = _with_pytorch(Path(model_dir), None, int(threads), wanted or None)
-            predictor.start()
-        except Exception as error:
-            logging.getLogger(__name__).exception("cannot load the model")
-            file.write(str(error).encode())
-            return 1
+def main() -> None:
+    """Write what backend is best for an archive on this CPU, or why there is none."""
+    model_dir, threads, wanted = sys.argv[1:]
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that a library prints may get in between
+    logging.basicConfig(format="%(message)s")  # as in the workers
+    found: _Choice | str
+    try:
+        predictor = _with_pytorch(Path(model_dir), None, int(threads), wanted or None)
+        predictor.start()
         backend = predictor.backend
         graph = backend.graph if isinstance(backend, OnnxRuntime) else None
-        pickle.dump((predictor.description, graph), file)
-    return 0
+        found = predictor.description, graph
+    except Exception as error:
+        logging.getLogger(__name__).exception("cannot load the model")
+        found = str(error)
+    with output:
+        pickle.dump(found, output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

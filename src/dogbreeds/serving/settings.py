@@ -50,8 +50,8 @@ class Settings:
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
-        batch_size: The most requests that a worker takes at a time; it takes no more than its
-            share of those in flight (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 8 on CPUs, see
+        batch_size: The most requests that a worker takes at a time; it takes no more than half of
+            its share of those in flight (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 8 on CPUs, see
             ``benchmarks/results/serving_batches.csv``).
         batch_delay_ms: How long a request may wait for others that are in flight to share its
             batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
