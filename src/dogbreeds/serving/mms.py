@@ -100,8 +100,11 @@ def command(settings: Settings, folder: Path) -> list[str]:
     package = Path(spec.origin).parent
     # Above all photos on their way; a quarter of the memory, as Java's own default.
     heap = min(2**31, settings.memory // 4)
+    # It starts small and grows if need be: Java fills what it has before it tidies up.
+    first_heap = min(2**26, heap)
     return [
         find_java(),
+        f"-Xms{first_heap // 2**20}m",
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
