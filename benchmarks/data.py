@@ -34,11 +34,11 @@ from PIL import Image
 
 from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.workers import chunks, default_workers, in_processes
-from dogbreeds.images import decode
+from dogbreeds.model.photo import decode
 
 SIZE = (500, 400)
 CLASSES = 10
-DOGBREEDS = (sys.executable, "-m", "dogbreeds.cli", "data")
+DOGBREEDS = (sys.executable, "-m", "dogbreeds.cli.main", "data")
 Row = dict[str, object]
 
 

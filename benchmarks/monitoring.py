@@ -17,14 +17,14 @@ from pathlib import Path
 import psutil
 import torch
 
-from dogbreeds import models
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
-from dogbreeds.monitoring.debugger import Debugger, default_configuration
-from dogbreeds.monitoring.observer import Observer
-from dogbreeds.monitoring.sampler import sampling
-from dogbreeds.training.allocator import keep_freed_memory
+from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.model import networks
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.monitoring.debugger.hook import Debugger, default_configuration
+from dogbreeds.monitoring.system_metrics import sampling
+from dogbreeds.training.callbacks import Observer
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings
@@ -77,7 +77,7 @@ def invented(photos: int, size: int, device: Device) -> PixelStore:
 def measure_debugger(options: argparse.Namespace) -> None:
     """Print what Debugger adds to a step."""
     device = Device.best()
-    model = models.create_model(options.model, _CLASSES).to(device.device)
+    model = networks.create_model(options.model, _CLASSES).to(device.device)
     model = model.to(memory_format=torch.channels_last)
     configuration = default_configuration(options.steps)
     interval = int(configuration["HookParameters"]["save_interval"])

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from dogbreeds import artifact
 from dogbreeds.local import training
+from dogbreeds.model import artifact
 
 RECIPES: dict[str, dict[str, object]] = {
     "default": {},

@@ -38,11 +38,11 @@ import torch
 from PIL import Image
 from serving_peers import BATCH_SIZES, Server, install_peers, servers
 
-from dogbreeds import artifact, models
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.serving.pytorch import create_predictor
-from dogbreeds.serving.resources import available_cpus
+from dogbreeds.model import artifact, networks
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends.pytorch import create_predictor
+from dogbreeds.system.resources import available_cpus
 
 PORT = 18_181
 PEERS = ["torchserve", "torchserve-best", "litserve", "litserve-best"]
@@ -261,8 +261,8 @@ def write_table(results: dict[Row, list[dict[str, float]]], title: str, file: Te
 
 def save_resnet18(folder: Path) -> Path:
     """Write an archive of a ResNet-18 of 133 classes with random weights; return its folder."""
-    classes = tuple(Breed(f"{number:03d}", "") for number in range(133))
-    model = models.create_model("resnet18", len(classes))
+    classes = tuple(PhotoClass(f"{number:03d}", "") for number in range(133))
+    model = networks.create_model("resnet18", len(classes))
     artifact.save(artifact.Artifact(model, "resnet18", classes, Preprocessing()), folder)
     return folder
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dogbreeds import models
-from dogbreeds.artifact import Artifact
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.serving.pytorch import candidates
-from dogbreeds.serving.resources import available_cpus
+from dogbreeds.model import networks
+from dogbreeds.model.artifact import Artifact
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends.pytorch import candidates
+from dogbreeds.system.resources import available_cpus
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def measure(
     architecture: str, device: torch.device, threads: int, runs: int
 ) -> list[tuple[str, int, str, str, str]]:
     """Return for each backend and batch size its rates."""
-    classes = tuple(Breed(f"{number:03d}", "") for number in range(133))
-    model = models.create_model(architecture, len(classes)).eval()
+    classes = tuple(PhotoClass(f"{number:03d}", "") for number in range(133))
+    model = networks.create_model(architecture, len(classes)).eval()
     model = model.to(memory_format=torch.channels_last)
     artifact = Artifact(model, architecture, classes, Preprocessing())
     found = candidates(artifact, device, None)

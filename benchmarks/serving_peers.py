@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 FORMAT_ENV = "BENCHMARK_MEMORY_FORMAT"
 CONTIGUOUS, CHANNELS_LAST = "contiguous_format", "channels_last"
@@ -35,7 +35,7 @@ from torchvision import transforms
 
 class Handler(default_inference_handler.DefaultInferenceHandler):
     def default_model_fn(self, model_dir, context=None):
-        from dogbreeds import artifact
+        from dogbreeds.model import artifact
         torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
         self.artifact = artifact.load(Path(model_dir))
         p = self.artifact.preprocessing
@@ -68,7 +68,7 @@ from pathlib import Path
 import litserve, torch
 from PIL import Image
 from torchvision import transforms
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 class Api(litserve.LitAPI):
     def setup(self, device):

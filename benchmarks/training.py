@@ -39,9 +39,9 @@ from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.data.workers import default_workers
-from dogbreeds.images import Preprocessing
-from dogbreeds.models import create_model
-from dogbreeds.training.allocator import keep_freed_memory
+from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.model.networks import create_model
+from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer

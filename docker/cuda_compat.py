@@ -21,7 +21,7 @@ COMPAT_FOLDERS = ("compat/lib.real", "compat/lib", "compat")
 
 USABLE = (0, 100)  # CUDA_SUCCESS; CUDA_ERROR_NO_DEVICE, when CUDA_VISIBLE_DEVICES hides them all
 
-PROBE = """
+GOLDEN = """
 import ctypes
 cuda = ctypes.CDLL("libcuda.so.1")
 version = ctypes.c_int()
@@ -54,7 +54,7 @@ def probe(folder: Path | None) -> tuple[int, int]:
     if folder:
         inherited = environment.get("LD_LIBRARY_PATH")
         environment["LD_LIBRARY_PATH"] = ":".join(filter(None, [str(folder), inherited]))
-    command = [sys.executable, "-c", PROBE]
+    command = [sys.executable, "-c", GOLDEN]
     try:
         answer = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=60, check=True

@@ -14,9 +14,9 @@ import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
 
-from dogbreeds import cli
+from dogbreeds.cli import main
 from dogbreeds.cloud import aws as cloud_aws
-from dogbreeds.cloud import follow
+from dogbreeds.cloud.jobs import follow
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"  # moto's
@@ -145,7 +145,7 @@ def dogbreeds(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
             try:
-                code = cli.main(list(arguments))
+                code = main.main(list(arguments))
             except SystemExit as exit_:  # argparse
                 code = int(exit_.code or 0)
         captured = capsys.readouterr()

@@ -9,8 +9,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import inventory, transform
+from dogbreeds.cloud import inventory
 from dogbreeds.cloud.aws import Cloud
+from dogbreeds.cloud.jobs import transform
 from dogbreeds.cloud.settings_sources import load
 
 from .conftest import ACCOUNT, Calls, Result

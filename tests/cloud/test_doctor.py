@@ -10,12 +10,12 @@ import pytest
 import torch
 from botocore.stub import Stubber
 
-from dogbreeds import artifact
 from dogbreeds.cloud import doctor
 from dogbreeds.cloud.aws import Cloud
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.models import create_model
+from dogbreeds.model import artifact
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.networks import create_model
+from dogbreeds.model.preprocessing import Preprocessing
 
 from .conftest import ACCOUNT, REGISTRY, Result
 from .test_push import put_image
@@ -244,15 +244,15 @@ def test_a_gpu_image_on_a_serverless_endpoint(dogbreeds: Run, healthy: boto3.Ses
 
 def test_an_archive_is_read(dogbreeds: Run, healthy: boto3.Session, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    breeds = (Breed("001", "A"), Breed("002", "B"))
-    made = artifact.Artifact(create_model("squeezenet1_1", 2), "squeezenet1_1", breeds,
+    classes = (PhotoClass("001", "A"), PhotoClass("002", "B"))
+    made = artifact.Artifact(create_model("squeezenet1_1", 2), "squeezenet1_1", classes,
                              Preprocessing(image_size=64))  # fmt: skip
     artifact.save(made, tmp_path / "model")
     artifact.pack(tmp_path / "model", tmp_path / "model.tar.gz")
     s3 = healthy.client("s3")
     s3.upload_file(str(tmp_path / "model.tar.gz"), "dog-bucket", "m/model.tar.gz")
     result = dogbreeds("doctor", "deploy", "s3://dog-bucket/m/model.tar.gz")
-    assert "ok    archive: squeezenet1_1, 2 breeds" in result.out
+    assert "ok    archive: squeezenet1_1, 2 classes" in result.out
     s3.put_object(Bucket="dog-bucket", Key="m/model.tar.gz", Body=b"no archive")
     found = failure(dogbreeds("doctor", "deploy", "s3://dog-bucket/m/model.tar.gz"))
     assert "cannot read the model archive s3://dog-bucket/m/model.tar.gz" in found

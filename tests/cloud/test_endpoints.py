@@ -12,8 +12,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import endpoints, hosts, predict
+from dogbreeds.cloud import drivers
 from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.endpoints import deploy as endpoints
+from dogbreeds.cloud.endpoints import predict
 from dogbreeds.cloud.settings_sources import load
 
 from .conftest import ACCOUNT, REGION, Calls, Result
@@ -319,7 +321,7 @@ def test_a_failed_deployment_tells_the_reason_and_the_last_lines(
 def test_the_host_image_fits_the_images_cuda(
     instance_type: str, base: str, ami: str | None
 ) -> None:
-    assert hosts.endpoint_ami(instance_type, hosts.cuda_of_base(base)) == ami
+    assert drivers.endpoint_ami(instance_type, drivers.cuda_of_base(base)) == ami
 
 
 def test_a_gpu_image_gets_its_host_image(dogbreeds: Run, workplace: Path) -> None:

@@ -15,8 +15,8 @@ import botocore.client
 import pytest
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import follow, jobs, training
 from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.jobs import describe, follow, training
 from dogbreeds.cloud.settings_sources import load
 
 from .conftest import Calls, Result
@@ -205,7 +205,7 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
         )
         stub.add_response("list_training_jobs", {"TrainingJobSummaries": []})
         found = [
-            jobs.find(cloud, "TrainingJob", "dogbreeds-train-1a2b3c", None, new=new)
+            describe.find(cloud, "TrainingJob", "dogbreeds-train-1a2b3c", None, new=new)
             for new in (False, False, True)
         ]
         stub.assert_no_pending_responses()
@@ -224,7 +224,7 @@ def test_the_same_request_has_the_same_name_and_any_change_another(dogbreeds: Ru
 
 def test_help_starts_without_the_sdk_and_torch() -> None:
     code = (
-        "import sys; from dogbreeds import cli\n"
+        "import sys; from dogbreeds.cli import main as cli\n"
         "try: cli.main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'boto3', 'botocore', 'sagemaker', 'torch', 'numpy'} & set(sys.modules)))"

@@ -11,8 +11,8 @@ import boto3
 import botocore.client
 import pytest
 
-from dogbreeds.monitoring.findings import FINDINGS_FILE, Finding, Verdict
-from dogbreeds.monitoring.sampler import write_samples
+from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict
+from dogbreeds.monitoring.system_metrics import write_samples
 
 from .conftest import Result
 

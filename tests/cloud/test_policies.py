@@ -60,7 +60,7 @@ def calls_in_source() -> dict[str, set[str]]:
             methods.setdefault(method, set()).add(action_of(service, operation))
     methods |= {method: {action_of("s3", operation)} for method, operation in HELPERS.items()}
     names = set()
-    for path in (ROOT / "src" / "dogbreeds" / "cloud").glob("*.py"):
+    for path in (ROOT / "src" / "dogbreeds" / "cloud").rglob("*.py"):
         text = path.read_text()
         names |= set(re.findall(r"\.([a-z0-9]+_\w+)\(", text)) | set(
             re.findall(r'"([a-z]+_\w+)"', text)

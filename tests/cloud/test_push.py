@@ -15,7 +15,7 @@ import pytest
 
 from dogbreeds import __version__
 from dogbreeds.cloud.aws import Cloud
-from dogbreeds.cloud.ecr import DOCKER_MANIFEST, ensure_repository
+from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST, ensure_repository
 from dogbreeds.cloud.settings_sources import load
 
 from .conftest import REGISTRY, Calls, Result

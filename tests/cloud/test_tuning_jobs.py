@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import tuning
 from dogbreeds.cloud.aws import Cloud
+from dogbreeds.cloud.jobs import tuning
 from dogbreeds.cloud.settings_sources import load
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice
 from dogbreeds.training.settings import Settings

@@ -18,10 +18,10 @@ MODULES = (
     "mms.service",
     "sagemaker_inference.model_server",
     "PIL.Image",
-    "dogbreeds.monitoring.debugger",  # smdebug, without a variable that helps it
-    "dogbreeds.monitoring.rules",
+    "dogbreeds.monitoring.debugger.hook",  # smdebug, without a variable that helps it
+    "dogbreeds.monitoring.debugger.rules",
     "boto3",
-    "dogbreeds.training.job",
+    "dogbreeds.entrypoint.job",
     "dogbreeds.serving.handler",
 )
 

@@ -7,7 +7,7 @@ import bcrypt
 import pytest
 from containers import registry_process, run
 
-from dogbreeds.cloud.ecr import docker_credentials
+from dogbreeds.cloud.images.ecr import docker_credentials
 
 pytestmark = pytest.mark.images
 

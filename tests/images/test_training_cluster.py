@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from containers import Job, MakeJob, container, logs, run, state, wait_for_log
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.images
 

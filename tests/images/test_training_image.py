@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from containers import Job, MakeJob, container, logs, run, state, stop, wait_for_log
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.images
 
 
 def test_a_training_without_network_leaves_an_archive_that_learned(trained: Job) -> None:
     loaded = artifact.load(trained.model)
-    assert [breed.class_name for breed in loaded.classes][:2] == ["Copper_spotter", "Blue_striper"]
+    assert [breed.name for breed in loaded.classes][:2] == ["Copper_spotter", "Blue_striper"]
     assert not trained.failure
     history = json.loads((trained.root / "output/data/history.json").read_text())
     assert len(history) == 2

@@ -22,14 +22,14 @@ import psutil
 import torch
 from PIL import Image
 
-from dogbreeds import artifact, models
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
+from dogbreeds.model import artifact, networks
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
 
 CLASSES = (
-    Breed("001", "Affenpinscher"),
-    Breed("069", "French_bulldog"),
-    Breed("100", "Lowchen"),
+    PhotoClass("001", "Affenpinscher"),
+    PhotoClass("069", "French_bulldog"),
+    PhotoClass("100", "Lowchen"),
 )
 
 
@@ -175,7 +175,7 @@ def save_tiny_archive(folder: Path) -> Path:
     """Write the archive of a small network with random weights; return its folder."""
     torch.manual_seed(0)
     tiny = artifact.Artifact(
-        model=models.create_model("squeezenet1_1", len(CLASSES)),
+        model=networks.create_model("squeezenet1_1", len(CLASSES)),
         architecture="squeezenet1_1",
         classes=CLASSES,
         preprocessing=Preprocessing(resize_size=72, image_size=64),

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 import dogbreeds.training
-from dogbreeds import artifact
 from dogbreeds.local import training
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.integration
 

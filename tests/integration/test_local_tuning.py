@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.integration
 
@@ -17,7 +17,7 @@ FIXED = ("weights=none", "image_size=32", "epochs=2", "batch_size=32")
 
 
 def tune(photos: Path, work_dir: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "dogbreeds.cli", "tune", "--local", "--jobs", "1",
+    command = [sys.executable, "-m", "dogbreeds.cli.main", "tune", "--local", "--jobs", "1",
                "--data", str(photos), "--work-dir", str(work_dir)]  # fmt: skip
     for pair in FIXED:
         command += ["--set", pair]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dogbreeds.job_output.findings import Finding, table
 from dogbreeds.local import training
-from dogbreeds.monitoring.findings import Finding, table
-from dogbreeds.monitoring.rules import find
-from dogbreeds.monitoring.smdebug_compat import ModeKeys, create_trial
+from dogbreeds.monitoring.debugger.rules import find
+from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, create_trial
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from browsing import DESKTOP, PHONE, brightness, look, opened
 from invented import HOSTILE, write_job, write_local_search
 from playwright.sync_api import Browser, expect
 
-from dogbreeds import cli
-from dogbreeds.monitoring.sampler import write_samples
+from dogbreeds.cli import main
+from dogbreeds.monitoring.system_metrics import write_samples
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +48,7 @@ def write_monitoring(output: Path) -> None:
 
 def report(out: Path, *sources: Path) -> str:
     """Write a report by the command line; return its address."""
-    assert cli.main(["report", *map(str, sources), "-o", str(out)]) == 0
+    assert main.main(["report", *map(str, sources), "-o", str(out)]) == 0
     return out.as_uri()
 
 

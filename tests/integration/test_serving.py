@@ -25,7 +25,7 @@ from serving_process import (
     slow_photo,
 )
 
-from dogbreeds import artifact
+from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.integration
 
@@ -96,7 +96,7 @@ def test_the_answer_is_that_of_the_archive(server: ServingProcess, model_dir: Pa
     for entry in top:
         index = CLASSES.index((entry["label"], entry["class_name"]))
         assert entry["probability"] == pytest.approx(row[index], abs=1e-3)
-    assert document["predicted_label"] == CLASSES[row.index(max(row))].class_id
+    assert document["predicted_label"] == CLASSES[row.index(max(row))].label
 
 
 def test_requests_that_share_a_batch_get_each_its_own_answer(server: ServingProcess) -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from serving_process import Answer, serving
 
-from dogbreeds import artifact
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.pixels import decode_split
-from dogbreeds.labels import Breed
 from dogbreeds.local import training
+from dogbreeds.model import artifact
+from dogbreeds.model.classes import PhotoClass
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import Predictions, evaluate
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 class Asked(NamedTuple):
     """What training's evaluation and the endpoint say of the same photos."""
 
-    classes: tuple[Breed, ...]
+    classes: tuple[PhotoClass, ...]
     predictions: Predictions
     answers: list[Answer]
 
@@ -59,7 +59,7 @@ def check(asked: Asked) -> None:
     for answer, (classes, probabilities) in zip(asked.answers, told, strict=True):
         assert answer.status == 200, answer.body
         document = answer.json()
-        assert document["predicted_label"] == asked.classes[int(classes[0])].class_id
+        assert document["predicted_label"] == asked.classes[int(classes[0])].label
         top = document["top_k"]
         assert isinstance(top, list)
         found = [entry["probability"] for entry in top]
@@ -77,7 +77,7 @@ def test_nine_of_ten_unseen_photos_are_told_right(real_photos: Path, tmp_path: P
     settings = {"model": "mobilenet_v2", "weights": weights.name, "epochs": "0"}
     asked = ask(tmp_path, real_photos / "dogImages", settings, weights)
     check(asked)
-    labels = [asked.classes[int(target)].class_id for target in asked.predictions.targets]
+    labels = [asked.classes[int(target)].label for target in asked.predictions.targets]
     right = sum(
         answer.json()["predicted_label"] == label
         for answer, label in zip(asked.answers, labels, strict=True)

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import torch
 
-from dogbreeds import artifact
-from dogbreeds.labels import Breed
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.local import training
-from dogbreeds.models import create_model
-from dogbreeds.training.metrics import METRIC_DEFINITIONS
+from dogbreeds.model import artifact
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.networks import create_model
 
 T = TypeVar("T")
 pytestmark = pytest.mark.integration
@@ -82,7 +82,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
     assert not (tree / "output" / "failure").exists()
 
     loaded = artifact.load(tree / "model")
-    assert loaded.classes[0] == Breed("001", "Copper_spotter")
+    assert loaded.classes[0] == PhotoClass("001", "Copper_spotter")
     assert len(loaded.classes) == 6
     assert loaded.preprocessing.image_size == 32
     assert loaded.metrics["test_accuracy"] > 0.1

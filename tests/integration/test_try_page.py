@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from serving_process import CLASSES, photo, serving
 
 from dogbreeds.local.ports import free_port
-from dogbreeds.local.tryout.server import try_page
+from dogbreeds.local.try_page.server import try_page
 
 pytestmark = pytest.mark.integration
 
-NAMES = [breed.class_name.replace("_", " ") for breed in CLASSES]
+NAMES = [breed.name.replace("_", " ") for breed in CLASSES]
 
 
 def give(page: Page, content: bytes, name: str = "photo.jpg") -> None:

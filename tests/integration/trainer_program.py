@@ -12,10 +12,10 @@ from torch import nn
 
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, join_cluster
-from dogbreeds.training.head import train_head
+from dogbreeds.training.linear_probe import train_head
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import parse_arguments
 from dogbreeds.training.stop import StopRequest

@@ -5,7 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from dogbreeds import cli
+from dogbreeds.cli import main
 
 
 def photos_zip(seed: int = 0, size: int = 3000, top: str = "dogImages/") -> bytes:
@@ -22,7 +22,7 @@ def photos_zip(seed: int = 0, size: int = 3000, top: str = "dogImages/") -> byte
 
 
 def run(*arguments: object) -> int:
-    return cli.main(["data", "fetch", *map(str, arguments)])
+    return main.main(["data", "fetch", *map(str, arguments)])
 
 
 def assert_whole(seed: int = 0, folder: str = "dogImages") -> None:

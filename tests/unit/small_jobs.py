@@ -9,8 +9,8 @@ from torch import nn
 
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
-from dogbreeds.monitoring.observer import Observer
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.training.callbacks import Observer
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings

@@ -10,13 +10,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dogbreeds import __version__, artifact
-from dogbreeds.artifact import Artifact, ArtifactError
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.models import create_model
+from dogbreeds import __version__
+from dogbreeds.model import artifact
+from dogbreeds.model.artifact import Artifact, ArtifactError
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.networks import create_model
+from dogbreeds.model.preprocessing import Preprocessing
 
-CLASSES = (Breed("001", "Affenpinscher"), Breed("069", "French_bulldog"), Breed("x", "Épagneul"))
+CLASSES = (
+    PhotoClass("001", "Affenpinscher"),
+    PhotoClass("069", "French_bulldog"),
+    PhotoClass("x", "Épagneul"),
+)
 
 
 def make(seed: int = 0) -> Artifact:
@@ -52,7 +57,7 @@ def test_an_archive_without_a_probe_loads(tmp_path: Path) -> None:
         metadata = stream.metadata()
     tensors = {name: tensor for name, tensor in load_file(file).items() if "probe" not in name}
     save_file(tensors, file, metadata)
-    assert artifact.load(tmp_path).probe is None
+    assert artifact.load(tmp_path).golden_example is None
 
 
 def test_the_document_carries_classes_preprocessing_metrics_and_versions(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from dogbreeds import cli
+from dogbreeds.cli import main as cli
 from dogbreeds.data import quarantine
 from dogbreeds.data.check import Checked, check
 from dogbreeds.data.near_duplicates import find_groups, look_of

@@ -115,8 +115,8 @@ def test_a_zip_is_downloaded_unpacked_and_ready_to_train_on(
     assert run(server.address, "--sha256", sha256.upper()) == 0
     assert "2 classes, 4 train, 4 valid, 4 test" in capsys.readouterr().out
     assert_whole()
-    breeds, splits = find_photos({s: Path("dogImages", s) for s in ("train", "valid", "test")})
-    assert (len(breeds), len(splits["train"].paths)) == (2, 4)
+    classes, splits = find_photos({s: Path("dogImages", s) for s in ("train", "valid", "test")})
+    assert (len(classes), len(splits["train"].paths)) == (2, 4)
 
 
 def test_the_second_time_nothing_is_done(

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dogbreeds import cli
+from dogbreeds.cli import main
 from dogbreeds.data.folders import find_photos, list_folder
 from dogbreeds.data.photo import PhotosError, ShardPhoto, read_photos
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.data.sample import draw_sample
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(32, 32)
 
@@ -29,7 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shards(photos: Path, tmp_path: Path) -> Path:
-    assert cli.main(["data", "shard", str(photos), str(tmp_path / "out"), "--megabytes", "1"]) == 0
+    assert main.main(["data", "shard", str(photos), str(tmp_path / "out"), "--megabytes", "1"]) == 0
     return tmp_path / "out"
 
 
@@ -40,9 +40,9 @@ def roots(folder: Path) -> dict[str, Path]:
 def test_training_reads_the_same_photos_from_shards_as_from_folders(
     photos: Path, shards: Path
 ) -> None:
-    breeds, folders = find_photos(roots(photos))
-    same_breeds, packed = find_photos(roots(shards))
-    assert breeds == same_breeds
+    classes, folders = find_photos(roots(photos))
+    same_classes, packed = find_photos(roots(shards))
+    assert classes == same_classes
     for split in ("train", "test"):
         expected = {
             path.name: (target, path.read_bytes())
@@ -98,7 +98,7 @@ def test_names_that_would_break_a_key_are_mended_and_stay_apart(tmp_path: Path) 
     for name in names:
         (source / name).write_text(name)
     (tmp_path / "source" / "empty").mkdir()
-    assert cli.main(["data", "shard", str(source.parent), str(tmp_path / "out")]) == 0
+    assert main.main(["data", "shard", str(source.parent), str(tmp_path / "out")]) == 0
     listing = list_folder(tmp_path / "out")
     assert {photo.read_bytes().decode() for photo in listing.photos} == set(names)
     keys = {photo.name.partition(".")[0] for photo in listing.photos}
@@ -179,13 +179,13 @@ def test_shards_are_checked_but_not_fixed(shards: Path, capsys: pytest.CaptureFi
     with photo.shard.open("r+b") as shard:
         shard.seek(photo.offset)
         shard.write(b"xxxx")
-    assert cli.main(["data", "check", str(shards), "--fix"]) == 1
+    assert main.main(["data", "check", str(shards), "--fix"]) == 1
     told = capsys.readouterr()
     assert f"test/{photo.shard.name}/{photo.member}: expected a JPEG" in told.out
     assert "cannot be moved out of shards" in told.err
 
 
 def test_no_photos_make_no_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["data", "shard", str(tmp_path), str(tmp_path / "out")]) == 1
+    assert main.main(["data", "shard", str(tmp_path), str(tmp_path / "out")]) == 1
     assert "expected photos" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

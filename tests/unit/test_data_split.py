@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dogbreeds import cli
+from dogbreeds.cli import main
 
 
 def draw(file: Path, seed: int) -> None:
@@ -28,7 +28,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return cli.main(["data", "split", *map(str, arguments)])
+    return main.main(["data", "split", *map(str, arguments)])
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -13,9 +13,9 @@ import torch
 from small_jobs import job, network, run, store
 from torch import nn
 
-from dogbreeds.monitoring.debugger import LOSS, Debugger, default_configuration
-from dogbreeds.monitoring.observer import Observer
-from dogbreeds.monitoring.smdebug_compat import ModeKeys, create_trial
+from dogbreeds.monitoring.debugger.hook import LOSS, Debugger, default_configuration
+from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, create_trial
+from dogbreeds.training.callbacks import Observer
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.loop import Trainer
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_the_saving_and_not_the_training(
 ) -> None:
     cleanups: list[object] = []
     monkeypatch.setattr("smdebug.core.hook.atexit.register", cleanups.append)
-    monkeypatch.setattr("dogbreeds.monitoring.debugger.atexit.unregister", cleanups.remove)
+    monkeypatch.setattr("dogbreeds.monitoring.debugger.hook.atexit.unregister", cleanups.remove)
 
     def write_event(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -7,7 +7,7 @@ from PIL import Image
 from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.pixels import DecodedSplit, decode_split
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 
 
 def photo(seed: int, size: tuple[int, int] = (60, 80)) -> Image.Image:

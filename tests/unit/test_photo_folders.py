@@ -5,7 +5,7 @@ import pytest
 
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.labels import Breed
+from dogbreeds.model.classes import PhotoClass
 
 
 def make(root: Path, **splits: dict[str, list[str]]) -> dict[str, Path]:
@@ -24,8 +24,8 @@ def test_photos_are_listed_in_order_with_their_classes(tmp_path: Path) -> None:
         train={"002.B": ["b.jpg"], "001.A": ["2.PNG", "1.jpeg"]},
         test={"002.B": ["c.webp"]},
     )
-    breeds, splits = find_photos(roots)
-    assert breeds == (Breed("001", "A"), Breed("002", "B"))
+    classes, splits = find_photos(roots)
+    assert classes == (PhotoClass("001", "A"), PhotoClass("002", "B"))
     assert [path.name for path in splits["train"].paths] == ["1.jpeg", "2.PNG", "b.jpg"]
     assert splits["train"].targets == (0, 0, 1)
     assert splits["test"].targets == (1,)

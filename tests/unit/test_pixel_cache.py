@@ -15,7 +15,7 @@ from dogbreeds.data import cache
 from dogbreeds.data.cache import CacheTier, allocate, attach, available_memory, choose_tier
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import decode_split
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 
 GIB = 2**30

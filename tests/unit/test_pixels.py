@@ -10,7 +10,7 @@ from PIL import Image
 from dogbreeds.data.folders import Split
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.pixels import BrokenPhotos, DecodedSplit, decode_split
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(32, 32)
 

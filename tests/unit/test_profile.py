@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dogbreeds.monitoring import commands
-from dogbreeds.monitoring.profile import (
+from dogbreeds.cli import monitoring
+from dogbreeds.job_output.profile import (
     COLUMNS,
     ProfileError,
     plot,
@@ -20,7 +20,7 @@ from dogbreeds.monitoring.profile import (
     usage_table,
     verdicts,
 )
-from dogbreeds.monitoring.sampler import Sample, write_samples
+from dogbreeds.monitoring.system_metrics import Sample, write_samples
 
 START = 1795378560.25  # a quarter of a second after a full minute
 
@@ -100,7 +100,7 @@ def test_the_table_is_that_of_smdebugs_reader(tmp_path: Path) -> None:
     folder = write(tmp_path, [sample(cpu=12.34), sample(cpu=99.9)])
     from smdebug.profiler.analysis.utils.profiler_data_to_pandas import PandasFrame
 
-    from dogbreeds.monitoring import smdebug_compat  # noqa: F401  (before smdebug itself)
+    from dogbreeds.monitoring.debugger import smdebug_compat  # noqa: F401  (before smdebug itself)
 
     frame = PandasFrame(str(folder / "profiler")).get_all_system_metrics()
     assert tuple(frame.columns) == COLUMNS
@@ -117,7 +117,7 @@ def test_the_command_prints_writes_and_draws(
     tree = tmp_path / "ml"
     write(tree / "output" / "data", [sample(cpu=95)] * 8, ("train 1", 0, 4))
     table, picture = tmp_path / "table.csv", tmp_path / "plot.png"
-    assert commands.show_profile(tree, options(csv=table, plot=picture)) == 0
+    assert monitoring.show_profile(tree, options(csv=table, plot=picture)) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == list(COLUMNS)
     assert out[1].split()[:4] == ["2026-11-22T20:16:00:250000", "250000", "95.00", "cpu0"]
@@ -150,7 +150,7 @@ def test_phases_that_are_damaged_are_named(tmp_path: Path) -> None:
 def test_a_folder_without_metrics_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.show_profile(tmp_path, options()) == 1
+    assert monitoring.show_profile(tmp_path, options()) == 1
     assert "expected system metrics (profiler/system/...)" in capsys.readouterr().err
 
 

@@ -47,7 +47,7 @@ def test_make_alone_lists_the_targets() -> None:
 def test_every_dogbreeds_command_has_its_verb_and_flags(command: str) -> None:
     _, *arguments = command.split()
     done = subprocess.run(
-        [sys.executable, "-m", "dogbreeds.cli", *arguments, "--help"],
+        [sys.executable, "-m", "dogbreeds.cli.main", *arguments, "--help"],
         capture_output=True,
         text=True,
         check=False,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from dogbreeds.job_output.jobs import ReportError
+from dogbreeds.job_output.statistics import wilson_interval
 from dogbreeds.report.document import write_report
-from dogbreeds.report.jobs import ReportError
-from dogbreeds.report.statistics import wilson_interval
 
 EVALUATION: dict[str, Any] = {
     "photos": 10, "loss": 0.5, "accuracy": 0.9, "top5": 1.0,

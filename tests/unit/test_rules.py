@@ -12,11 +12,12 @@ from PIL import Image
 from small_jobs import job, network, run, store
 from torch import nn
 
-from dogbreeds.monitoring import commands, rules
-from dogbreeds.monitoring.debugger import Debugger
-from dogbreeds.monitoring.findings import FINDINGS_FILE, Finding, Verdict, table
-from dogbreeds.monitoring.rules import TrialError, VanishingGradients, check
-from dogbreeds.monitoring.smdebug_compat import create_trial, invoke_rule
+from dogbreeds.cli import monitoring
+from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict, table
+from dogbreeds.monitoring.debugger import rules
+from dogbreeds.monitoring.debugger.hook import Debugger
+from dogbreeds.monitoring.debugger.rules import TrialError, VanishingGradients, check
+from dogbreeds.monitoring.debugger.smdebug_compat import create_trial, invoke_rule
 
 EVERY_OTHER_STEP = {
     "HookParameters": {"save_interval": "2"},
@@ -163,11 +164,11 @@ def test_the_command_prints_and_draws_what_is_found(
     healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "findings.png"
-    assert commands.show_findings(healthy.parent, options(plot=picture)) == 0
+    assert monitoring.show_findings(healthy.parent, options(plot=picture)) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("LossNotDecreasing    ok")
     with Image.open(picture) as image:
         assert image.size[0] > 1000
-    assert commands.show_findings(healthy, options(json=True)) == 0
+    assert monitoring.show_findings(healthy, options(json=True)) == 0
     document = json.loads(capsys.readouterr().out)
     assert {entry["rule"]: entry["result"] for entry in document} == {
         rule.__name__: "ok" for rule in rules.RULES
@@ -179,7 +180,7 @@ def test_what_a_job_found_itself_is_shown_where_its_tensors_are_not(
 ) -> None:
     finding = Finding("DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),))
     (tmp_path / FINDINGS_FILE).write_text(json.dumps([finding.to_json()]))
-    assert commands.show_findings(tmp_path, options()) == 1
+    assert monitoring.show_findings(tmp_path, options()) == 1
     assert "step 3 in relu: share is 0.9" in capsys.readouterr().out
 
 
@@ -188,5 +189,5 @@ def test_a_folder_without_tensors_is_refused_at_once(
 ) -> None:
     with pytest.raises(TrialError, match="expected tensors that Debugger saved"):
         check(tmp_path)
-    assert commands.show_findings(tmp_path, options()) == 1
+    assert monitoring.show_findings(tmp_path, options()) == 1
     assert str(tmp_path) in capsys.readouterr().err

@@ -9,8 +9,8 @@ from dogbreeds.data.sample import draw_sample
 def test_the_sample_is_a_photos_directory_and_the_same_each_time(tmp_path: Path) -> None:
     draw_sample(tmp_path / "a")
     draw_sample(tmp_path / "b")
-    breeds, splits = find_photos({name: tmp_path / "a" / name for name in ("train", "test")})
-    assert len(breeds) == 6
+    classes, splits = find_photos({name: tmp_path / "a" / name for name in ("train", "test")})
+    assert len(classes) == 6
     assert len(splits["train"].paths) == 240
     for path in splits["test"].paths:
         assert isinstance(path, Path)

@@ -8,24 +8,24 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from dogbreeds import artifact, models
-from dogbreeds.artifact import Artifact
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.probe import Probe
-from dogbreeds.serving import backends, pytorch
-from dogbreeds.serving.gpu import SIZES, CudaGraphs, half_types
+from dogbreeds.model import artifact, networks
+from dogbreeds.model.artifact import Artifact
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends import choice, pytorch
+from dogbreeds.serving.backends.cuda_graphs import SIZES, CudaGraphs, half_types
 from dogbreeds.serving.predictor import MAX_BATCH
 
 CPU = torch.device("cpu")
-PROBE = Probe(np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 1), 0.5, np.float32))
+GOLDEN = GoldenExample(np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 1), 0.5, np.float32))
 
 
 @pytest.fixture(scope="module")
 def archive() -> Artifact:
     torch.manual_seed(0)
-    model = models.create_model("squeezenet1_1", 3).eval()
-    classes = tuple(Breed(f"{number:03d}", "") for number in range(3))
+    model = networks.create_model("squeezenet1_1", 3).eval()
+    classes = tuple(PhotoClass(f"{number:03d}", "") for number in range(3))
     return Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64))
 
 
@@ -84,7 +84,7 @@ def test_16_bit_types_by_compute_capability() -> None:
 
 
 def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
-    with pytest.raises(backends.BackendError, match="needs an NVIDIA GPU"):
+    with pytest.raises(choice.BackendError, match="needs an NVIDIA GPU"):
         pytorch.create_predictor(archive, CPU, 1, "cuda-graphs")
 
 
@@ -100,31 +100,31 @@ def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
     ],
 )
 def test_the_fastest_that_agrees_is_chosen(
-    others: list[backends.Backend], wanted: str | None, chosen: str
+    others: list[choice.Backend], wanted: str | None, chosen: str
 ) -> None:
     reference = Echo("reference", 0.5, 0.01)
-    assert backends.choose([reference, *others], PROBE, wanted).name == chosen
+    assert choice.choose([reference, *others], GOLDEN, wanted).name == chosen
 
 
 def test_a_model_that_answers_otherwise_than_in_training_is_not_served() -> None:
-    with pytest.raises(backends.BackendError, match=r"within 0.001, got 0.01 apart"):
-        backends.choose([Echo("reference", 0.51), Echo("fast", 0.49)], PROBE)
+    with pytest.raises(choice.BackendError, match=r"within 0.001, got 0.01 apart"):
+        choice.choose([Echo("reference", 0.51), Echo("fast", 0.49)], GOLDEN)
 
 
 def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_path: Path) -> None:
     artifact.save(archive, tmp_path)
     loaded = artifact.load(tmp_path)
-    assert loaded.probe is not None
+    assert loaded.golden_example is not None
     predictor = pytorch.create_predictor(loaded, CPU, 1)
     predictor.start()
-    assert predictor.predict(loaded.probe.pixels) == pytest.approx(
-        loaded.probe.probabilities, abs=1e-5
+    assert predictor.predict(loaded.golden_example.pixels) == pytest.approx(
+        loaded.golden_example.probabilities, abs=1e-5
     )
     with torch.no_grad():
         for weight in loaded.model.parameters():
             weight.add_(1)
     changed = pytorch.create_predictor(loaded, CPU, 1)
-    with pytest.raises(backends.BackendError, match="when it was saved"):
+    with pytest.raises(choice.BackendError, match="when it was saved"):
         changed.start()
 
 
@@ -145,8 +145,8 @@ class Broken(Echo):
 
 def test_a_backend_that_does_not_start_is_left_out_unless_it_was_asked_for() -> None:
     reference, broken = Echo("reference", 0.5), Broken("broken", 0.5)
-    assert backends.start([reference, broken], 1) == [reference]
+    assert choice.start([reference, broken], 1) == [reference]
     with pytest.raises(RuntimeError, match="capturing"):
-        backends.start([reference, broken], 1, "broken")
+        choice.start([reference, broken], 1, "broken")
     with pytest.raises(RuntimeError, match="capturing"):
-        backends.start([broken, reference], 1)
+        choice.start([broken, reference], 1)

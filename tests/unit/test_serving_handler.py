@@ -15,15 +15,15 @@ import torch
 from mms.service import Service as MmsService
 from PIL import Image
 
-from dogbreeds import models
-from dogbreeds.artifact import Artifact, create_probe
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
+from dogbreeds.model import networks
+from dogbreeds.model.artifact import Artifact, create_golden_example
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends.pytorch import candidates
 from dogbreeds.serving.handler import Service
 from dogbreeds.serving.predictor import MAX_BATCH, Description, Predictor
-from dogbreeds.serving.pytorch import candidates
 
-CLASSES = tuple(Breed(f"{number:03d}", f"breed_{number}") for number in range(7))
+CLASSES = tuple(PhotoClass(f"{number:03d}", f"breed_{number}") for number in range(7))
 
 
 @dataclass
@@ -41,9 +41,9 @@ class CountingPredictor(Predictor):
     """The real predictor, which remembers the sizes of its batches."""
 
     def __init__(self, artifact: Artifact) -> None:
-        probe = create_probe(artifact.model, artifact.preprocessing)
+        golden_example = create_golden_example(artifact.model, artifact.preprocessing)
         super().__init__(
-            Description(artifact.classes, artifact.preprocessing, artifact.version, probe),
+            Description(artifact.classes, artifact.preprocessing, artifact.version, golden_example),
             candidates(artifact, torch.device("cpu"), None),
             threads=1,
         )
@@ -57,7 +57,7 @@ class CountingPredictor(Predictor):
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
     torch.manual_seed(0)
-    model = models.create_model("squeezenet1_1", len(CLASSES)).eval()
+    model = networks.create_model("squeezenet1_1", len(CLASSES)).eval()
     return Artifact(model, "squeezenet1_1", CLASSES, Preprocessing(64, 48), version="abc")
 
 
@@ -154,8 +154,8 @@ def test_the_answer_holds_what_the_model_says(
         (row,) = artifact.model(inputs).softmax(1).numpy()
     document = answer((photo(5), {}))[0].json()
     best = CLASSES[int(row.argmax())]
-    assert document["predicted_label"] == best.class_id
-    assert document["class_name"] == best.class_name
+    assert document["predicted_label"] == best.label
+    assert document["class_name"] == best.name
     assert document["probability"] == pytest.approx(row.max(), abs=1e-5)
     assert document["model_version"] == "abc"
     assert [t["probability"] for t in document["top_k"]] == pytest.approx(

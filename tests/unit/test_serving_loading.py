@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dogbreeds import artifact, models
-from dogbreeds.artifact import Artifact
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
+from dogbreeds.model import artifact, networks
+from dogbreeds.model.artifact import Artifact
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
 from dogbreeds.serving.loading import LoadError
 
@@ -18,8 +18,8 @@ from dogbreeds.serving.loading import LoadError
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    model = models.create_model("squeezenet1_1", 3)
-    classes = tuple(Breed(f"{number:03d}", f"breed {number}") for number in range(3))
+    model = networks.create_model("squeezenet1_1", 3)
+    classes = tuple(PhotoClass(f"{number:03d}", f"breed {number}") for number in range(3))
     folder = tmp_path_factory.mktemp("model")
     artifact.save(Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64)), folder)
     return folder
@@ -35,8 +35,8 @@ def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wa
     assert description.classes == loaded.classes
     assert description.preprocessing == loaded.preprocessing
     assert description.version == loaded.version
-    found = predictor.predict(description.probe.pixels)
-    assert found == pytest.approx(description.probe.probabilities, abs=1e-5)
+    found = predictor.predict(description.golden_example.pixels)
+    assert found == pytest.approx(description.golden_example.probabilities, abs=1e-5)
 
 
 def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.serving import resources
 from dogbreeds.serving.settings import Settings, SettingsError
+from dogbreeds.system import resources
 
 
 def test_defaults_are_sagemakers() -> None:

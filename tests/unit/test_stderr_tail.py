@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dogbreeds.training.stderr_tail import StderrTail
+from dogbreeds.entrypoint.stderr_tail import StderrTail
 
 
 def run(code: str) -> StderrTail:

@@ -8,13 +8,13 @@ from torch import nn
 
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
-from dogbreeds.training.average import WeightAverage
+from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluster
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
+from dogbreeds.training.weight_average import WeightAverage
 
 PREPROCESSING = Preprocessing(64, 64)
 CPU = Device(torch.device("cpu"), None)

@@ -10,14 +10,14 @@ from torch import nn
 
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
-from dogbreeds.models import create_model
-from dogbreeds.training.augment import DRAWS, Augmentation, augment
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
+from dogbreeds.model.networks import create_model
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import evaluate
-from dogbreeds.training.head import train_head
-from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
+from dogbreeds.training.linear_probe import train_head
 from dogbreeds.training.optimizer import parameter_groups, set_learning_rate
 
 PREPROCESSING = Preprocessing(32, 32)

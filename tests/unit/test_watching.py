@@ -9,11 +9,11 @@ import pytest
 from small_jobs import job, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dogbreeds.monitoring import watch
-from dogbreeds.monitoring.observer import Observer, Observers
+from dogbreeds.entrypoint import monitors
 from dogbreeds.monitoring.phases import Phases
 from dogbreeds.monitoring.tensorboard import TensorBoard
 from dogbreeds.monitoring.traces import Traces
+from dogbreeds.training.callbacks import Observer, Observers
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError
@@ -112,23 +112,23 @@ def paths(tmp_path: Path) -> JobPaths:
 def test_debugger_without_smdebug_fails_the_job_that_asks_for_it_by_name(
     paths: JobPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "dogbreeds.monitoring.debugger", None)
+    monkeypatch.setitem(sys.modules, "dogbreeds.monitoring.debugger.hook", None)
     asked = Settings(profiler="false", debugger=True)
     with (
         pytest.raises(SettingsError, match="hyperparameter debugger: smdebug cannot be used"),
-        watch.watched(asked, paths, Cluster()),
+        monitors.watched(asked, paths, Cluster()),
     ):
         pass
     # SageMaker's SDK configures it for every job, asked or not.
     (paths.config / "debughookconfig.json").write_text('{"LocalPath": "/opt/ml/output/tensors"}')
-    with watch.watched(Settings(profiler="false"), paths, Cluster()):
+    with monitors.watched(Settings(profiler="false"), paths, Cluster()):
         assert "Debugger is configured, but smdebug cannot be used" in capsys.readouterr().out
 
 
 def test_a_job_that_asks_for_nothing_imports_nothing(paths: JobPaths) -> None:
     code = (
         "import sys\n"
-        "from dogbreeds.monitoring.watch import watched\n"
+        "from dogbreeds.entrypoint.monitors import watched\n"
         "from dogbreeds.training.distributed import Cluster\n"
         "from dogbreeds.training.paths import JobPaths\n"
         "from dogbreeds.training.settings import Settings\n"

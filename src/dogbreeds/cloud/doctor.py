@@ -11,13 +11,14 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dogbreeds.cloud import hosts, models
+from dogbreeds.cloud import drivers
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, is_missing
-from dogbreeds.cloud.ecr import DOCKER_MANIFEST
-from dogbreeds.cloud.images import base_image, image_uri
+from dogbreeds.cloud.endpoints import models
+from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST
+from dogbreeds.cloud.images.uri import base_image, image_uri
+from dogbreeds.cloud.jobs.training import channels
+from dogbreeds.cloud.jobs.training import check as check_training
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.cloud.training import channels
-from dogbreeds.cloud.training import check as check_training
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.training.settings import Settings
 
@@ -232,10 +233,10 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         return
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
     kind = settings.endpoint.kind
-    if purpose == "deploy" and gigabytes > hosts.MAX_IMAGE_GB[kind]:
+    if purpose == "deploy" and gigabytes > drivers.MAX_IMAGE_GB[kind]:
         yield _fail(
             f"image: {gigabytes:.1f} GB compressed",
-            f"a {kind} endpoint takes at most {hosts.MAX_IMAGE_GB[kind]} GB: use FLAVOR=cpu",
+            f"a {kind} endpoint takes at most {drivers.MAX_IMAGE_GB[kind]} GB: use FLAVOR=cpu",
         )
         return
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
@@ -294,7 +295,7 @@ def _job(cloud: Cloud) -> Iterator[Finding]:
         yield _note(
             "Debugger is on", "SageMaker refuses it for accounts that did not use it by 2026-07-30"
         )
-    gpu_host = hosts.has_gpu(settings.training.instance_type)
+    gpu_host = drivers.has_gpu(settings.training.instance_type)
     if settings.images.flavor == "cpu" and gpu_host:
         yield _fail(
             f"a CPU image on {settings.training.instance_type}",
@@ -325,7 +326,7 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
             f"channel {channel}: nothing is in {uri}", f"the job fails without it: {remedy}"
         )
     limit = settings.training.volume_gb * 1e9 * _DISK_SHARE
-    local_disk = hosts.has_local_disk(settings.training.instance_type)
+    local_disk = drivers.has_local_disk(settings.training.instance_type)
     if settings.training.input_mode == "File" and total > limit and not local_disk:
         yield _fail(
             f"disk: {total / 1e9:.1f} GB of photos on {settings.training.volume_gb} GB",
@@ -354,7 +355,7 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         if settings.images.flavor == "gpu":
             yield _fail("a GPU image on a serverless endpoint", "there are no GPUs: FLAVOR=cpu")
         return
-    if not hosts.has_gpu(chosen.instance_type):
+    if not drivers.has_gpu(chosen.instance_type):
         if settings.images.flavor == "gpu":
             yield _note(
                 f"a GPU image on {chosen.instance_type}",
@@ -362,16 +363,16 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
             )
         return
     base = base_image(settings, "serving")
-    cuda = hosts.cuda_of_base(base)
+    cuda = drivers.cuda_of_base(base)
     if cuda is None:
         yield _note(
             f"driver: the CUDA version of {base or 'the serving image'} is not known",
             "set endpoint.ami_version if the container says that the driver is too old",
         )
         return
-    needed = hosts.NEEDED_DRIVERS[cuda]
+    needed = drivers.NEEDED_DRIVERS[cuda]
     if purpose == "transform":
-        newest = hosts.BATCH_AMIS[-1]
+        newest = drivers.BATCH_AMIS[-1]
         if newest.driver < needed:
             yield _note(
                 f"driver: CUDA {cuda} needs {needed}, batch hosts have {newest.driver}",
@@ -381,9 +382,9 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
             return
         yield _ok(f"driver: CUDA {cuda} on {newest.ami} ({newest.driver})")
         return
-    ami = settings.endpoint.ami_version or hosts.endpoint_ami(chosen.instance_type, cuda)
-    known = {host.ami: host.driver for host in hosts.ENDPOINT_AMIS}
-    driver = known.get(ami, 0) if ami else hosts.default_driver(chosen.instance_type)
+    ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
+    known = {host.ami: host.driver for host in drivers.ENDPOINT_AMIS}
+    driver = known.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
     if driver < needed:
         yield _fail(
             f"driver: CUDA {cuda} needs {needed}, {ami} has {driver or 'an unknown driver'}",
@@ -406,7 +407,7 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
                 raise
             yield _fail(f"archive: there is no {uri}", "give another model")
             return
-        from dogbreeds import artifact  # torch's seconds
+        from dogbreeds.model import artifact  # torch's seconds
 
         try:
             document = artifact.read_document(path)

@@ -11,8 +11,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import endpoints, naming
+from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, error_code, is_missing
+from dogbreeds.cloud.endpoints import deploy
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
         cloud.client("ecr").delete_repository(repositoryName=resource.name, force=True)
         return
     if resource.kind == "endpoint":
-        endpoints.remove_scaling(cloud, resource.name)
+        deploy.remove_scaling(cloud, resource.name)
     _KINDS[resource.kind].remove(cloud.sagemaker, resource.name)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dogbreeds.files import write_json
+from dogbreeds.system.files import write_json
 
 _BLOCK = 2**20
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before trying again where nothing more came

@@ -11,7 +11,7 @@ from PIL import Image
 from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.images import PhotoError, decode
+from dogbreeds.model.photo import PhotoError, decode
 
 # JPEGs are decoded to no more than half of this where they are larger: quicker, and enough to see
 # what is broken, because all of the file is read.

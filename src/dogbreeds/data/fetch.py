@@ -15,7 +15,7 @@ from dogbreeds.data.check import find_roots
 from dogbreeds.data.download import Remote, download
 from dogbreeds.data.folders import SPLITS, list_folder
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.files import write_json
+from dogbreeds.system.files import write_json
 
 _MARK = ".dogbreeds-fetch.json"  # in the photos directory: where they came from
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dogbreeds.data.photo import PHOTO_SUFFIXES, Photo, PhotosError
 from dogbreeds.data.shards import is_sharded, list_shards
-from dogbreeds.labels import Breed, parse_folder
+from dogbreeds.model.classes import PhotoClass, parse_folder
 
 SPLITS = ("train", "valid", "test")
 
@@ -47,7 +47,7 @@ class Split:
     ignored: tuple[Path, ...]
 
 
-def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Split]]:
+def find_photos(roots: dict[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
     """List the photos of every split; nothing is opened.
 
     Args:
@@ -67,8 +67,8 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Sp
         raise PhotosError("expected a split valid or test to measure accuracy on, got only train")
     listings = {split: _list_split(split, root) for split, root in roots.items()}
     names = listings["train"].classes
-    breeds = tuple(parse_folder(name) for name in names)
-    ids = [breed.class_id for breed in breeds]
+    classes = tuple(parse_folder(name) for name in names)
+    ids = [found.label for found in classes]
     if twice := sorted({class_id for class_id in ids if ids.count(class_id) > 1}):
         raise PhotosError(f"expected one folder a class id in train, got several for {twice[0]}")
     if len(names) < 2:
@@ -91,7 +91,7 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[Breed, ...], dict[str, Sp
     for listed in splits.values():
         if not listed.paths:
             raise PhotosError(f"expected photos in split {listed.name}, found none")
-    return breeds, splits
+    return classes, splits
 
 
 def _list_split(split: str, root: Path) -> Listing:

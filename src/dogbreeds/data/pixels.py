@@ -19,7 +19,8 @@ from dogbreeds.data.cache import CacheTier, SharedArray, allocate
 from dogbreeds.data.folders import Split
 from dogbreeds.data.photo import Photo, PhotosError, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.images import PhotoError, Preprocessing
+from dogbreeds.model.photo import PhotoError
+from dogbreeds.model.preprocessing import Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
 

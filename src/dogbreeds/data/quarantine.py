@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.files import written_whole
+from dogbreeds.system.files import atomic_write
 
 LOG = "log.jsonl"
 
@@ -91,7 +91,7 @@ def restore(photos: Path) -> tuple[int, list[str]]:
         shutil.move(kept, home)
         back += 1
     if staying:
-        with written_whole(quarantine / LOG) as log:
+        with atomic_write(quarantine / LOG) as log:
             log.write_text("".join(f"{line}\n" for line in staying), encoding="utf-8")
     else:
         (quarantine / LOG).unlink()

@@ -11,7 +11,7 @@ from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import SPLITS, list_folder
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.files import folder_written_whole
+from dogbreeds.system.files import atomic_folder
 
 
 def split_photos(
@@ -68,7 +68,7 @@ def split_photos(
     chosen = _assign(_units(members), {"test": test, "valid": valid}, seed)
     wanted = [split for split, share in {"train": 1, "valid": valid, "test": test}.items() if share]
     _check_classes(listing.classes, chosen, wanted)
-    with folder_written_whole(target) as partial:
+    with atomic_folder(target) as partial:
         for split, assigned in chosen.items():
             for member in assigned:
                 place = partial / split / member.label / Path(member.name).name

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from dogbreeds.files import written_whole
+from dogbreeds.system.files import atomic_write
 
 
 def asset(name: str, package: str = __name__.rpartition(".")[0]) -> str:
@@ -92,7 +92,7 @@ def write_page(path: Path, document: str) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(document, encoding="utf-8")
 
 

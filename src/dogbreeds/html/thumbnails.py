@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from dogbreeds.images import PhotoError, Readable, decode
+from dogbreeds.model.photo import PhotoError, Readable, decode
 
 _SIDE = 200  # pixels; a card in a page shows no more, and it takes about 5 kB
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dogbreeds import artifact
-from dogbreeds.architectures import ModelError, find_imagenet_weights
 from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
 from dogbreeds.data.sample import draw_sample
-from dogbreeds.labels import parse_folder
 from dogbreeds.local import server, training
 from dogbreeds.local.ports import check_port, free_port
-from dogbreeds.local.tryout.server import try_page
+from dogbreeds.local.try_page.server import try_page
+from dogbreeds.model import artifact
+from dogbreeds.model.architectures import ModelError, find_imagenet_weights
+from dogbreeds.model.classes import parse_folder
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {
@@ -132,7 +132,7 @@ def _weights(options: DemoOptions, hyperparameters: Mapping[str, object]) -> Pat
         return find_imagenet_weights(model)
     except ModelError:
         # Imported here because it takes torch's seconds.
-        from dogbreeds.models import fetch_imagenet_weights
+        from dogbreeds.model.networks import fetch_imagenet_weights
 
         _say(f"Fetch the ImageNet weights of {model}")
         try:
@@ -164,7 +164,7 @@ def _ask(url: str, photo: Path) -> None:
         print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
         return
     expected = parse_folder(photo.parent.name)
-    print(f"{photo}  (is {expected.class_id} {expected.class_name})\n  {json.dumps(answer)}")
+    print(f"{photo}  (is {expected.label} {expected.name})\n  {json.dumps(answer)}")
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.processes import die_with_parent
+from dogbreeds.system.processes import die_with_parent
 
 _READY_SECONDS = 240.0  # SageMaker's own patience
 _STOP_SECONDS = 30.0  # likewise, from SIGTERM to SIGKILL

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dogbreeds.data.folders import SPLITS
-from dogbreeds.processes import die_with_parent
+from dogbreeds.system.processes import die_with_parent
 
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
 
@@ -61,7 +61,7 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
-        "SAGEMAKER_TRAINING_MODULE": "dogbreeds.training.toolkit:main",
+        "SAGEMAKER_TRAINING_MODULE": "dogbreeds.entrypoint.toolkit:main",
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
     }
     return subprocess.Popen(

@@ -28,8 +28,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.data.workers import default_workers
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.local import training
-from dogbreeds.training.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import (
     Settings,

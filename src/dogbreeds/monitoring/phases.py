@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dogbreeds.files import write_json
-from dogbreeds.monitoring.observer import Observer
+from dogbreeds.system.files import write_json
+from dogbreeds.training.callbacks import Observer
 
 if TYPE_CHECKING:
     from dogbreeds.training.loop import Trainer

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dogbreeds.monitoring.observer import Observer
+from dogbreeds.training.callbacks import Observer
 
 if TYPE_CHECKING:
     from dogbreeds.training.loop import Trainer

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from dogbreeds.files import written_whole
-from dogbreeds.monitoring.observer import Observer
+from dogbreeds.system.files import atomic_write
+from dogbreeds.training.callbacks import Observer
 
 if TYPE_CHECKING:
     from dogbreeds.training.loop import Trainer
@@ -57,7 +57,7 @@ class Traces(Observer):
         if self._profile is not None:
             self._profile.stop()
             file = self._folder / f"steps-{self._steps.start}-{self._steps.stop}.json"
-            with written_whole(file) as partial:
+            with atomic_write(file) as partial:
                 # Without the suffix .gz it is plain JSON.
                 self._profile.export_chrome_trace(str(partial))
             self._profile = None

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.html.page import asset, page, write_page
-from dogbreeds.report.jobs import ReportError, find_output, read_job
-from dogbreeds.report.tuning import LOCAL_FILE, read_tuning
+from dogbreeds.job_output.jobs import ReportError, find_output, read_job
+from dogbreeds.job_output.search import LOCAL_FILE, read_tuning
 
 REPORT_FILE = "report.html"
 _SCRIPTS = (  # one after the other, as one

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds import processes
-from dogbreeds.images import PhotoError, PhotoTooLargeError
-from dogbreeds.serving import codecs, loading, resources
+from dogbreeds.model.photo import PhotoError, PhotoTooLargeError
+from dogbreeds.serving import codecs, loading
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
@@ -195,8 +195,8 @@ class Service:
         order = np.argsort(-row, kind="stable")[:top_k]
         top = [
             {
-                "label": self._description.classes[index].class_id,
-                "class_name": self._description.classes[index].class_name,
+                "label": self._description.classes[index].label,
+                "class_name": self._description.classes[index].name,
                 "probability": round(float(row[index]), 6),
             }
             for index in order

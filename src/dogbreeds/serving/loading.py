@@ -14,10 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dogbreeds import processes
-from dogbreeds.serving.onnx_runtime import OnnxRuntime
+from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.predictor import Description, Predictor
 from dogbreeds.serving.settings import PYTORCH
+from dogbreeds.system import processes
 
 _Choice = tuple[Description, bytes | None]
 """What the other process finds: the description, and the ONNX graph if that is the fastest."""
@@ -52,8 +52,8 @@ def load(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> 
 def _with_pytorch(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> Predictor:
     import torch
 
-    from dogbreeds import artifact
-    from dogbreeds.serving import pytorch
+    from dogbreeds.model import artifact
+    from dogbreeds.serving.backends import pytorch
 
     torch.set_num_threads(1)  # a pool of threads made here would be dead in forked workers
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
-from dogbreeds.probe import Probe
-from dogbreeds.serving import backends
-from dogbreeds.serving.backends import Backend
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends import choice
+from dogbreeds.serving.backends.choice import Backend
 
 MAX_BATCH = 16
 """Larger batches are cut: they gain no speed, only memory."""
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 class Description:
     """What serving must know of an archive beside its weights; see `artifact.Artifact`."""
 
-    classes: tuple[Breed, ...]
+    classes: tuple[PhotoClass, ...]
     preprocessing: Preprocessing
     version: str
-    probe: Probe
+    golden_example: GoldenExample
 
 
 class Predictor:
@@ -53,14 +53,14 @@ class Predictor:
     def start(self) -> None:
         """Choose a backend and get ready at full speed; called in the process that will predict.
 
-        A backend that does not start, or answers the archive's probe otherwise than the training
-        did, is not used.
+        A backend that does not start, or answers the artifact's golden example otherwise than the
+        training did, is not used.
 
         Raises:
-            BackendError: No backend answers the probe as the training did.
+            BackendError: No backend answers the golden example as the training did.
         """
-        started = backends.start(self._candidates, self._threads, self._wanted)
-        self.backend = backends.choose(started, self.description.probe, self._wanted)
+        started = choice.start(self._candidates, self._threads, self._wanted)
+        self.backend = choice.choose(started, self.description.golden_example, self._wanted)
         self._candidates = [self.backend]  # the others' memory is given back
         logger.info(
             "ready: model %s on %s, %d threads",

@@ -19,9 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dogbreeds import processes
 from dogbreeds.serving import mms
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings, SettingsError
+from dogbreeds.system import processes
 
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
 _STOP_TIMEOUT = 24.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagemaker_inference import parameters
 
-from dogbreeds.serving import resources
+from dogbreeds.system import resources
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"

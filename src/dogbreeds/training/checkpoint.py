@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dogbreeds.files import remove_partial, written_whole
+from dogbreeds.system.files import atomic_write, remove_partial
 
 _PATTERN = "checkpoint-*.pt"
 _KEPT = 2
@@ -32,7 +32,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
         OSError: It cannot be written. Earlier checkpoints stay as they are.
     """
     try:
-        whole = written_whole(folder / f"checkpoint-{step:09d}.pt")
+        whole = atomic_write(folder / f"checkpoint-{step:09d}.pt")
         with whole as partial, partial.open("wb") as stream:
             torch.save(state, stream)  # to a stream, whose errors tell more than torch's own file's
     except (OSError, RuntimeError) as error:

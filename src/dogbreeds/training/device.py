@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.images import Preprocessing
+from dogbreeds.model.preprocessing import Preprocessing
 
 _BATCHES_AHEAD = 2  # decoded while one is computed
 

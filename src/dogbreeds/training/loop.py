@@ -18,18 +18,18 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from dogbreeds.monitoring.observer import Observer
-from dogbreeds.training.augment import DRAWS, augment
-from dogbreeds.training.average import WeightAverage, interpolate
+from dogbreeds.job_output.metrics import metrics_line, summary_line
+from dogbreeds.training.augmentation import DRAWS, augment
+from dogbreeds.training.callbacks import Observer
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
 from dogbreeds.training.evaluation import Predictions, evaluate
-from dogbreeds.training.metrics import metrics_line, summary_line
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
+from dogbreeds.training.weight_average import WeightAverage, interpolate
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps, so that seeds do not overlap
 _MOST_PROCESSES = 1024

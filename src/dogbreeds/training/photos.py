@@ -10,9 +10,9 @@ from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.pixels import DecodedSplit, decode_split
 from dogbreeds.data.workers import default_workers
-from dogbreeds.files import write_json
-from dogbreeds.images import Preprocessing
-from dogbreeds.labels import Breed
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.files import write_json
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.progress import progress_bar
@@ -22,7 +22,7 @@ from dogbreeds.training.stop import StopRequest
 
 def load_photos(
     splits: Mapping[str, Split],
-    breeds: tuple[Breed, ...],
+    classes: tuple[PhotoClass, ...],
     preprocessing: Preprocessing,
     settings: Settings,
     device: Device,
@@ -34,7 +34,7 @@ def load_photos(
 
     Args:
         splits: By name.
-        breeds: The classes.
+        classes: The classes.
         preprocessing: What the model expects.
         settings: How to treat broken photos and where to keep pixels.
         device: Where batches are wanted.
@@ -62,9 +62,9 @@ def load_photos(
         write_json(report, found)
         for line in warnings(found):
             print(line, flush=True)
-    if lost := set(range(len(breeds))) - set(decoded["train"].targets.tolist()):
+    if lost := set(range(len(classes))) - set(decoded["train"].targets.tolist()):
         raise PhotosError(
-            f"class {breeds[min(lost)].class_name} has no photo in train that can be decoded;"
+            f"class {classes[min(lost)].name} has no photo in train that can be decoded;"
             " see the log for the reasons"
         )
     return {

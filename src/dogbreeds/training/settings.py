@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dogbreeds.architectures import check_architecture, find_imagenet_weights
+from dogbreeds.model.architectures import check_architecture, find_imagenet_weights
 
 
 class SettingsError(ValueError):

@@ -1,0 +1,1 @@
+"""The ``dogbreeds`` command line."""

@@ -1,0 +1,117 @@
+"""SageMaker models: an archive and the serving image, under a name made of both."""
+
+from botocore.exceptions import ClientError
+
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud.images.uri import image_uri
+
+
+def archive_of(cloud: Cloud, source: str) -> str:
+    """Return the S3 address of an archive.
+
+    Args:
+        cloud: Where to look.
+        source: Its address itself, the name of a training or tuning job (then of its best
+            training job), or the ARN of an approved model package.
+
+    Raises:
+        CloudError: There is no such thing, or it has no archive (yet).
+    """
+    if source.startswith("s3://"):
+        if not source.endswith(".tar.gz"):
+            raise CloudError(f"expected the address of a model.tar.gz, got {source}")
+        return source
+    if cloud.dry_run:
+        raise CloudError(f"a dry run looks nothing up: give the s3:// address instead of {source}")
+    if ":model-package/" in source:
+        package = cloud.sagemaker.describe_model_package(ModelPackageName=source)
+        if package["ModelApprovalStatus"] != "Approved":
+            raise CloudError(
+                f"{source} is {package['ModelApprovalStatus']}: approve it first"
+                " (dogbreeds register --approve)"
+            )
+        return str(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
+    try:
+        job = cloud.sagemaker.describe_training_job(TrainingJobName=source)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        return _best_archive(cloud, source)
+    artifacts = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
+    if job["TrainingJobStatus"] not in ("Completed", "Stopped") or not artifacts:
+        raise CloudError(f"training job {source} is {job['TrainingJobStatus']} and has no archive")
+    return str(artifacts)
+
+
+def _best_archive(cloud: Cloud, tuning_job: str) -> str:
+    try:
+        job = cloud.sagemaker.describe_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=tuning_job
+        )
+    except ClientError as error:
+        if is_missing(error):
+            raise CloudError(
+                f"no training or tuning job {tuning_job}: expected one, s3://.../model.tar.gz, or"
+                " a model package's ARN (dogbreeds list shows the jobs)"
+            ) from error
+        raise
+    best = job.get("BestTrainingJob", {}).get("TrainingJobName")
+    if not best:
+        raise CloudError(f"tuning job {tuning_job} has no best training job yet")
+    return archive_of(cloud, best)
+
+
+def ensure_model(cloud: Cloud, source: str) -> str:
+    """Make a SageMaker model, or find the one made of the same things.
+
+    Args:
+        cloud: Where, with which settings.
+        source: As in `archive_of`; for a multi-model endpoint the ``s3://`` folder of its archives.
+
+    Returns:
+        The model's name.
+
+    Raises:
+        CloudError: As `archive_of` does.
+        ConfigError: Settings are missing, or there is no image.
+    """
+    settings = cloud.settings
+    settings.require("aws.role")
+    image = image_uri(settings, "serving")
+    several = settings.endpoint.kind == "multi-model"
+    archive = _folder(source) if several else archive_of(cloud, source)
+    environment = dict(settings.endpoint.environment)
+    made_of = [image, archive, environment, settings.network, settings.aws.role]
+    name = f"{settings.project}-model-{naming.fingerprint(made_of)}"
+    try:
+        cloud.sagemaker.describe_model(ModelName=name)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+    else:
+        return name
+    network = settings.network
+    container = {"Image": image, "ModelDataUrl": archive, "Environment": environment}
+    cloud.sdk.create_model(
+        name,
+        settings.aws.role,
+        container | ({"Mode": "MultiModel"} if several else {}),
+        vpc_config={
+            "Subnets": list(network.subnets),
+            "SecurityGroupIds": list(network.security_groups),
+        }
+        if network.subnets
+        else None,
+        enable_network_isolation=network.isolation,
+        tags=naming.tags(settings),
+    )
+    return name
+
+
+def _folder(source: str) -> str:
+    if not source.startswith("s3://") or not source.endswith("/"):
+        raise CloudError(
+            f"expected the folder of a multi-model endpoint's archives, s3://.../, got {source}"
+        )
+    return source

@@ -1,0 +1,216 @@
+"""Asking a live endpoint about photos."""
+
+import functools
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
+from dogbreeds.cloud.endpoints.deploy import endpoint_name
+from dogbreeds.cloud.settings import ConfigError
+from dogbreeds.data.photo import PHOTO_SUFFIXES
+
+_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+_REQUESTS_AT_A_TIME = 8
+_ASYNC_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an endpoint says about a photo.
+
+    Attributes:
+        photo: The file.
+        answer: ``predicted_label``, ``class_name``, ``probability``, ...; None if it was refused.
+        error: Why it was refused; empty if it was not.
+        variant: The variant that answered; empty where SageMaker does not tell.
+    """
+
+    photo: Path
+    answer: dict[str, Any] | None
+    error: str = ""
+    variant: str = ""
+
+
+def find_photos(paths: Sequence[Path]) -> list[Path]:
+    """Return the photos that are named, or lie in the folders that are named.
+
+    Raises:
+        CloudError: A path is not there, or a folder has no photos.
+    """
+    photos: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+            if not found:
+                raise CloudError(f"no photos in {path}")
+            photos += found
+        elif path.is_file():
+            photos.append(path)
+        else:
+            raise CloudError(f"no such photo: {path}")
+    return photos
+
+
+def predict(
+    cloud: Cloud, photos: Sequence[Path], target: str | None = None
+) -> Iterator[Prediction]:
+    """Yield the prediction of each photo, in order; several are asked for at a time.
+
+    Args:
+        cloud: Where, with which settings.
+        photos: Photo files.
+        target: The archive's name, for a multi-model endpoint.
+
+    Raises:
+        botocore.exceptions.ClientError: AWS refused; a photo that the model refuses is not that.
+    """
+    name = endpoint_name(cloud.settings)
+    kind = cloud.settings.endpoint.kind
+    ask = _ask_async if kind == "async" else functools.partial(_ask, target=target)
+    if kind == "multi-model" and not target:
+        raise ConfigError("a multi-model endpoint needs to be told which model: --target-model")
+    client = cloud.client("sagemaker-runtime")
+    with ThreadPoolExecutor(_REQUESTS_AT_A_TIME) as pool:
+        jobs = [pool.submit(ask, cloud, client, name, photo) for photo in photos]
+        try:
+            for job in jobs:
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ask(
+    cloud: Cloud,
+    client: Any,  # noqa: ANN401
+    name: str,
+    photo: Path,
+    target: str | None = None,
+) -> Prediction:
+    options = {"TargetModel": target} if target else {}
+    try:
+        response = client.invoke_endpoint(
+            EndpointName=name,
+            ContentType=_content_type(photo),
+            Accept="application/json",
+            Body=photo.read_bytes(),
+            **options,
+        )
+    except ClientError as error:
+        return Prediction(photo, None, _refusal(error))
+    variant = response.get("InvokedProductionVariant", "")
+    return _parsed(photo, response["Body"].read(), variant)
+
+
+def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:  # noqa: ANN401
+    """Put the photo into the bucket, ask, and wait for the answer there."""
+    settings = cloud.settings
+    settings.require("aws.bucket")
+    s3 = cloud.client("s3")
+    key = f"{settings.aws.prefix}/async/photos/{uuid.uuid4().hex}{photo.suffix.lower()}"
+    s3.put_object(Bucket=settings.aws.bucket, Key=key, Body=photo.read_bytes())
+    response = client.invoke_endpoint_async(
+        EndpointName=name,
+        ContentType=_content_type(photo),
+        Accept="application/json",
+        InputLocation=f"s3://{settings.aws.bucket}/{key}",
+    )
+    deadline = time.monotonic() + _ASYNC_SECONDS
+    while time.monotonic() < deadline:
+        if (answer := _fetch(s3, response["OutputLocation"])) is not None:
+            return _parsed(photo, answer, "")
+        failure = response.get("FailureLocation")
+        if failure and (reason := _fetch(s3, failure)) is not None:
+            return Prediction(photo, None, reason.decode(errors="replace").strip())
+        time.sleep(1)
+    return Prediction(photo, None, f"no answer after {_ASYNC_SECONDS:g} s")
+
+
+def _fetch(s3: Any, uri: str) -> bytes | None:  # noqa: ANN401
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    return body
+
+
+def _content_type(photo: Path) -> str:
+    return _TYPES.get(photo.suffix.lower(), "application/octet-stream")
+
+
+def _refusal(error: ClientError) -> str:
+    """Return the model's own words; raise what is not about this photo."""
+    if error_code(error) != "ModelError":
+        raise error
+    return str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
+
+
+def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
+    try:
+        answer = json.loads(body)
+        answer["predicted_label"]
+    except (ValueError, KeyError, TypeError):
+        return Prediction(photo, None, f"expected a JSON answer, got {body[:200]!r}")
+    return Prediction(photo, answer, variant=variant)
+
+
+def line(prediction: Prediction) -> str:
+    """Return a prediction as a line of a table."""
+    if prediction.answer is None:
+        return f"{prediction.photo}  refused: {prediction.error}"
+    answer = prediction.answer
+    probability = answer.get("probability")
+    shown = f"{probability:.1%}" if isinstance(probability, float) else ""
+    variant = "" if prediction.variant in ("", "main") else f"  ({prediction.variant})"
+    return (
+        f"{prediction.photo}  {answer['predicted_label']}"
+        f"  {answer.get('class_name', '')}  {shown}{variant}"
+    )
+
+
+def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
+    """Ask the endpoint about a photo, or about a plain brown picture where none is given.
+
+    Args:
+        cloud: Where, with which settings.
+        source: What was deployed; a multi-model endpoint is asked for one archive of its folder.
+        photo: The photo.
+
+    Raises:
+        CloudError: It does not answer as our model does.
+    """
+    several = cloud.settings.endpoint.kind == "multi-model"
+    target = _first_archive(cloud, source) if several else None
+    with tempfile.TemporaryDirectory() as folder:
+        if photo is None:
+            from PIL import Image
+
+            photo = Path(folder) / "plain.jpg"
+            Image.new("RGB", (224, 224), (120, 90, 60)).save(photo)
+        [prediction] = predict(cloud, [photo], target)
+    if prediction.answer is None:
+        raise CloudError(
+            f"endpoint {endpoint_name(cloud.settings)} is in service but refuses"
+            f" {photo.name}: {prediction.error}"
+        )
+    return prediction
+
+
+def _first_archive(cloud: Cloud, folder: str) -> str:
+    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
+    answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    keys = [item["Key"] for item in answer.get("Contents", []) if item["Key"].endswith(".tar.gz")]
+    if not keys:
+        raise CloudError(f"the endpoint is in service, but no .tar.gz is in {folder} yet")
+    return str(keys[0].removeprefix(prefix))

@@ -1,0 +1,123 @@
+"""The model registry: archives as versions of a model package group, with their metrics."""
+
+import json
+import sys
+from typing import Any
+
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code
+from dogbreeds.cloud.endpoints.models import archive_of
+from dogbreeds.cloud.images.uri import image_uri
+
+_CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
+
+
+def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
+    """Make a version of the project's model package group.
+
+    Args:
+        cloud: Where, with which settings.
+        source: The model, as in `models.archive_of`; a job's metrics are kept with it.
+        approve: Approve it at once; otherwise somebody has to, before it can be deployed by ARN.
+
+    Returns:
+        The version's ARN. The same archive and image make one version only: registered again, it
+        is found, and approved if that is asked for.
+
+    Raises:
+        ConfigError, CloudError: Something is missing.
+        botocore.exceptions.ClientError: AWS refused.
+    """
+    settings = cloud.settings
+    settings.require("aws.bucket")
+    client = cloud.sagemaker
+    archive, image = archive_of(cloud, source), image_uri(settings, "serving")
+    group = f"{settings.project}-models"
+    status = "Approved" if approve else "PendingManualApproval"
+    if arn := _registered(cloud, group, archive, image):
+        print(f"{archive} is registered already", file=sys.stderr)
+        if approve:
+            client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
+        return arn
+    metrics = _metrics(cloud, source)
+    version = client.create_model_package(
+        ModelPackageGroupName=_ensure_group(cloud, group),
+        ModelPackageDescription=f"{source}",
+        ModelApprovalStatus=status,
+        InferenceSpecification={
+            "Containers": [{"Image": image, "ModelDataUrl": archive}],
+            "SupportedContentTypes": _CONTENT_TYPES,
+            "SupportedResponseMIMETypes": ["application/json"],
+            "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint.instance_type],
+            "SupportedTransformInstanceTypes": [settings.transform.instance_type],
+        },
+        **({"ModelMetrics": _put_metrics(cloud, archive, metrics)} if metrics else {}),
+        CustomerMetadataProperties={name: f"{value:.6g}" for name, value in metrics.items()},
+    )
+    return str(version.get("ModelPackageArn", ""))
+
+
+def _ensure_group(cloud: Cloud, group: str) -> str:
+    try:
+        cloud.sagemaker.create_model_package_group(
+            ModelPackageGroupName=group, Tags=naming.tags(cloud.settings)
+        )
+    except cloud.sagemaker.exceptions.ClientError as error:
+        if error_code(error) != "ValidationException" or "already exists" not in str(error):
+            raise
+    return group
+
+
+def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | None:
+    pages = cloud.sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group
+    )
+    try:
+        arns = [
+            package["ModelPackageArn"]
+            for page in pages
+            for package in page.get("ModelPackageSummaryList", [])
+        ]
+    except cloud.sagemaker.exceptions.ClientError as error:
+        if error_code(error) in ("ValidationException", "ResourceNotFound"):  # no such group
+            return None
+        raise
+    for arn in arns:
+        package = cloud.sagemaker.describe_model_package(ModelPackageName=arn)
+        for container in package.get("InferenceSpecification", {}).get("Containers", []):
+            if (container["Image"], container.get("ModelDataUrl")) == (image, archive):
+                return str(arn)
+    return None
+
+
+def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
+    """Return the last metrics of a training job; none for an archive's address."""
+    if source.startswith(("s3://", "arn:")) or cloud.dry_run:
+        return {}
+    try:
+        job = cloud.sagemaker.describe_training_job(TrainingJobName=source)
+    except cloud.sagemaker.exceptions.ClientError:  # a tuning job
+        return {}
+    return {m["MetricName"]: float(m["Value"]) for m in job.get("FinalMetricDataList", [])}
+
+
+def _put_metrics(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
+    """Write the metrics as the registry's pages read them; return where."""
+    aws = cloud.settings.aws
+    document = {
+        "multiclass_classification_metrics": {
+            name: {"value": value, "standard_deviation": "NaN"} for name, value in metrics.items()
+        }
+    }
+    key = f"{aws.prefix}/registry/{naming.fingerprint([archive, metrics])}.json"
+    try:
+        cloud.client("s3").put_object(
+            Bucket=aws.bucket,
+            Key=key,
+            Body=json.dumps(document).encode(),
+            ContentType="application/json",
+        )
+    except cloud.client("s3").exceptions.NoSuchBucket as error:
+        raise CloudError(f"aws.bucket: there is no bucket {aws.bucket}") from error
+    statistics = {"ContentType": "application/json", "S3Uri": f"s3://{aws.bucket}/{key}"}
+    return {"ModelQuality": {"Statistics": statistics}}

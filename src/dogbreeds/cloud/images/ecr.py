@@ -1,0 +1,265 @@
+"""Pushing the two images, to ECR or to any other registry, and keeping their digests."""
+
+import base64
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dogbreeds import __version__
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.images.uri import write_image
+from dogbreeds.cloud.settings import CloudSettings
+
+ROOT = Path(__file__).parents[4]
+"""The repository's root: images are built and pushed from a checkout."""
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+"""The one manifest type that SageMaker takes for sure; it refuses OCI indexes."""
+
+_CREDENTIAL_HELPER = """#!/bin/sh
+# Docker asks for the registry's credentials here; they never are in a file or on a command line.
+[ "$1" = get ] || exit 1
+printf '%s' "$REGISTRY_CREDENTIALS"
+"""
+
+
+def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
+    """Push both images of a flavor and write their digests for jobs to use.
+
+    Every image gets the tags ``VERSION-FLAVOR`` and ``git-SHA-FLAVOR``. Tags are immutable in ECR:
+    a tag that is there already is left alone.
+
+    Args:
+        cloud: For ECR; its settings name repositories and flavor.
+        registry: ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in;
+            empty: the account's ECR, where repositories are made if they are missing.
+
+    Returns:
+        The address with digest of ``training`` and ``serving``.
+
+    Raises:
+        CloudError: An image was not built, or Docker failed.
+        botocore.exceptions.ClientError: AWS refused.
+    """
+    if registry:
+        return {
+            image: _push_image(cloud.settings, image, registry, os.environ)
+            for image in ("training", "serving")
+        }
+    client = cloud.client("ecr")
+    for image in ("training", "serving"):
+        _local_image(cloud.settings, image)  # both must be there before anything is made
+    uris = {}
+    with _logged_in(client) as (host, environ):
+        for image in ("training", "serving"):
+            repository = getattr(cloud.settings.images, image)
+            ensure_repository(client, cloud.settings, repository)
+            uris[image] = _push_image(cloud.settings, image, host, environ, client)
+    return uris
+
+
+def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None:  # noqa: ANN401
+    """Make a repository if it is missing; its lifecycle policy is renewed if it is ours.
+
+    Args:
+        client: ECR's.
+        settings: ``images.keep`` is how many images the repository keeps.
+        name: The repository's name.
+    """
+    try:
+        client.create_repository(
+            repositoryName=name,
+            tags=naming.tags(settings),
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+        )
+    except client.exceptions.RepositoryAlreadyExistsException:
+        [repository] = client.describe_repositories(repositoryNames=[name])["repositories"]
+        tags = client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
+        if {"Key": naming.PROJECT_TAG, "Value": settings.project} not in tags:
+            return
+    rule = {
+        "rulePriority": 1,
+        "description": f"keep the last {settings.images.keep} images",
+        "selection": {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": settings.images.keep,
+        },
+        "action": {"type": "expire"},
+    }
+    client.put_lifecycle_policy(
+        repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]})
+    )
+
+
+@contextmanager
+def _logged_in(client: Any) -> Iterator[tuple[str, dict[str, str]]]:  # noqa: ANN401
+    """Give the account's registry and an environment in which Docker may push to it."""
+    [authorization] = client.get_authorization_token()["authorizationData"]
+    host = authorization["proxyEndpoint"].removeprefix("https://")
+    user, _, password = (
+        base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
+    )
+    with docker_credentials(host, user, password) as environ:
+        yield host, environ
+
+
+@contextmanager
+def docker_credentials(host: str, user: str, password: str) -> Iterator[dict[str, str]]:
+    """Give an environment in which Docker is logged in to a registry.
+
+    `docker login` would write the password to a file, so Docker gets a configuration of its own
+    that asks a credential helper, which reads the environment.
+
+    Args:
+        host: The registry, ``HOST[:PORT]``.
+        user: The user's name.
+        password: Such as ECR's token.
+    """
+    own = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-docker-") as name:
+        folder = Path(name)
+        helper = folder / "docker-credential-dogbreeds"
+        helper.write_text(_CREDENTIAL_HELPER)
+        helper.chmod(0o700)
+        (folder / "config.json").write_text(json.dumps({"credHelpers": {host: "dogbreeds"}}))
+        if (own / "cli-plugins").is_dir():
+            (folder / "cli-plugins").symlink_to(own / "cli-plugins")
+        # The chosen context is part of the configuration that is left behind.
+        engine = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+        yield {
+            **os.environ,
+            "DOCKER_HOST": engine,
+            "DOCKER_CONFIG": name,
+            "PATH": f"{name}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "REGISTRY_CREDENTIALS": json.dumps({"Username": user, "Secret": password}),
+        }
+
+
+def _push_image(
+    settings: CloudSettings,
+    image: str,
+    registry: str,
+    environ: Mapping[str, str],
+    client: Any = None,  # noqa: ANN401
+) -> str:
+    """Tag and push one image; return its address with digest."""
+    local, image_id, base = _local_image(settings, image)
+    repository = getattr(settings.images, image)
+    tags = [f"{__version__}-{settings.images.flavor}", _revision_tag(settings, image_id)]
+    wanted, digest = tags, ""
+    if client is not None:
+        there = {tag: _find_in_ecr(client, repository, tag) for tag in tags}
+        for tag, found in there.items():
+            if found and found[1] != image_id:
+                print(
+                    f"{repository}:{tag} is another build and stays as it is (raise the version in"
+                    " pyproject.toml to publish this one under a version of its own)"
+                )
+            elif found:
+                digest = found[0]
+        wanted = [tag for tag, found in there.items() if not found]
+    if wanted:
+        digest = _push_tags(registry, repository, local, wanted, environ)
+    if client is not None:
+        _check_manifest(client, repository, digest)
+    uri = f"{registry}/{repository}@{digest}"
+    write_image(settings.images.flavor, image, {"uri": uri, "tags": tags, "base": base})
+    return uri
+
+
+def _push_tags(
+    registry: str, repository: str, local: str, tags: list[str], environ: Mapping[str, str]
+) -> str:
+    """Push an image under some tags with docker/push; return the digest it prints."""
+    for tag in tags:
+        _docker("tag", local, f"{repository}:{tag}")
+    names = [f"{repository}:{tag}" for tag in tags]
+    done = subprocess.run(
+        [str(ROOT / "docker" / "push"), registry, *names],
+        env=environ, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    lines = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(f"{registry}/{repository}@sha256:")
+    ]
+    if done.returncode != 0 or not lines:
+        raise CloudError(f"pushing {', '.join(names)} to {registry} failed; see above")
+    return lines[-1].partition("@")[2]
+
+
+def _local_image(settings: CloudSettings, image: str) -> tuple[str, str, str]:
+    """Return name, id and base of an image that `make build` made."""
+    local = f"dogbreeds-{image}:{__version__}-{settings.images.flavor}"
+    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
+    try:
+        answer = _docker("image", "inspect", "--format", "{{.Id}} " + label, local)
+    except CloudError as error:
+        flavor = settings.images.flavor
+        raise CloudError(
+            f"no image {local} here: run make build FLAVOR={flavor} ({error})"
+        ) from error
+    image_id, _, base = answer.partition(" ")
+    return local, image_id, base
+
+
+def _revision_tag(settings: CloudSettings, image_id: str) -> str:
+    """Return ``git-SHA-FLAVOR``; with uncommitted changes the image's own digits are added."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        revision = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
+        changed = subprocess.check_output([*git, "status", "--porcelain", "src", "containers"])
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CloudError(f"cannot tell the git revision of {ROOT}: {error}") from error
+    tag = f"git-{revision.strip()}-{settings.images.flavor}"
+    return f"{tag}-{image_id.removeprefix('sha256:')[:8]}" if changed else tag
+
+
+def _find_in_ecr(client: Any, repository: str, tag: str) -> tuple[str, str] | None:  # noqa: ANN401
+    """Return digest and image id behind a tag, if it is there."""
+    answer = client.batch_get_image(
+        repositoryName=repository,
+        imageIds=[{"imageTag": tag}],
+        acceptedMediaTypes=[DOCKER_MANIFEST],
+    )
+    for found in answer["images"]:
+        manifest = json.loads(found["imageManifest"])
+        return found["imageId"]["imageDigest"], manifest.get("config", {}).get("digest", "")
+    return None
+
+
+def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa: ANN401
+    """Refuse an image that SageMaker would refuse, with "Unsupported manifest media type"."""
+    answer = client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+    media_type = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
+    if media_type != DOCKER_MANIFEST:
+        raise CloudError(
+            f"{repository}@{digest} has manifest type {media_type}, which SageMaker may refuse:"
+            " build with make build, which asks for Docker's type, on an engine whose image store"
+            " keeps it (not containerd's)"
+        )
+
+
+def _docker(*arguments: str) -> str:
+    """Run Docker's command line and return what it prints."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError as error:
+        raise CloudError("docker is not on the PATH: install Docker") from error
+    except subprocess.TimeoutExpired as error:
+        raise CloudError(
+            f"docker {arguments[0]} does not answer: is the engine running?"
+        ) from error
+    if done.returncode != 0:
+        raise CloudError(done.stderr.strip() or f"docker {arguments[0]} failed")
+    return done.stdout.strip()

@@ -1,0 +1,321 @@
+"""Local mode: the SDK's own Estimator, Model and Transformer over the local Docker engine.
+
+No AWS account, no credentials, no telemetry. What the SDK leaves behind (containers, temporary
+folders) is removed, also after a failure or Ctrl-C.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from dogbreeds import __version__
+from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.data.folders import SPLITS
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.local.ports import check_port
+from dogbreeds.training.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from sagemaker.local import LocalSession
+
+_ROLE = "arn:aws:iam::000000000000:role/local"  # of the right form; nobody reads it
+_NAME = "dogbreeds-local"
+
+# The SDK looks for "v2" in `docker compose version`, which not every build of compose prints; then
+# it takes a program of this name.
+_COMPOSE = '#!/bin/sh\nexec docker compose "$@"\n'
+
+
+def image_name(settings: CloudSettings, image: str) -> str:
+    """Return the local image's name: as given, or as `make build` named it."""
+    given = getattr(settings.images, f"{image}_uri")
+    return str(given or f"dogbreeds-{image}:{__version__}-{settings.images.flavor}")
+
+
+def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
+    """Train in local containers; with several instances, one each.
+
+    Args:
+        settings: ``training.instance_count``, ``training.hyperparameters``,
+            ``training.environment`` and the image are used.
+        photos: A photos directory.
+        out: Folder for ``model.tar.gz`` and ``output.tar.gz``.
+
+    Returns:
+        The archive.
+
+    Raises:
+        ConfigError: The hyperparameters are impossible, or there are no photos.
+        CloudError: There is no engine or image, or the job failed; the message has its reason.
+    """
+    try:
+        Settings.from_mapping(settings.training.hyperparameters)
+    except SettingsError as error:
+        raise ConfigError(str(error)) from error
+    channels = {s: (photos / s).resolve() for s in SPLITS if (photos / s).is_dir()}
+    if "train" not in channels:
+        raise ConfigError(f"expected train/, valid/ and test/ with class folders in {photos}")
+    image = image_name(settings, "training")
+    out.mkdir(parents=True, exist_ok=True)
+    with _session(image) as session:
+        from sagemaker.estimator import Estimator
+
+        estimator = Estimator(
+            image_uri=image,
+            role=_ROLE,
+            instance_count=settings.training.instance_count,
+            instance_type=_instance_type(settings),
+            output_path=out.resolve().as_uri(),
+            hyperparameters=dict(settings.training.hyperparameters),
+            environment=dict(settings.training.environment),
+            metric_definitions=METRIC_DEFINITIONS,
+            sagemaker_session=session,
+        )
+        try:
+            with _noticing_ctrl_c():
+                estimator.fit({name: path.as_uri() for name, path in channels.items()})
+        except RuntimeError as error:  # of the SDK, with compose's command line
+            raise CloudError(_failure(out / "output.tar.gz") or str(error)) from error
+    return out / "model.tar.gz"
+
+
+@contextmanager
+def _noticing_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the context if the SDK swallowed it, as it does."""
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+
+
+def _failure(output: Path) -> str:
+    """Return the reason that the job left in its failure file, if any."""
+    try:
+        with tarfile.open(output) as archive:
+            stream = archive.extractfile("failure")
+            return stream.read().decode(errors="replace").strip() if stream else ""
+    except (OSError, KeyError, tarfile.TarError):
+        return ""
+
+
+@contextmanager
+def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
+    """Serve an archive in a local container while the context lasts.
+
+    Args:
+        settings: ``endpoint.environment`` and the image are used.
+        archive: A ``model.tar.gz``.
+        port: Where the container listens on this machine.
+
+    Yields:
+        The SDK's Predictor.
+
+    Raises:
+        CloudError: There is no archive, engine or image, the port is taken, or the container did
+            not become ready.
+    """
+    _check_archive(archive)
+    try:
+        check_port(port)  # the SDK takes whatever answers there for its container
+    except OSError as error:
+        raise CloudError(str(error)) from error
+    image = image_name(settings, "serving")
+    with _session(image, port) as session:
+        predictor = _deploy(session, settings, image, archive)
+        try:
+            yield predictor
+        finally:
+            predictor.delete_endpoint()
+
+
+def _deploy(session: "LocalSession", settings: CloudSettings, image: str, archive: Path) -> Any:  # noqa: ANN401
+    from sagemaker.deserializers import JSONDeserializer
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
+
+    model = Model(
+        image_uri=image,
+        model_data=archive.resolve().as_uri(),
+        role=_ROLE,
+        name=_NAME,
+        env=dict(settings.endpoint.environment),
+        predictor_cls=Predictor,
+        sagemaker_session=session,
+    )
+    try:
+        return model.deploy(
+            1,
+            _instance_type(settings),
+            endpoint_name=_NAME,
+            deserializer=JSONDeserializer(),
+            wait=False,  # it is ready when this returns; the SDK would look again after 30 s
+        )
+    except RuntimeError as error:
+        raise CloudError(f"the container did not become ready ({error}); see above") from error
+
+
+def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
+    """Ask a local endpoint about a photo.
+
+    Raises:
+        CloudError: It refused; the message is the container's answer.
+    """
+    suffix = photo.suffix.lower().removeprefix(".").replace("jpg", "jpeg")
+    try:
+        answer: dict[str, Any] = predictor.predict(
+            photo.read_bytes(), initial_args={"ContentType": f"image/{suffix}"}
+        )
+    except ValueError as error:  # what the SDK makes of an answer that is no JSON
+        raise CloudError(f"{photo}: {error}") from error
+    if "predicted_label" not in answer:
+        raise CloudError(f"{photo}: {answer}")
+    return answer
+
+
+def transform(
+    settings: CloudSettings, archive: Path, photos: Path, out: Path, *, content_type: str, port: int
+) -> None:
+    """Run a batch transform in a local container.
+
+    Args:
+        settings: As for `serving`.
+        archive: A ``model.tar.gz``.
+        photos: A folder of photos of one type.
+        out: Folder for the answers: a file ``PHOTO.out`` for every photo.
+        content_type: Their type.
+        port: Where the container listens on this machine.
+
+    Raises:
+        CloudError: As for `serving`, or a photo was refused.
+    """
+    _check_archive(archive)
+    try:
+        check_port(port)  # the SDK takes whatever answers there for its container
+    except OSError as error:
+        raise CloudError(str(error)) from error
+    if not photos.is_dir():
+        raise CloudError(f"expected a folder of photos, found none at {photos}")
+    out.mkdir(parents=True, exist_ok=True)
+    image = image_name(settings, "serving")
+    with _session(image, port) as session:
+        from sagemaker.transformer import Transformer
+
+        session.sagemaker_client.create_model(
+            _NAME,
+            {
+                "Image": image,
+                "ModelDataUrl": archive.resolve().as_uri(),
+                "Environment": dict(settings.endpoint.environment),
+            },
+        )
+        transformer = Transformer(
+            _NAME,
+            1,
+            _instance_type(settings),
+            strategy="SingleRecord",
+            accept="application/json",
+            output_path=out.resolve().as_uri(),
+            sagemaker_session=session,
+        )
+        try:
+            transformer.transform(
+                photos.resolve().as_uri(), content_type=content_type, wait=True, logs=False
+            )
+        except RuntimeError as error:
+            raise CloudError(f"the transform failed: {error}") from error
+
+
+def _instance_type(settings: CloudSettings) -> str:
+    return "local_gpu" if settings.images.flavor == "gpu" else "local"
+
+
+def _check_archive(archive: Path) -> None:
+    if not archive.is_file():
+        raise CloudError(f"expected a model.tar.gz, found none at {archive}")
+
+
+@contextmanager
+def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
+    """Give a local session in a folder of its own; all it started is gone at the end."""
+    _check_image(image)
+    quieten_sdk()
+    from sagemaker.local import LocalSession
+
+    path = os.environ["PATH"]
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-local-", ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        if shutil.which("docker-compose") is None:
+            shim = root / "bin" / "docker-compose"
+            shim.parent.mkdir()
+            shim.write_text(_COMPOSE)
+            shim.chmod(0o700)
+            os.environ["PATH"] = f"{path}{os.pathsep}{shim.parent}"
+        containers = root / "containers"
+        containers.mkdir()
+        # Keys that fit nowhere: the SDK hands those it finds to the containers.
+        boto_session = boto3.Session("local", "local", region_name="us-east-1")
+        session = LocalSession(boto_session, sagemaker_config=SDK_CONFIG)
+        session.config = {
+            "local": {"local_code": True, "container_root": str(containers), "serving_port": port}
+        }
+        try:
+            yield session
+        finally:
+            _remove_containers(containers, image)
+            os.environ["PATH"] = path
+
+
+def _check_image(image: str) -> None:
+    try:
+        done = subprocess.run(
+            ["docker", "image", "inspect", image], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CloudError(f"no Docker engine answers: {error}") from error
+    if done.returncode != 0:
+        raise CloudError(f"no image {image} here: run make build (FLAVOR=cpu or gpu)")
+
+
+def _remove_containers(containers: Path, image: str) -> None:
+    """Remove the containers that were started from compose files below a folder.
+
+    The SDK has deleted the compose files of servers by now, so the containers' labels must tell.
+    """
+    label = "com.docker.compose.project.working_dir"
+    listed = _docker("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
+    for line in listed.splitlines():
+        identifier, _, folder = line.partition(" ")
+        if folder and Path(folder).is_relative_to(containers):
+            _docker("rm", "--force", "--volumes", identifier)
+    _docker("network", "rm", "sagemaker-local")  # stays where another job uses it
+    if os.getuid() != 0:  # what containers wrote as root must be removable
+        chown = ("--entrypoint=chown", f"--volume={containers}:/left", "--network=none", image)
+        _docker("run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")
+
+
+def _docker(*arguments: str) -> str:
+    """Run Docker's command line, whether it succeeds or not; return what it prints."""
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.stdout

@@ -1,0 +1,208 @@
+"""Training jobs: a generic Estimator with our image, channels and metrics."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dogbreeds.cloud import drivers, naming
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.images.uri import image_uri
+from dogbreeds.cloud.jobs import describe as jobs
+from dogbreeds.cloud.jobs import follow
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.data.folders import SPLITS
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.training.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from sagemaker.estimator import Estimator
+
+
+def check(settings: CloudSettings) -> None:
+    """Refuse what SageMaker would refuse later or only fail at after minutes of paid time.
+
+    Raises:
+        ConfigError: Settings are missing, or do not go together.
+    """
+    settings.require("aws.role", "aws.bucket", "training.data")
+    job = settings.training
+    try:
+        Settings.from_mapping(job.hyperparameters)
+    except SettingsError as error:
+        origin = settings.origins.get("training.hyperparameters", "hyperparameters")
+        raise ConfigError(f"{origin}: {error}") from error
+    if job.spot and job.max_wait < job.max_run:
+        raise ConfigError(
+            "training.max_wait includes the run time: expected at least training.max_run"
+            f" ({job.max_run}), got {job.max_wait}"
+        )
+    if job.spot and job.warm_pool:
+        raise ConfigError("training.warm_pool does not go with training.spot: choose one")
+    if bool(settings.network.subnets) != bool(settings.network.security_groups):
+        raise ConfigError("network.subnets and network.security_groups: give both or neither")
+
+
+def channels(settings: CloudSettings) -> dict[str, str]:
+    """Return the S3 address of each channel."""
+    root = settings.training.data.rstrip("/")
+    addresses = {split: f"{root}/{split}/" for split in SPLITS}
+    if settings.training.weights:
+        addresses["weights"] = settings.training.weights
+    return addresses
+
+
+def make_estimator(
+    cloud: Cloud, checkpoints: str | None, hyperparameters: Mapping[str, str]
+) -> "Estimator":
+    """Make the Estimator of a training or tuning job.
+
+    Args:
+        cloud: Where, with which settings.
+        checkpoints: Folder of the job's checkpoints below the prefix, used on Spot capacity; None:
+            checkpoints are not kept.
+        hyperparameters: By name.
+
+    Raises:
+        ConfigError: As `check` does, or there is no image.
+    """
+    settings = cloud.settings
+    check(settings)
+    image = image_uri(settings, "training")
+    from sagemaker.estimator import Estimator
+
+    job, network = settings.training, settings.network
+    root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
+    keep_checkpoints = job.spot and checkpoints is not None
+    return Estimator(
+        image_uri=image,
+        role=settings.aws.role,
+        instance_count=job.instance_count,
+        instance_type=job.instance_type,
+        keep_alive_period_in_seconds=job.warm_pool or None,
+        volume_size=job.volume_gb,
+        volume_kms_key=None
+        if drivers.has_local_disk(job.instance_type)
+        else settings.aws.kms_key or None,
+        max_run=job.max_run,
+        input_mode=job.input_mode,
+        output_path=f"{root}/jobs",
+        output_kms_key=settings.aws.kms_key or None,
+        sagemaker_session=cloud.sdk,
+        hyperparameters=dict(hyperparameters),
+        tags=naming.tags(settings),
+        subnets=list(network.subnets) or None,
+        security_group_ids=list(network.security_groups) or None,
+        metric_definitions=METRIC_DEFINITIONS,
+        encrypt_inter_container_traffic=network.encrypt_traffic or None,
+        use_spot_instances=job.spot,
+        max_wait=job.max_wait if job.spot else None,
+        checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if keep_checkpoints else None,
+        enable_network_isolation=network.isolation,
+        environment=dict(job.environment) or None,
+        **_debugger(settings, root),
+    )
+
+
+def _debugger(settings: CloudSettings, root: str) -> dict[str, Any]:
+    """Return the Estimator's options for Debugger, which is off by default.
+
+    SageMaker has closed it to accounts new since 2026-07-30.
+    """
+    from sagemaker.debugger import DebuggerHookConfig, ProfilerConfig, Rule, rule_configs
+
+    options: dict[str, Any] = {"debugger_hook_config": False, "disable_profiler": True}
+    if settings.training.debugger:
+        # The tensor collections that the rules need are added by the SDK.
+        options["debugger_hook_config"] = DebuggerHookConfig(s3_output_path=f"{root}/debugger")
+        options["rules"] = [
+            Rule.sagemaker(rule_configs.vanishing_gradient()),
+            Rule.sagemaker(rule_configs.loss_not_decreasing()),
+            Rule.sagemaker(rule_configs.overfit()),
+        ]
+    if settings.training.profiler:
+        options["disable_profiler"] = False
+        options["profiler_config"] = ProfilerConfig(
+            s3_output_path=f"{root}/profiler", system_monitor_interval_millis=500
+        )
+    return options
+
+
+def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
+    """Start a training job, or find the one that the same command started before.
+
+    Args:
+        cloud: Where, with which settings.
+        name: The job's name; a job of this name is not started again.
+        new: Start another job even if the same one is running.
+
+    Returns:
+        The job's name.
+
+    Raises:
+        ConfigError: The settings are incomplete or impossible.
+        botocore.exceptions.ClientError: AWS refused.
+    """
+    settings = cloud.settings
+    request = [image_uri(settings, "training"), settings.training, settings.network, settings.aws]
+    prefix = naming.job_prefix(settings, "train", request)
+    chosen = name or naming.job_name(prefix)
+    estimator = make_estimator(cloud, chosen, settings.training.hyperparameters)
+    running = jobs.find(cloud, "TrainingJob", prefix, name, new=new)
+    if running:
+        return running
+    _say(f"Starting training job {chosen} on {settings.training.instance_type}")
+    estimator.fit(channels(settings), wait=False, job_name=chosen)
+    if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
+        raise KeyboardInterrupt
+    return chosen
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(cloud: Cloud, description: dict[str, Any]) -> str:
+    """Return what a job reached, cost and left, in lines for people.
+
+    Args:
+        cloud: For the prices.
+        description: Of DescribeTrainingJob.
+    """
+    lines = [f"{description['TrainingJobName']}: {description['TrainingJobStatus']}"]
+    metrics = {m["MetricName"]: m["Value"] for m in description.get("FinalMetricDataList", [])}
+    lines += [f"  {name:<20}{value:.4f}" for name, value in metrics.items()]
+    billable = description.get("BillableTimeInSeconds", 0)
+    resources = description.get("ResourceConfig", {})
+    count = resources.get("InstanceCount", 1)
+    lines.append(f"  {'billable':<20}{billable * count} s ({count} x {billable} s)")
+    price = cloud.settings.prices.get(resources.get("InstanceType", ""))
+    if price is not None:
+        lines.append(f"  {'cost, about':<20}{billable * count * price / 3600:.2f} USD")
+    trained = description.get("TrainingTimeInSeconds", 0)
+    if description.get("EnableManagedSpotTraining") and trained:
+        lines.append(f"  {'saved by Spot':<20}{1 - billable / trained:.0%}")
+    if artifacts := description.get("ModelArtifacts", {}).get("S3ModelArtifacts"):
+        lines.append(f"  {'model':<20}{artifacts}")
+    return "\n".join(lines)
+
+
+def wait(cloud: Cloud, name: str) -> dict[str, Any]:
+    """Follow a job's log to its end.
+
+    Returns:
+        The job's description.
+
+    Raises:
+        CloudError: The job failed or was stopped; the message has SageMaker's reason.
+    """
+    description = follow.follow(
+        cloud,
+        describe=lambda: dict(cloud.sagemaker.describe_training_job(TrainingJobName=name)),
+        status_key="TrainingJobStatus",
+        log_group="/aws/sagemaker/TrainingJobs",
+        log_prefix=f"{name}/",
+    )
+    if description["TrainingJobStatus"] != "Completed":
+        reason = description.get("FailureReason", "no reason given")
+        raise CloudError(f"{report(cloud, description)}\n{reason}")
+    return description

@@ -1,0 +1,113 @@
+"""Batch transform: answers for all photos of an S3 folder, without an endpoint."""
+
+import sys
+from typing import Any
+
+from dogbreeds.cloud import drivers, naming
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.endpoints.models import ensure_model
+from dogbreeds.cloud.images.uri import base_image
+from dogbreeds.cloud.jobs import describe as jobs
+from dogbreeds.cloud.jobs import follow
+from dogbreeds.cloud.settings import ConfigError
+
+
+def start(
+    cloud: Cloud,
+    source: str,
+    photos: str,
+    *,
+    content_type: str = "image/jpeg",
+    name: str | None = None,
+    new: bool = False,
+) -> str:
+    """Start a batch transform job, or find the one that the same command started before.
+
+    Args:
+        cloud: Where, with which settings.
+        source: The model, as in `models.archive_of`.
+        photos: ``s3://BUCKET/PREFIX`` of photos of one type; an answer is written for each.
+        content_type: Their type.
+        name: The job's name; a job of this name is not started again.
+        new: Start another job even if the same one is running.
+
+    Returns:
+        The job's name.
+
+    Raises:
+        ConfigError, CloudError: Something is missing or impossible.
+    """
+    settings = cloud.settings
+    batch = settings.transform
+    settings.require("aws.role", "aws.bucket")
+    if not photos.startswith("s3://"):
+        raise ConfigError(f"expected photos at s3://BUCKET/PREFIX, got {photos}")
+    if batch.concurrency * batch.max_payload_mb > 100:
+        raise ConfigError(
+            "transform.concurrency x transform.max_payload_mb: expected at most 100, got"
+            f" {batch.concurrency} x {batch.max_payload_mb}"
+        )
+    model = ensure_model(cloud, source)
+    prefix = naming.job_prefix(settings, "batch", [model, photos, content_type, batch])
+    chosen = name or naming.job_name(prefix)
+    if running := jobs.find(cloud, "TransformJob", prefix, name, new=new):
+        return running
+    print(f"Starting transform job {chosen} on {batch.instance_type}", file=sys.stderr)
+    key = {"KmsKeyId": settings.aws.kms_key} if settings.aws.kms_key else {}
+    resources: dict[str, Any] = {
+        "InstanceType": batch.instance_type,
+        "InstanceCount": batch.instance_count,
+    }
+    if ami := _ami(cloud):  # which the SDK's Transformer cannot ask for
+        resources["TransformAmiVersion"] = ami
+    if settings.aws.kms_key and not drivers.has_local_disk(batch.instance_type):
+        resources["VolumeKmsKeyId"] = settings.aws.kms_key
+    cloud.sagemaker.create_transform_job(
+        TransformJobName=chosen,
+        ModelName=model,
+        BatchStrategy="SingleRecord",
+        MaxConcurrentTransforms=batch.concurrency,
+        MaxPayloadInMB=batch.max_payload_mb,
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": photos}},
+            "ContentType": content_type,
+            "SplitType": "None",
+        },
+        TransformOutput={
+            "S3OutputPath": f"s3://{settings.aws.bucket}/{settings.aws.prefix}/batch/{chosen}",
+            "Accept": "application/json",
+            "AssembleWith": "None",
+            **key,
+        },
+        TransformResources=resources,
+        Tags=naming.tags(settings),
+    )
+    return chosen
+
+
+def _ami(cloud: Cloud) -> str | None:
+    settings = cloud.settings
+    cuda = drivers.cuda_of_base(base_image(settings, "serving"))
+    return drivers.batch_ami(settings.transform.instance_type, cuda)
+
+
+def wait(cloud: Cloud, name: str) -> str:
+    """Follow a transform job's log to its end.
+
+    Returns:
+        The S3 folder of the answers: a file ``PHOTO.out`` for every photo.
+
+    Raises:
+        CloudError: The job failed or was stopped.
+    """
+    description = follow.follow(
+        cloud,
+        describe=lambda: dict(cloud.sagemaker.describe_transform_job(TransformJobName=name)),
+        status_key="TransformJobStatus",
+        log_group="/aws/sagemaker/TransformJobs",
+        log_prefix=f"{name}/",
+    )
+    if description["TransformJobStatus"] != "Completed":
+        reason = description.get("FailureReason", "no reason given")
+        raise CloudError(f"transform job {name} {description['TransformJobStatus']}: {reason}")
+    return str(description["TransformOutput"]["S3OutputPath"])

@@ -1,0 +1,233 @@
+"""Tuning jobs: a HyperparameterTuner over the project's one search space."""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.images.uri import image_uri
+from dogbreeds.cloud.jobs import describe as jobs
+from dogbreeds.cloud.jobs import follow
+from dogbreeds.cloud.jobs.training import channels, make_estimator
+from dogbreeds.cloud.settings import ConfigError
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
+from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
+
+COLUMNS = (
+    "job_name",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "epochs",
+    "FinalObjectiveValue",
+    "status",
+)
+_HYPERPARAMETERS = {"learning_rate": "lr"}  # where a column has another name
+
+
+def start(
+    cloud: Cloud,
+    *,
+    name: str | None = None,
+    new: bool = False,
+    warm_start: Sequence[str] = (),
+    fixed: Sequence[str] = (),
+) -> str:
+    """Start a tuning job, or find the one that the same command started before.
+
+    Args:
+        cloud: Where, with which settings.
+        name: The job's name; a job of this name is not started again.
+        new: Start another job even if the same one is running.
+        warm_start: Names of finished tuning jobs to learn from.
+        fixed: Hyperparameters that keep their given value and are not searched for; other given
+            values of the search space are for `dogbreeds train`, and have no effect here.
+
+    Returns:
+        The job's name.
+
+    Raises:
+        ConfigError: The settings are incomplete or impossible.
+        botocore.exceptions.ClientError: AWS refused.
+    """
+    settings = cloud.settings
+    tuning = settings.tuning
+    if tuning.objective not in METRICS:
+        raise ConfigError(
+            f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"
+        )
+    space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
+    given = settings.training.hyperparameters
+    kept = {name: value for name, value in given.items() if _underscored(name) not in space}
+    if ignored := sorted(set(given) - set(kept)):
+        print(f"searched for, whatever the settings say: {', '.join(ignored)}", file=sys.stderr)
+    request = [image_uri(settings, "training"), settings.training, tuning, settings.network]
+    prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start), kept])
+    chosen = name or naming.job_name(prefix)
+    # One checkpoint folder for all would mix the jobs up, so theirs is not kept.
+    estimator = make_estimator(cloud, None, kept)
+    if running := jobs.find(cloud, "HyperParameterTuningJob", prefix, name, new=new):
+        return running
+    print(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs", file=sys.stderr)
+    _make_tuner(cloud, estimator, space, warm_start).fit(
+        channels(settings), job_name=chosen, wait=False, include_cls_metadata=False
+    )
+    return chosen
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _make_tuner(
+    cloud: Cloud,
+    estimator: Any,  # noqa: ANN401
+    search_space: Mapping[str, LogUniform | Choice],
+    warm_start: Sequence[str],
+) -> Any:  # noqa: ANN401
+    from sagemaker.tuner import (
+        CategoricalParameter,
+        ContinuousParameter,
+        HyperparameterTuner,
+        WarmStartConfig,
+        WarmStartTypes,
+    )
+
+    ranges = {
+        name: ContinuousParameter(space.low, space.high, "Logarithmic")
+        if isinstance(space, LogUniform)
+        else CategoricalParameter(list(space.values))
+        for name, space in search_space.items()
+    }
+    tuning = cloud.settings.tuning
+    return HyperparameterTuner(
+        estimator=estimator,
+        objective_metric_name=tuning.objective,
+        objective_type="Minimize" if tuning.objective.endswith("loss") else "Maximize",
+        hyperparameter_ranges=ranges,
+        metric_definitions=METRIC_DEFINITIONS,
+        strategy=tuning.strategy,
+        max_jobs=tuning.max_jobs,
+        max_parallel_jobs=tuning.parallel_jobs,
+        early_stopping_type="Auto" if tuning.early_stopping else "Off",
+        tags=naming.tags(cloud.settings),
+        warm_start_config=WarmStartConfig(
+            WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, set(warm_start)
+        )
+        if warm_start
+        else None,
+    )
+
+
+def wait(cloud: Cloud, name: str) -> dict[str, Any]:
+    """Follow a tuning job to its end.
+
+    Returns:
+        The job's description.
+
+    Raises:
+        CloudError: The job failed.
+    """
+    description = follow.follow(
+        cloud,
+        describe=lambda: dict(
+            cloud.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        ),
+        status_key="HyperParameterTuningJobStatus",
+        status=_status,
+    )
+    if description["HyperParameterTuningJobStatus"] == "Failed":
+        raise CloudError(f"{name} failed: {description.get('FailureReason', 'no reason given')}")
+    return description
+
+
+def _status(description: Mapping[str, Any]) -> str:
+    counts = description.get("TrainingJobStatusCounters", {})
+    done = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    best = description.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
+    text = f"{description['HyperParameterTuningJobStatus']}: {done or 'no job yet'}"
+    return text + (f"; best {best['MetricName']} {best['Value']:.4f}" if best else "")
+
+
+def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
+    """Return the training jobs of a tuning job, the best first.
+
+    Returns:
+        A row a job with `COLUMNS`; the objective is None for a job that reached none.
+    """
+    pages = cloud.sagemaker.get_paginator(
+        "list_training_jobs_for_hyper_parameter_tuning_job"
+    ).paginate(HyperParameterTuningJobName=name)
+    rows = []
+    for page in pages:
+        for job in page["TrainingJobSummaries"]:
+            tuned = job["TunedHyperParameters"]
+            row = {column: tuned.get(_HYPERPARAMETERS.get(column, column)) for column in COLUMNS}
+            objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+            row |= {
+                "job_name": job["TrainingJobName"],
+                "FinalObjectiveValue": objective.get("Value"),
+                "status": job["TrainingJobStatus"],
+            }
+            rows.append(row)
+    sign = 1 if cloud.settings.tuning.objective.endswith("loss") else -1
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["FinalObjectiveValue"] is None,
+            sign * (row["FinalObjectiveValue"] or 0),
+        ),
+    )
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the rows of `results`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
+    """Draw the objective over the learning rate: colour by optimizer, size by batch size."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    finished = [row for row in rows if row["FinalObjectiveValue"] is not None]
+    for optimizer in sorted({str(row["optimizer"]) for row in finished}):
+        chosen = [row for row in finished if str(row["optimizer"]) == optimizer]
+        axes.scatter(
+            [float(row["learning_rate"]) for row in chosen],
+            [row["FinalObjectiveValue"] for row in chosen],
+            s=[2 * float(row["batch_size"]) for row in chosen],
+            label=optimizer,
+            alpha=0.7,
+        )
+    axes.set(xscale="log", xlabel="learning rate", ylabel=objective)
+    axes.set_title("size: batch size")
+    if finished:
+        axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table for the terminal."""
+    cells = [list(COLUMNS), *([_cell(row[column]) for column in COLUMNS] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

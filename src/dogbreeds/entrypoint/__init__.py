@@ -1,0 +1,1 @@
+"""The training image's program: from SageMaker's contract to a trained model."""

@@ -1,0 +1,229 @@
+"""A training job from its folders to its model archive."""
+
+import dataclasses
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.entrypoint.monitors import watched
+from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.model import artifact, networks
+from dogbreeds.model.architectures import ModelError
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.photo import PhotoError
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.files import remove_partial, write_json
+from dogbreeds.system.processes import die_with_parent
+from dogbreeds.training.callbacks import Observer
+from dogbreeds.training.checkpoint import CheckpointError
+from dogbreeds.training.device import Device
+from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
+from dogbreeds.training.linear_probe import train_head
+from dogbreeds.training.loop import Trainer
+from dogbreeds.training.paths import JobPaths
+from dogbreeds.training.photos import load_photos
+from dogbreeds.training.progress import progress_bar
+from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+from dogbreeds.training.stop import Stopped, StopRequest
+
+_EXPECTED = (
+    SettingsError,
+    ModelError,
+    PhotosError,
+    PhotoError,
+    CheckpointError,
+    ClusterError,
+    FloatingPointError,
+    OSError,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job that the command line and sagemaker-training's environment describe.
+
+    Returns:
+        The exit code: 0 when the model is trained or was saved after SIGTERM, 1 otherwise; the
+        reason then stands in ``output/failure``, in one line.
+    """
+    stop = StopRequest()
+    keep_freed_memory()
+    die_with_parent(signal.SIGTERM)  # nobody is left to stop a job whose `train` was killed
+    paths = JobPaths.from_environment()
+    try:
+        settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        with join_cluster() as cluster:
+            with watched(settings, paths, cluster) as observer:
+                run(settings, paths, stop, cluster, observer)
+            if cluster.is_main:  # now those who watched have written what they saw
+                write_html_report(paths.output_data)
+    except Stopped:
+        print("Stopped before there was anything to save", flush=True)
+    except _EXPECTED as error:
+        return _fail(paths.failure, str(error))
+    except torch.OutOfMemoryError:
+        return _fail(paths.failure, "the GPU's memory ran out: choose a smaller batch-size")
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(paths.failure, f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _fail(file: Path, reason: str) -> int:
+    line = " ".join(reason.split())[:1024]  # SageMaker shows the first 1,024 characters
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes the first to fail knows the reason; the others only lost it.
+        with file.open("x" if os.environ.get("WORLD_SIZE", "1") != "1" else "w") as stream:
+            stream.write(line)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        print(f"error: cannot write {file}: {error}", file=sys.stderr, flush=True)
+    return 1
+
+
+def run(
+    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, observer: Observer
+) -> None:
+    """Train, and leave the archive in ``paths.model`` and reports in ``paths.output_data``.
+
+    Raises:
+        Stopped: A stop was asked for before there was a model to save.
+        SettingsError, ModelError, PhotosError, CheckpointError: The job cannot run as asked.
+        OSError: A folder cannot be read or written.
+    """
+    weights = resolve_weights(settings, paths.weights)
+    if weights is None:  # random first blocks have as much to learn as the head
+        settings = dataclasses.replace(settings, layer_decay=1.0)
+    remove_partial(paths.model)  # it would travel in model.tar.gz
+    classes, splits = find_photos(paths.splits)
+    device = Device.best(cluster.local_rank, settings.precision)
+    torch.manual_seed(settings.seed)
+    model = networks.create_model(settings.model, len(classes))
+    if weights:
+        networks.load_pretrained(model, weights)
+    model = model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    # The whole short side, and no central cut: dogs reach to the edges, see benchmarks/recipe.md.
+    preprocessing = Preprocessing(settings.image_size, settings.image_size)
+    if cluster.is_main:
+        where = f"{cluster.size} x {device.device.type}" if cluster.size > 1 else device.device.type
+        counts = ", ".join(f"{len(split.paths)} {name}" for name, split in splits.items())
+        print(
+            f"Training {settings.model} from {weights or 'random weights'} on {where}:"
+            f" {len(classes)} classes, {counts}",
+            flush=True,
+        )
+        facts = {
+            "device": where,
+            "weights": str(weights or "random"),
+            "classes": len(classes),
+            **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
+        }
+        write_job(settings, facts, paths.output_data)
+    with observer.phase("read photos"):
+        photos = load_photos(
+            splits,
+            classes,
+            preprocessing,
+            settings,
+            device,
+            cluster,
+            stop,
+            paths.output_data / "photos.json",
+        )
+    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, observer)
+
+    def save() -> None:
+        if not cluster.is_main:
+            return
+        metrics = trainer.history[-1] if trainer.history else {}
+        _save(trainer.result, settings, classes, preprocessing, metrics, paths)
+        write_json(paths.output_data / "history.json", trainer.history)
+
+    try:
+        if trainer.resume(_identity(settings, classes)):
+            if cluster.is_main:
+                print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
+        elif weights and settings.head_epochs:
+            with observer.phase("head first"):
+                _head_first(trainer, settings, cluster, stop)
+            trainer.checkpoint()  # a resumed job need not do this again
+        trainer.run(on_epoch=save)
+        if not trainer.predictions:  # resumed after the last epoch
+            trainer.evaluate()
+    except Stopped:
+        save()
+        if cluster.is_main:
+            print(f"Stopped at step {trainer.step}: the model is saved", flush=True)
+        return
+    save()
+    if cluster.is_main:
+        files = {name: store.paths for name, store in photos.items()}
+        write_reports(trainer.history, trainer.predictions, files, classes, paths.output_data)
+
+
+def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
+    """What two runs must share for one to continue the other."""
+    free = (  # may change from run to run
+        "workers", "checkpoint_seconds", "pixel_cache", "compile",
+        "profiler", "trace_steps", "debugger",
+    )  # fmt: skip
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
+    return {**values, "classes": [list(item) for item in classes]}
+
+
+def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
+    """Train the head.
+
+    Raises:
+        Stopped: A stop was asked for, and the head knows part of the photos only. That gives a
+            model but no checkpoint, since another run would not learn the same from there.
+    """
+    photos = trainer.splits["train"]
+    share = len(cluster.part(torch.arange(len(photos))))
+    with progress_bar("Head first", share, shown=cluster.is_main) as bar:
+        trained = train_head(
+            trainer.model,
+            photos,
+            trainer.device,
+            epochs=settings.head_epochs,
+            batch_size=max(1, 2 * settings.batch_size // cluster.size),
+            label_smoothing=settings.label_smoothing,
+            seed=settings.seed,
+            cluster=cluster,
+            on_progress=bar.update,
+            should_stop=lambda: stop.received,
+        )
+    if any(cluster.collect(stop.received)):
+        raise Stopped
+    if trained:
+        trainer.keep_start()
+
+
+def _save(
+    model: torch.nn.Module,
+    settings: Settings,
+    classes: tuple[PhotoClass, ...],
+    preprocessing: Preprocessing,
+    metrics: dict[str, float],
+    paths: JobPaths,
+) -> None:
+    trained = artifact.Artifact(
+        model=model,
+        architecture=settings.model,
+        classes=classes,
+        preprocessing=preprocessing,
+        metrics=metrics,
+        provenance={"hyperparameters": dataclasses.asdict(settings)},
+    )
+    artifact.save(trained, paths.model)

@@ -1,0 +1,125 @@
+"""Who watches a training job, by its hyperparameters and SageMaker's configuration."""
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.job_output.findings import FINDINGS_FILE, table
+from dogbreeds.job_output.profile import PROFILER_FOLDER
+from dogbreeds.monitoring.phases import PHASES_FILE, Phases
+from dogbreeds.monitoring.system_metrics import sampling
+from dogbreeds.system.files import write_json
+from dogbreeds.training.callbacks import Observer, Observers
+from dogbreeds.training.distributed import Cluster
+from dogbreeds.training.paths import JobPaths
+from dogbreeds.training.settings import Settings, SettingsError, parse_steps
+
+
+@contextlib.contextmanager
+def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Observer]:
+    """Give the observer of a job, and sample this host while the context lasts.
+
+    Phases, TensorBoard's files and what is asked for lie in ``paths.output_data`` at the end:
+    ``phases.json``, ``tensorboard/``, ``traces/``, ``profiler/``, ``debugger.json``.
+
+    Args:
+        settings: Of the job.
+        paths: Of the job.
+        cluster: One process of each host samples, rank 0 does the rest.
+
+    Raises:
+        SettingsError: Debugger is asked for, and cannot be had.
+    """
+    output = paths.output_data
+    with contextlib.ExitStack() as stack:
+        if cluster.local_rank == 0 and _samples(settings, paths.config):
+            stack.enter_context(sampling(output / PROFILER_FOLDER, _node(paths.config)))
+        if not cluster.is_main:
+            yield Observer()
+            return
+        observers: list[Observer] = [Phases(output / PHASES_FILE)]
+        with contextlib.suppress(ImportError):  # where tensorboard is not installed
+            from dogbreeds.monitoring.tensorboard import TensorBoard
+
+            observers.append(TensorBoard(output / "tensorboard"))
+        if steps := parse_steps(settings.trace_steps):
+            from dogbreeds.monitoring.traces import Traces
+
+            observers.append(Traces(output / "traces", steps))
+        trial = _add_debugger(observers, settings, paths)
+        observer = Observers(observers)
+        try:
+            yield observer
+        finally:
+            observer.close()
+        if trial:
+            _judge(trial, output)
+
+
+def _samples(settings: Settings, config: Path) -> bool:
+    """Whether this job samples its host: not where SageMaker's Profiler does."""
+    if settings.profiler != "auto":
+        return settings.profiler == "true"
+    theirs = _read(config / "profilerconfig.json")
+    return theirs is None or theirs.get("DisableProfiler") is True
+
+
+def _node(config: Path) -> str:
+    """Return this host's name as the Profiler's readers want it: ``algo-N``."""
+    resources = _read(config / "resourceconfig.json") or {}
+    host = str(resources.get("current_host", "algo-1"))
+    if re.fullmatch(r"algo-\d+", host):
+        return host
+    hosts = sorted(resources.get("hosts", [host]))
+    return f"algo-{hosts.index(host) + 1 if host in hosts else 1}"
+
+
+def _add_debugger(observers: list[Observer], settings: Settings, paths: JobPaths) -> Path | None:
+    """Add Debugger where it is asked for, and return the folder of its trial."""
+    configuration = _read(
+        Path(os.environ.get("SMDEBUG_CONFIG_FILE_PATH", paths.config / "debughookconfig.json"))
+    )
+    if configuration is None and not settings.debugger:
+        return None
+    try:
+        from dogbreeds.monitoring.debugger.hook import Debugger
+    except Exception as error:  # it is old, and may break with whatever is installed
+        reason = f"smdebug cannot be used: {type(error).__name__}: {error}"
+        if settings.debugger:
+            raise SettingsError(f"hyperparameter debugger: {reason}") from error
+        print(f"Debugger is configured, but {reason}; nothing is saved for it", flush=True)
+        return None
+    base = paths.config.parents[1]
+    place = Path((configuration or {}).get("LocalPath") or "/opt/ml/output/tensors")
+    if place.is_relative_to("/opt/ml"):  # the tree may lie elsewhere
+        place = base / place.relative_to("/opt/ml")
+    observers.append(Debugger(place, configuration))
+    return place
+
+
+def _judge(trial: Path, output: Path) -> None:
+    """Write what the rules find, which also comes back where the tensors do not."""
+    from dogbreeds.monitoring.debugger.rules import check
+
+    try:
+        started = time.monotonic()
+        findings = check(trial)
+    except Exception as error:  # the model is what counts
+        print(f"Debugger's rules have failed: {type(error).__name__}: {error}", flush=True)
+        return
+    write_json(output / FINDINGS_FILE, [finding.to_json() for finding in findings])
+    print(f"Debugger ({time.monotonic() - started:.1f} s):\n{table(findings)}", flush=True)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Read a configuration file; None if it is missing or no JSON object."""
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None

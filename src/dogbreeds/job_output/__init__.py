@@ -1,0 +1,1 @@
+"""What a job leaves behind, and how it is read."""

@@ -1,0 +1,158 @@
+"""What a training job left in ``output/data``, read back for a report."""
+
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.data.photo import Photo
+from dogbreeds.html.thumbnails import thumbnail
+from dogbreeds.job_output.findings import FINDINGS_FILE
+from dogbreeds.job_output.statistics import wilson_interval
+from dogbreeds.job_output.system import read_system
+from dogbreeds.system.files import write_json
+
+JOB_FILE = "job.json"
+HISTORY_FILE = "history.json"
+PHOTOS_FILE = "photos.json"
+THUMBNAILS_FILE = "thumbnails.json"
+_INSIDE = ("", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
+_PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
+_MAX_UNPACKED = 2**30
+
+
+class ReportError(ValueError):
+    """There is nothing to report on, or it is damaged; the message says what."""
+
+
+def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
+    """Keep small pictures of photos beside the reports, where the photos themselves may not come.
+
+    Args:
+        folder: The job's ``output/data``.
+        photos: Those that cannot be read are left out.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    pictures = {str(photo): thumbnail(photo) for photo in photos}
+    write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})
+
+
+def find_output(folder: Path) -> Path | None:
+    """Return the ``output/data`` of a job, given that folder or one around it; None: no job."""
+    for inside in _INSIDE:
+        output = folder / inside
+        if (output / HISTORY_FILE).is_file() or (output / JOB_FILE).is_file():
+            return output
+    return None
+
+
+def read_job(path: Path, most_photos: int) -> dict[str, Any]:
+    """Read a job.
+
+    Args:
+        path: Its ``output/data``, a folder around that, or its ``output.tar.gz``.
+        most_photos: Thumbnails to take, in all.
+
+    Returns:
+        JSON-ready: ``name``; ``job`` (see `JOB_FILE`); ``history``, the metrics of each epoch;
+        ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` says, with
+        confidence intervals, confusion as [row, column, count] without zeros, and the worst
+        mistakes' thumbnails; ``photos``, the data inspection; ``system``, see
+        `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules, each with the
+        ``first`` ill step and the ``last`` one judged. What the job did not leave is empty or
+        None.
+
+    Raises:
+        ReportError: There is no job, or a file of it is damaged.
+        OSError: It cannot be read.
+    """
+    if path.is_file():
+        return _read_packed(path, most_photos)
+    output = find_output(path)
+    if output is None:
+        raise ReportError(
+            f"expected the output of a training job ({HISTORY_FILE}), a tuning table (.csv) or"
+            f" output.tar.gz, found none in {path}"
+        )
+    try:
+        return _read_folder(output, _name(path), most_photos)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ReportError(
+            f"a file in {output} is damaged or of another version: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read_packed(tar: Path, most_photos: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-report-") as folder:
+        try:
+            with tarfile.open(tar) as archive:
+                if sum(member.size for member in archive) > _MAX_UNPACKED:
+                    raise ReportError(f"{tar} holds more than {_MAX_UNPACKED / 2**30:g} GiB")
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError) as error:
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise ReportError(f"expected an output.tar.gz, got {tar}: {reason}") from error
+        job = read_job(Path(folder), most_photos)
+    job["name"] = job["job"].get("name") or _name(tar)
+    return job
+
+
+def _name(path: Path) -> str:
+    """Return what names a job in its path: /tmp/breeds-1/output/data is breeds-1."""
+    names = [name for name in path.absolute().parts if name not in _PLAIN_NAMES]
+    return names[-1].removesuffix(".tar.gz")
+
+
+def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
+    job = _read(output / JOB_FILE, {})
+    thumbnails = _read(output / THUMBNAILS_FILE, {})
+    splits = {}
+    for split in ("test", "valid"):  # the one that counts first
+        if evaluation := _read(output / f"evaluation_{split}.json", None):
+            splits[split] = _read_split(evaluation)
+    share = most_photos // max(1, len(splits))
+    for found in splits.values():
+        for mistake in found["worst"][:share]:
+            mistake["thumbnail"] = thumbnails.get(mistake["file"])
+    return {
+        "name": job.get("name") or name,
+        "job": job,
+        "history": _read(output / HISTORY_FILE, []),
+        "splits": splits,
+        "photos": _read(output / PHOTOS_FILE, {}),
+        "system": read_system(output),
+        "findings": [_read_finding(found) for found in _read(output / FINDINGS_FILE, [])],
+    }
+
+
+def _read_split(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    count = int(evaluation["photos"])
+    return {
+        **evaluation,
+        "accuracy_interval": wilson_interval(evaluation["accuracy"], count),
+        "top5_interval": wilson_interval(evaluation["top5"], count),
+        "confusion": [
+            [row, column, photos]
+            for row, counts in enumerate(evaluation["confusion"])
+            for column, photos in enumerate(counts)
+            if photos
+        ],
+    }
+
+
+def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+    verdicts = finding["verdicts"]
+    return {
+        **finding,
+        "verdicts": None,  # one a step; the page shows no more than two
+        "first": next((verdict for verdict in verdicts if verdict["ill"]), None),
+        "last": verdicts[-1] if verdicts else None,
+    }
+
+
+def _read(file: Path, missing: Any) -> Any:  # noqa: ANN401  (any JSON)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else missing

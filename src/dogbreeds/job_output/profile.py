@@ -1,0 +1,323 @@
+"""System metrics of a job, read back: as the Profiler's table, by phase, and what they tell."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from dogbreeds.monitoring.phases import PHASES_FILE
+from dogbreeds.system.files import atomic_write
+
+COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
+"""Of the table, as smdebug's PandasFrame gives it."""
+
+PROFILER_FOLDER = "profiler"
+"""Where a job samples to, in its ``output/data``."""
+
+_INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
+_BUSY = 80.0  # percent
+_MANY_PHASES = 24
+
+
+class ProfileError(ValueError):
+    """There are no system metrics, or they are damaged; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One number.
+
+    Attributes:
+        kind: ``cpu``, ``memory``, ``gpu``, ``i/o`` or ``network``.
+        name: ``cpu0``, ``MemoryUsedPercent``, ``ReceiveBytesPerSecond``, ...
+        dimension: What of it is measured, where there is a choice: ``CPUUtilization``, ...
+        value: Percent of 0 to 100, or a count a second.
+        node: The host.
+        time: Seconds since 1970.
+    """
+
+    kind: str
+    name: str
+    dimension: str
+    value: float
+    node: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a job did from ``start`` to ``end``, in seconds since 1970."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A job's system metrics.
+
+    Attributes:
+        samples: In order of time.
+        phases: Likewise; empty if the job did not note them.
+        first_file: Seconds since 1970 that the table's ``timestamp_us`` counts from.
+    """
+
+    samples: tuple[Sample, ...]
+    phases: tuple[Phase, ...]
+    first_file: int
+
+
+def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
+    """Read what this project's sampler or SageMaker's Profiler wrote.
+
+    Args:
+        folder: The Profiler's output, or a job's folder around it.
+        most_bytes: Of more than that only some files are read, evenly apart; None: all are.
+
+    Raises:
+        ProfileError: There is nothing, or a file is damaged elsewhere than at its end.
+        OSError: A file cannot be read.
+    """
+    root = next((folder / i for i in _INSIDE if (folder / i / "system").is_dir()), None)
+    files = sorted(root.glob("system/**/*.json")) if root else []
+    if root is None or not files:
+        raise ProfileError(
+            f"expected system metrics (profiler/system/...) of a training job, found none in"
+            f" {folder}"
+        )
+    stride = -(-sum(file.stat().st_size for file in files) // most_bytes) if most_bytes else 1
+    read = files[:: max(1, stride)]
+    samples = sorted((s for file in read for s in _read(file)), key=lambda sample: sample.time)
+    noted = next((p for p in (root, root.parent) if (p / PHASES_FILE).is_file()), None)
+    phases: tuple[Phase, ...] = ()
+    if noted:
+        try:
+            phases = tuple(Phase(**p) for p in json.loads((noted / PHASES_FILE).read_text()))
+        except (ValueError, TypeError) as error:
+            raise ProfileError(f"{noted / PHASES_FILE} is damaged: {error}") from error
+    return Profile(tuple(samples), phases, int(files[0].name.partition(".")[0]))
+
+
+def _read(file: Path) -> Iterator[Sample]:
+    lines = file.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            yield Sample(
+                entry["Type"], entry.get("Name") or "", entry["Dimension"] or "",
+                float(entry["Value"]), entry["NodeId"], float(entry["Timestamp"]),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError) as error:
+            if number < len(lines):  # the last one may still be being written
+                raise ProfileError(f"{file}:{number} is no sample: {line[:80]!r}") from error
+
+
+def rows(profile: Profile) -> Iterator[tuple[str | int | float, ...]]:
+    """Yield the table's rows, in the order of `COLUMNS`."""
+    for sample in profile.samples:
+        microseconds = int(sample.time * 1_000_000)
+        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(microseconds // 1_000_000))
+        yield (
+            f"{whole}:{microseconds % 1_000_000:06d}",
+            microseconds - profile.first_file * 1_000_000,
+            sample.value, sample.name, sample.dimension, sample.node, sample.kind,
+        )  # fmt: skip
+
+
+def write_csv(profile: Profile, file: Path) -> None:
+    """Write the table.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with atomic_write(file) as partial, partial.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows(profile))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a phase used, over all hosts, cores and GPUs.
+
+    Attributes:
+        phase: Its name.
+        seconds: How long it took.
+        values: By the name of a column; a column is missing where nothing was sampled.
+    """
+
+    phase: str
+    seconds: float
+    values: dict[str, float]
+
+
+_USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], float], float]] = {
+    "cpu %": (lambda s: s.dimension == "CPUUtilization", fmean, 1),
+    "i/o wait %": (lambda s: s.dimension == "I/OWaitPercentage", fmean, 1),
+    "memory max %": (lambda s: s.name == "MemoryUsedPercent", max, 1),
+    "gpu %": (lambda s: s.dimension == "GPUUtilization", fmean, 1),
+    "gpu memory max %": (lambda s: s.dimension == "GPUMemoryUtilization", max, 1),
+    "read MB/s": (lambda s: s.name.startswith("ReadThroughput"), fmean, 1e6),
+    "write MB/s": (lambda s: s.name.startswith("WriteThroughput"), fmean, 1e6),
+    "received MB/s": (
+        lambda s: s.name.startswith("Receive") and s.dimension == "Algorithm", fmean, 1e6,
+    ),
+}  # fmt: skip
+"""For each column which samples count, how they are summed up, and its unit."""
+
+
+def usage(profile: Profile) -> list[Usage]:
+    """Return what each phase used, and the whole job at the end.
+
+    Phases of many epochs are put together by kind.
+    """
+    phases: dict[str, list[Phase]] = {}
+    many = len(profile.phases) > _MANY_PHASES
+    for phase in profile.phases:
+        name = f"{phase.name.rpartition(' ')[0]} (all)" if _is_epoch(phase) and many else phase.name
+        phases.setdefault(name, []).append(phase)
+    found = [
+        Usage(name, sum(p.end - p.start for p in parts), _used(profile.samples, parts))
+        for name, parts in phases.items()
+    ]
+    if profile.samples:
+        first, last = profile.samples[0].time, profile.samples[-1].time
+        found.append(Usage("whole job", last - first, _used(profile.samples, None)))
+    return found
+
+
+def _is_epoch(phase: Phase) -> bool:
+    return phase.name.rpartition(" ")[2].isdecimal()
+
+
+def _used(samples: Iterable[Sample], phases: list[Phase] | None) -> dict[str, float]:
+    inside = [
+        s for s in samples if phases is None or any(p.start <= s.time <= p.end for p in phases)
+    ]
+    values = {}
+    for column, (counts, summed, unit) in _USAGE.items():
+        if numbers := [s.value for s in inside if counts(s)]:
+            values[column] = summed(numbers) / unit
+    return values
+
+
+def verdicts(profile: Profile) -> list[str]:
+    """Say what holds the job up, with the numbers behind it.
+
+    The training phases are judged where there are any, otherwise all of the job.
+    """
+    training = [p for p in profile.phases if p.name.startswith("train ")] or None
+    used = _used(profile.samples, training)
+    if "cpu %" not in used:
+        return ["no verdict: training took less than the half second between two samples"]
+    cpu, waiting = used["cpu %"], used.get("i/o wait %", 0.0)
+    numbers = f"CPUs {cpu:.0f} % busy, {waiting:.0f} % waiting for disks"
+    found = []
+    if "gpu %" in used:
+        gpu = used["gpu %"]
+        numbers = f"GPUs {gpu:.0f} % busy, {numbers}"
+        if gpu >= _BUSY:
+            found.append(f"compute-bound: {numbers}; a faster GPU would help")
+        elif cpu >= _BUSY or waiting >= 20:
+            found.append(
+                f"input-bound: {numbers}; the GPUs wait for photos: more cores, or pixel_cache"
+            )
+        else:
+            found.append(
+                f"idle GPU: {numbers}; work is too small for it: a larger batch_size, or a"
+                " smaller instance"
+            )
+    elif waiting >= 20:
+        found.append(f"input-bound: {numbers}; pixel_cache=memory or a faster disk would help")
+    elif cpu >= _BUSY:
+        found.append(f"compute-bound: {numbers}; a GPU, or more cores, would help")
+    else:
+        found.append(f"idle CPUs: {numbers}; a larger batch_size, or a smaller instance")
+    return found + _memory_growth(profile, training)
+
+
+def _memory_growth(profile: Profile, training: list[Phase] | None) -> list[str]:
+    memory = [
+        s.value
+        for s in profile.samples
+        if s.name == "MemoryUsedPercent"
+        and (training is None or any(p.start <= s.time <= p.end for p in training))
+    ]
+    if len(memory) < 8:
+        return []
+    # The first quarter may still allocate what all of training then uses.
+    quarter = len(memory) // 4
+    means = [fmean(memory[i * quarter : (i + 1) * quarter]) for i in range(1, 4)]
+    if means[0] + 1 < means[1] < means[2] - 1:
+        return [
+            f"memory growing: {means[0]:.1f}, {means[1]:.1f}, {means[2]:.1f} % in the second,"
+            " third and last quarter of training; something is kept that need not be"
+        ]
+    return []
+
+
+def table(lines: Iterable[Iterable[object]], header: Iterable[str]) -> str:
+    """Return rows as lines of columns, numbers to the right."""
+    body = [[_text(cell) for cell in line] for line in lines]
+    cells = [list(header), *body]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    )
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+
+
+def usage_table(found: list[Usage]) -> str:
+    """Return what phases used as lines for people."""
+    columns = [c for c in _USAGE if any(c in used.values for used in found)]
+    lines = [
+        [used.phase, f"{used.seconds:.1f}", *(_cell(used.values.get(c)) for c in columns)]
+        for used in found
+    ]
+    return table(lines, ["phase", "seconds", *columns])
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def plot(profile: Profile, file: Path) -> None:
+    """Draw the metrics over time, with the phases behind them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    from matplotlib.figure import Figure  # takes a second
+
+    start = profile.samples[0].time
+    panels = {
+        "percent": ("cpu %", "i/o wait %", "gpu %", "gpu memory max %", "memory max %"),
+        "MB/s": ("read MB/s", "write MB/s", "received MB/s"),
+    }
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    for axes, (unit, columns) in zip(figure.subplots(2, 1, sharex=True), panels.items(),
+                                     strict=True):  # fmt: skip
+        for column in columns:
+            counts, summed, scale = _USAGE[column]
+            moments: dict[float, list[float]] = {}
+            for sample in filter(counts, profile.samples):
+                moments.setdefault(sample.time - start, []).append(sample.value)
+            if moments:
+                means = [summed(values) / scale for values in moments.values()]
+                axes.plot(list(moments), means, label=column, linewidth=1)
+        for phase in profile.phases:
+            shade = "0.93" if phase.name.startswith("train ") else "0.82"
+            axes.axvspan(phase.start - start, phase.end - start, linewidth=0, color=shade)
+        axes.set(ylabel=unit, xlabel="seconds (light: training; dark: photos, head, evaluation)")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper right")
+    with atomic_write(file) as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -1,0 +1,1 @@
+"""What training makes and serving runs: artifact, networks, photos as their input."""

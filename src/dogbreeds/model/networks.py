@@ -1,0 +1,147 @@
+"""A torchvision classifier by name: its head, its pretrained weights.
+
+``python -m dogbreeds.model.networks fetch resnet18 --into DIR [--from FILE]`` puts torchvision's
+ImageNet weights into a folder, as the training image does when it is built.
+"""
+
+import argparse
+import hashlib
+import pickle
+import re
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision import models as zoo
+
+from dogbreeds.model.architectures import ModelError, check_architecture
+from dogbreeds.system.files import atomic_write
+
+
+def create_model(architecture: str, num_classes: int) -> nn.Module:
+    """Build a classifier with random weights and a head for the given classes.
+
+    Args:
+        architecture: A name of `ARCHITECTURES`, e.g. ``"resnet18"``.
+        num_classes: Outputs of the head, at least 1.
+
+    Returns:
+        A model that maps float32 [N, 3, H, W] to logits [N, num_classes].
+
+    Raises:
+        ModelError: There is no such architecture.
+    """
+    check_architecture(architecture)
+    model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
+    return model
+
+
+def head_name(model: nn.Module) -> str:
+    """Return the dotted name of the model's last parametrised layer, its classification head."""
+    layers = (nn.Linear, nn.Conv2d)
+    names = [name for name, module in model.named_modules() if isinstance(module, layers)]
+    return str(names[-1])
+
+
+def load_pretrained(model: nn.Module, path: Path) -> None:
+    """Load a state dict into all of the model but its head.
+
+    Args:
+        model: A model of `create_model`; changed in place.
+        path: A state dict of the same architecture with any number of classes, as torchvision
+            publishes them. Read with ``weights_only=True``: no code in the file is run.
+
+    Raises:
+        ModelError: The file is missing, is no state dict or is of another architecture.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"cannot read weights file {path}: {error}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"expected a PyTorch state dict, got {path}, which is none") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ModelError(f"expected a PyTorch state dict of tensors, got {path}")
+    head = head_name(model) + "."
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
+    wanted = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(head)}
+    # BatchNorm's step counters are absent from old files and do not matter.
+    missing = sorted(n for n in wanted.keys() - state.keys() if "num_batches_tracked" not in n)
+    unknown = sorted(state.keys() - wanted.keys())
+    shapes = sorted(n for n in wanted.keys() & state.keys() if wanted[n] != state[n].shape)
+    if missing or unknown or shapes:
+        raise ModelError(
+            f"weights file {path} is of another architecture: {len(missing)} tensors missing,"
+            f" {len(unknown)} unknown, {len(shapes)} of another shape"
+            f" (first: {(missing + unknown + shapes)[0]})"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None = None) -> Path:
+    """Put torchvision's ImageNet weights of an architecture into a folder.
+
+    Args:
+        architecture: A name of `ARCHITECTURES`.
+        folder: Made if missing. Under its final name there is either the whole file or none.
+        source: A local copy to take instead of a download.
+
+    Returns:
+        The file, e.g. ``resnet18-f37072fd.pth``. The digits in its name are the first of its
+        SHA-256 (torch.hub's convention), which is checked.
+
+    Raises:
+        ModelError: There are no such weights, or the file does not have that hash.
+        OSError: It cannot be downloaded, read or written.
+    """
+    url = _published_url(architecture)
+    match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
+    if match is None:
+        raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
+    final = folder / f"{architecture}-{match[1]}.pth"
+    with atomic_write(final) as partial:
+        opened = source.open("rb") if source else urllib.request.urlopen(url, timeout=60)  # noqa: S310
+        with opened as stream, partial.open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        with partial.open("rb") as copy:
+            digest = hashlib.file_digest(copy, "sha256").hexdigest()
+        if not digest.startswith(match[1]):
+            raise ModelError(
+                f"expected {source or url} to have a SHA-256 that starts with {match[1]},"
+                f" got {digest}: not torchvision's file, or damaged on the way"
+            )
+    return final
+
+
+def _published_url(architecture: str) -> str:
+    check_architecture(architecture)
+    return str(zoo.get_model_weights(architecture).DEFAULT.url)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``fetch``. Exit code 3 tells that the network could not be reached."""
+    parser = argparse.ArgumentParser(prog="python -m dogbreeds.model.networks", description=__doc__)
+    verbs = parser.add_subparsers(required=True)
+    fetch = verbs.add_parser("fetch", help="put ImageNet weights into a folder")
+    fetch.add_argument("architecture")
+    fetch.add_argument("--into", type=Path, required=True, metavar="DIR")
+    fetch.add_argument("--from", type=Path, dest="source", metavar="FILE")
+    options = parser.parse_args(arguments)
+    try:
+        path = fetch_imagenet_weights(options.architecture, options.into, options.source)
+    except urllib.error.URLError as error:
+        print(f"cannot download the weights: {error.reason}", file=sys.stderr)
+        return 3
+    except (ModelError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{path} ({path.stat().st_size / 1e6:.0f} MB, hash checked)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""SageMaker Debugger: the only modules that import smdebug."""

@@ -1,0 +1,298 @@
+"""Debugger: tensors of some steps, in the format that SageMaker's and our own rules read.
+
+smdebug's hook takes every forward pass for a step, be it one of an evaluation or a part of a
+step, and runs in all of them. Here the training loop tells what a step is: those that save nothing
+cost nothing, gradients are the finished ones (averaged over processes, unscaled), and numbers go on
+where a checkpoint was.
+
+Names are those that smdebug gives: ``ResNet_conv1.weight``, ``gradient/ResNet_conv1.weight``,
+``CrossEntropyLoss_output_0`` (the loss; ``_input_0`` and ``_input_1`` are logits and targets),
+``layer1.0.relu_output_0``, ``scalar/lr``. Of ours are, in the collection ``dogbreeds``:
+
+- ``update_ratio/LAYER``: size of a weight's change by the step relative to the weight (L2 norms),
+  without ``.weight``, which smdebug would take for one of the weights;
+- ``relu_activity/LAYER_CALL``: for each channel the share of its values above 0: shape [C];
+- ``class_counts``: photos of each class in the train split: shape [C].
+
+A step of training has mode TRAIN, an epoch's evaluation is one step of mode EVAL.
+"""
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import torch
+from torch import nn
+
+from dogbreeds.monitoring.debugger.smdebug_compat import Hook, ModeKeys
+from dogbreeds.training.callbacks import Observer
+
+if TYPE_CHECKING:
+    from dogbreeds.training.loop import Trainer
+
+P = ParamSpec("P")
+
+LOSS = "CrossEntropyLoss_output_0"
+COLLECTION = "dogbreeds"
+_PATTERN = r"^(update_ratio|relu_activity)/|^class_counts$"
+_OF_EARLIER_RUN = ("events", "index", "collections")
+_MARKS = ("training_job_end.ts", "claim.smd")  # "finished", "another process writes here"
+
+
+def default_configuration(total_steps: int) -> dict[str, Any]:
+    """Return what is saved where the job has no configuration of Debugger's.
+
+    Args:
+        total_steps: Of the job. It is saved some ten times, and at most every 25 steps, as saving
+            all tensors of a ResNet-18 takes a third of a step on a CPU; the loss alone some fifty
+            times.
+    """
+    interval = min(500, max(25, total_steps // 10))
+    return {
+        "HookParameters": {"save_interval": str(interval)},
+        "CollectionConfigurations": [
+            {"CollectionName": "weights"},
+            {"CollectionName": "biases"},
+            {"CollectionName": "gradients"},
+            {
+                "CollectionName": "losses",
+                "CollectionParameters": {"save_interval": str(min(100, max(1, total_steps // 50)))},
+            },
+        ],
+    }
+
+
+class _Hook(Hook):  # type: ignore[misc]
+    """smdebug's hook, for steps that we tell it."""
+
+    exported_collections: bool
+
+    def has_default_configuration(self) -> bool:
+        """Return False: with True, errors are logged and then nothing is saved any more."""
+        return False
+
+    @staticmethod
+    def _make_numpy_array(tensor_value: Any) -> Any:  # noqa: ANN401
+        if isinstance(tensor_value, torch.Tensor):
+            tensor_value = tensor_value.detach().cpu()
+            if tensor_value.dtype == torch.bfloat16:  # numpy has no such type
+                tensor_value = tensor_value.float()
+        return Hook._make_numpy_array(tensor_value)
+
+    def begin(self, mode: ModeKeys, mode_step: int, step: int) -> bool:
+        """Go to a step and return whether anything of it is to be saved."""
+        if not self.prepared_collections:
+            self._prepare_collections()
+        self.set_mode(mode)
+        self.step = self.mode_steps[ModeKeys.GLOBAL] = step
+        self.mode_steps[mode] = mode_step
+        self.written_tensor_name_for_step.clear()
+        if not self._get_collections_to_save_for_step() and mode == ModeKeys.TRAIN:
+            return False
+        self._initialize_writers()
+        return True
+
+    def save(self, name: str, tensor: torch.Tensor) -> None:
+        """Save a tensor if a collection of the step wants it; of an evaluation in any case."""
+        self._save_for_tensor(name, tensor, check_before_write=self.mode == ModeKeys.TRAIN)
+
+    def save_call(self, name: str, inputs: object, outputs: object) -> None:
+        """Save what a module took and gave, likewise."""
+        self._write_inputs(name, inputs)
+        self._write_outputs(name, outputs)
+
+    def end(self) -> None:
+        """Write the step's files."""
+        if not self.exported_collections:  # readers wait for this file first
+            self.export_collections()
+            self.exported_collections = True
+        self._close_writers()
+
+    def finish(self) -> None:
+        """Mark the trial as finished, where SageMaker does not do so itself."""
+        self.abandon()
+        self.close()
+
+    def abandon(self) -> None:
+        """Leave files as they are: to close them again at exit may wait for ever."""
+        atexit.unregister(self._cleanup)
+
+
+def _guarded(
+    method: "Callable[Concatenate[Debugger, P], None]",
+) -> "Callable[Concatenate[Debugger, P], None]":
+    """Let training go on without Debugger if it fails, and say so."""
+
+    @functools.wraps(method)
+    def call(self: "Debugger", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self._failed:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self._failed = True
+            self._unhook()
+            if self._started:
+                self._hook.abandon()
+            print(
+                f"Debugger has failed and saves no more tensors; training goes on:"
+                f" {type(error).__name__}: {error}",
+                flush=True,
+            )
+
+    return call
+
+
+class Debugger(Observer):
+    """Saves tensors of a job.
+
+    Only rank 0 of several processes does: weights and gradients are the same in all, and smdebug's
+    readers take a step for complete when as many processes have written it as the trial names. Its
+    loss then is that of its own share of the photos.
+    """
+
+    def __init__(self, folder: Path, configuration: dict[str, Any] | None) -> None:
+        """Prepare; nothing is written before training starts.
+
+        Args:
+            folder: The trial; what an earlier job left in it is replaced.
+            configuration: As in ``debughookconfig.json``; None: `default_configuration`.
+        """
+        self._folder = folder
+        self._configuration = configuration
+        self._failed = False
+        self._started = False
+        self._hook: _Hook
+        self._trainer: Trainer
+        self._saving = False
+        self._losses: list[torch.Tensor] = []
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._weights: dict[str, torch.Tensor] = {}
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._relu_calls: Counter[str] = Counter()
+
+    @_guarded
+    def training_starts(self, trainer: "Trainer") -> None:
+        """Open the trial; a resumed job goes on with the one it has begun."""
+        self._trainer = trainer
+        for mark in _MARKS:
+            (self._folder / mark).unlink(missing_ok=True)
+        if trainer.step == 0:
+            for name in _OF_EARLIER_RUN:
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+        configuration = {
+            **(self._configuration or default_configuration(trainer.total_steps)),
+            "LocalPath": str(self._folder),
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(configuration, file)
+            file.flush()
+            self._hook = _Hook.create_from_json_file(file.name)
+        self._hook.save_all_workers = False
+        self._hook.include_collections.append(COLLECTION)
+        self._hook.get_collection(COLLECTION).include(_PATTERN)
+        targets = trainer.splits["train"].targets
+        self._class_counts = torch.bincount(targets).cpu()
+        self._started = True
+
+    @_guarded
+    def step_starts(self) -> None:
+        """Decide whether the step is saved, and if so watch its first forward pass."""
+        trainer = self._trainer
+        step = trainer.step + len(trainer.history)  # evaluations count, too
+        self._saving = self._hook.begin(ModeKeys.TRAIN, trainer.step, step)
+        # What is compiled keeps the hooks that it was compiled with.
+        if self._saving and not trainer.settings.compile:
+            self._relu_calls.clear()
+            for name, module in trainer.model.named_modules():
+                hook = functools.partial(self._after_forward, name or _kind(trainer.model))
+                self._handles.append(module.register_forward_hook(hook))
+
+    @_guarded
+    def _after_forward(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
+        self._hook.save_call(name, inputs, output)
+        if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(output, torch.Tensor):
+            call = self._relu_calls[name]  # blocks of a ResNet call theirs twice
+            self._relu_calls[name] += 1
+            others = [axis for axis in range(output.ndim) if axis != 1]
+            activity = (output.detach() > 0).float().mean(others)
+            self._hook.save(f"relu_activity/{name}_{call}", activity)
+
+    @_guarded
+    def loss_computed(
+        self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
+    ) -> None:
+        """Keep the loss of a step that is saved."""
+        if self._saving:
+            self._unhook()
+            self._losses.append(loss.detach())
+            self._seen.append((logits.detach(), targets))
+
+    @_guarded
+    def gradients_ready(self, scale: Callable[[], float]) -> None:
+        """Save what is complete now."""
+        if not self._saving:
+            return
+        model, hook = self._trainer.model, self._hook
+        hook.save(LOSS, torch.stack(self._losses).sum() * self._trainer.cluster.size)
+        for position, tensors in enumerate(zip(*self._seen, strict=True)):
+            hook.save(f"CrossEntropyLoss_input_{position}", torch.cat(tensors))
+        hook.save("class_counts", self._class_counts)
+        factor = 1 / scale()
+        for name, parameter in model.named_parameters():
+            full_name = f"{_kind(model)}_{name}"
+            hook.save(full_name, parameter)
+            if parameter.grad is not None:
+                hook.save(f"gradient/{full_name}", parameter.grad * factor)
+            if parameter.ndim > 1 and name.endswith(".weight"):
+                self._weights[name] = parameter.detach().clone()
+        self._losses.clear()
+        self._seen.clear()
+
+    @_guarded
+    def step_ended(self) -> None:
+        """Save how far the step went, and write its files."""
+        if not self._saving:
+            return
+        model, hook = self._trainer.model, self._hook
+        for name, before in self._weights.items():
+            change = torch.dist(model.get_parameter(name).detach(), before)
+            layer = f"{_kind(model)}_{name.removesuffix('.weight')}"
+            hook.save(f"update_ratio/{layer}", change / before.norm())
+        self._weights.clear()
+        hook.save_scalar("lr", max(group["lr"] for group in self._trainer.optimizer.param_groups))
+        hook.end()
+        self._saving = False
+
+    @_guarded
+    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+        """Save an epoch's metrics as a step of mode EVAL."""
+        evaluations = len(self._trainer.history)
+        self._hook.begin(ModeKeys.EVAL, evaluations - 1, self._trainer.step + evaluations - 1)
+        loss = values["valid_loss"] if "valid_loss" in values else values["test_loss"]
+        self._hook.save(LOSS, torch.tensor(loss))
+        for name, value in values.items():
+            self._hook.save_scalar(name, value)
+        self._hook.end()
+
+    @_guarded
+    def close(self) -> None:
+        """Mark the trial as finished."""
+        self._unhook()
+        if self._started:
+            self._hook.finish()
+
+    def _unhook(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _kind(model: nn.Module) -> str:
+    return type(model).__name__

@@ -1,0 +1,322 @@
+"""Rules over the tensors that Debugger saved: what is wrong with a training job.
+
+Each is a rule of smdebug's, so that it also runs in a notebook or a processing job:
+``invoke_rule(VanishingGradients(create_trial(path)))``. It takes one number of each step it can
+judge, and a step is ill when that number is beyond a limit.
+"""
+
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict
+from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, Rule, create_trial, invoke_rule
+
+_INSIDE = (  # of the job's folders
+    "", "tensors", "debug-output", "output/tensors", "opt-ml/output/tensors", "output/data",
+    "opt-ml/output/data",
+)  # fmt: skip
+
+
+class TrialError(ValueError):
+    """There is no trial to judge; the message says what was expected."""
+
+
+class _Rule(Rule):  # type: ignore[misc]
+    """A rule with one number a step.
+
+    Attributes:
+        verdicts: Of the steps judged so far.
+    """
+
+    measure: str
+    limit: str
+    advice: str
+
+    def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
+        super().__init__(base_trial, action_str)
+        self.verdicts: list[Verdict] = []
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Judge a step; True if it is ill, as smdebug's rules tell."""
+        verdict = self.judge(step, self.base_trial.mode(step) == ModeKeys.EVAL)
+        if verdict is None:
+            return False
+        self.verdicts.append(verdict)
+        self.report["Datapoints"] += 1
+        self.report["Violations"] += verdict.ill
+        self.report["RuleTriggered"] = int(self.report["RuleTriggered"] or verdict.ill)
+        return verdict.ill
+
+    @abstractmethod
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step; None if it has not what the rule needs."""
+
+    def tensors(self, step: int, prefix: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """Yield the tensors of a step whose names begin with a prefix."""
+        for name in self.base_trial.tensor_names(step=step):
+            if name.startswith(prefix):
+                yield name, np.asarray(self.base_trial.tensor(name).value(step))
+
+    def loss(self, step: int) -> tuple[str, float] | None:
+        """Return name and value of the loss of a step, if it was saved."""
+        for name in self.base_trial.tensor_names(step=step):
+            if "oss_" in name and "_output_" in name and not name.startswith("gradient"):
+                return name, float(np.mean(self.base_trial.tensor(name).value(step)))
+        return None
+
+    def is_last(self, step: int, name: str) -> bool:
+        """Whether no later step of the same mode has a tensor."""
+        trial = self.base_trial
+        mode, mode_step = trial.mode_modestep(step)
+        return bool(trial.tensor(name).steps(mode=mode)[-1] == mode_step)
+
+
+def _is_matrix(name: str, values: np.ndarray[Any, Any]) -> bool:
+    """Whether a parameter is a kernel or matrix, and no norm, bias or scale."""
+    return name.endswith(".weight") and values.ndim > 1
+
+
+class VanishingGradients(_Rule):
+    """A layer learns nothing because hardly any gradient reaches it.
+
+    The limit is that of SageMaker's own rule.
+    """
+
+    measure = "smallest mean |gradient| of a layer"
+    limit = "below 1e-07"
+    advice = "use batch norm, residual connections or ReLUs; look for zero or saturated layers"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step that has gradients."""
+        means = {
+            name: float(np.abs(values).mean())
+            for name, values in self.tensors(step, "gradient/")
+            if _is_matrix(name, values)
+        }
+        if not means:
+            return None
+        name = min(means, key=lambda name: means[name])
+        return Verdict(step, means[name], means[name] < 1e-7, name)
+
+
+class ExplodingTensors(_Rule):
+    """Gradients grow beyond measure, or anything is no number any more."""
+
+    measure = "L2 norm of all gradients"
+    limit = "above 1000, or not finite"
+    advice = "choose a smaller lr or a longer warmup"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step of training."""
+        square, seen = 0.0, False
+        for name, values in self.tensors(step, ""):
+            if values.dtype.kind != "f":
+                continue
+            if not np.isfinite(values).all():
+                return Verdict(step, math.inf, True, name)
+            if name.startswith("gradient/"):
+                seen = True
+                square += float(np.vdot(values, values))
+        norm = math.sqrt(square)
+        return Verdict(step, norm, norm > 1000) if seen else None
+
+
+class LossNotDecreasing(_Rule):
+    """The loss of training does not fall, or not below that of guessing."""
+
+    measure = "mean loss of the last third of steps / of the first third"
+    limit = "above 0.99 while above half the loss of guessing, or no better than guessing"
+    advice = "choose another lr; check that labels belong to their photos"
+    _least = 6
+
+    def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
+        super().__init__(base_trial, action_str)
+        self._losses: list[float] = []
+        self._classes = 0
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge the last step of training, by those before it."""
+        loss = None if evaluation else self.loss(step)
+        if loss is None:
+            return None
+        name, value = loss
+        self._losses.append(value)
+        for _, counts in self.tensors(step, "class_counts"):
+            self._classes = len(counts)
+        third = len(self._losses) // 3
+        if len(self._losses) < self._least or not self.is_last(step, name):
+            return None
+        first, last = np.mean(self._losses[:third]), np.mean(self._losses[-third:])
+        guessing = math.log(self._classes) if self._classes > 1 else math.inf
+        flat = last > 0.99 * first and (guessing == math.inf or last > guessing / 2)
+        ill = flat or last > 0.98 * guessing
+        return Verdict(step, float(last / first), bool(ill or not math.isfinite(last)))
+
+
+class Overfitting(_Rule):
+    """The loss of evaluation rises while that of training still falls."""
+
+    measure = "evaluation's loss / its lowest so far"
+    limit = "above 1.2 while the train loss falls"
+    advice = "train for fewer epochs, augment more, or decay weights more"
+
+    def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
+        super().__init__(base_trial, action_str)
+        self._best = (math.inf, math.inf)  # evaluation's loss, train loss
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge an evaluation."""
+        loss = self.loss(step) if evaluation else None
+        train = [float(values[0]) for name, values in self._scalars(step) if "train_loss" in name]
+        if loss is None or not train:
+            return None
+        _, value = loss
+        if value <= self._best[0]:
+            self._best = (value, train[0])
+        ratio = value / self._best[0]
+        return Verdict(step, ratio, ratio > 1.2 and train[0] < self._best[1])
+
+    def _scalars(self, step: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        for name, values in self.tensors(step, "scalar/"):
+            yield name, values.reshape(-1)
+
+
+class DeadRelu(_Rule):
+    """Units that are 0 for every photo: no gradient passes through them."""
+
+    measure = "share of a layer's channels that are 0 for the whole batch"
+    limit = "above 0.5"
+    advice = "choose a smaller lr; check biases"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step with activations of ReLUs."""
+        dead = {
+            name: float((values == 0).mean()) for name, values in self.tensors(step, "relu_activ")
+        }
+        if not dead:
+            return None
+        name = max(dead, key=lambda name: dead[name])
+        return Verdict(step, dead[name], dead[name] > 0.5, name)
+
+
+class WeightUpdates(_Rule):
+    """Steps change weights by much more, or by much less, than they are worth."""
+
+    measure = "largest change of a layer's weights by a step / the weights (L2 norms)"
+    limit = "above 0.5, or never above 1e-06"
+    advice = "choose another lr: near 0.001 is usual"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step of training."""
+        ratios = {
+            name: float(values)
+            for name, values in self.tensors(step, "update_ratio/")
+            if math.isfinite(values)  # weights of 0 have no size to compare with
+        }
+        if not ratios:
+            return None
+        name = max(ratios, key=lambda name: ratios[name])
+        largest = max([ratios[name], *(verdict.value for verdict in self.verdicts)])
+        stuck = largest < 1e-6 and self.is_last(step, name)
+        return Verdict(step, ratios[name], ratios[name] > 0.5 or stuck, name)
+
+
+class PoorInitialization(_Rule):
+    """Weights start where they cannot learn: all the same, much too small or much too large."""
+
+    measure = "standard deviation of a layer's first weights / that of He et al., 2015"
+    limit = "below 0.01 or above 10"
+    advice = "use PyTorch's own initialisation, or pretrained weights"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge the very first step."""
+        if evaluation or self.base_trial.mode_step(step) != 0:
+            return None
+        ratios = {
+            name: float(values.std(dtype=np.float64) / math.sqrt(2 / values[0].size))
+            for name, values in self.tensors(step, "")
+            if _is_matrix(name, values) and "/" not in name
+        }
+        if not ratios:
+            return None
+        name = max(ratios, key=lambda name: abs(math.log10(max(ratios[name], 1e-30))))
+        return Verdict(step, ratios[name], not 0.01 < ratios[name] < 10, name)
+
+
+class ClassImbalance(_Rule):
+    """Some classes have many more photos than others.
+
+    The limit is that of SageMaker's own rule.
+    """
+
+    measure = "photos of the largest class / of the smallest"
+    limit = "above 10"
+    advice = "add photos to the small classes, or leave some out of the large"
+
+    def judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge the first step that tells."""
+        if self.verdicts:
+            return None
+        for name, counts in self.tensors(step, "class_counts"):
+            ratio = float(counts.max() / max(counts.min(), 1))
+            return Verdict(step, ratio, ratio > 10, name)
+        return None
+
+
+RULES = (
+    LossNotDecreasing, Overfitting, VanishingGradients, ExplodingTensors, WeightUpdates, DeadRelu,
+    PoorInitialization, ClassImbalance,
+)  # fmt: skip
+
+
+def find(folder: Path) -> list[Finding]:
+    """Judge a job's trial, or return what the job itself found where the tensors did not come.
+
+    Args:
+        folder: The trial, or a folder of the job around it.
+
+    Raises:
+        TrialError: There is neither.
+    """
+    for inside in _INSIDE:
+        if _is_trial(folder / inside):
+            return check(folder / inside)
+        if (file := folder / inside / FINDINGS_FILE).is_file():
+            try:
+                return [Finding.from_json(entry) for entry in json.loads(file.read_text())]
+            except (ValueError, TypeError, KeyError) as error:
+                raise TrialError(f"{file} is damaged: {error}") from error
+    raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
+
+
+def _is_trial(folder: Path) -> bool:
+    return any((folder / "collections").glob("*/*_collections.json"))
+
+
+def check(folder: Path) -> list[Finding]:
+    """Have all rules judge a trial, as far as it is written.
+
+    Args:
+        folder: The trial: what is in Debugger's ``LocalPath`` or below its ``S3OutputPath``.
+
+    Raises:
+        TrialError: It is no trial.
+    """
+    if not _is_trial(folder):  # smdebug would wait for one for ever
+        raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
+    trial = create_trial(str(folder))
+    findings = []
+    for kind in RULES:
+        rule = kind(trial)
+        for step in trial.steps():
+            invoke_rule(rule, start_step=step, end_step=step + 1)
+        findings.append(
+            Finding(kind.__name__, kind.measure, kind.limit, kind.advice, tuple(rule.verdicts))
+        )
+    return findings

@@ -1,0 +1,166 @@
+"""A small process that samples a host twice a second, as SageMaker's Profiler does.
+
+`sampling` starts it as ``python -m dogbreeds.monitoring.system_metrics FOLDER NODE``; it ends with
+the process that started it. It writes ``FOLDER/system/incremental/YYYYMMDDHH/MINUTE.algo-N.json``,
+one JSON object per line with ``Type, Name, Dimension, Value, NodeId, Timestamp``, with the names
+that the Profiler uses; MINUTE is a full minute in seconds since 1970. Percentages are 0 to 100,
+other values are per second.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+INTERVAL = 0.5
+Sample = tuple[str, str, str, float]  # type, name, dimension, value
+
+
+@contextlib.contextmanager
+def sampling(folder: Path, node: str) -> Iterator[None]:
+    """Sample this host while the context lasts.
+
+    Args:
+        folder: What the samples are written to.
+        node: The host's name among those of the job: ``algo-1``, ``algo-2``, ...
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(folder.absolute()), node], stdin=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class HostReader:
+    """Reads the host's counters, and says what they did since the last time."""
+
+    def __init__(self) -> None:
+        self._gpus = _Gpus()
+        self._time = time.monotonic()
+        self._counts = self._read_counts()
+        psutil.cpu_times_percent(percpu=True)  # compares with its last call, too
+
+    def read(self) -> list[Sample]:
+        """Return the samples of the time since the last call."""
+        now, counts = time.monotonic(), self._read_counts()
+        seconds, before = now - self._time, self._counts
+        self._time, self._counts = now, counts
+        samples: list[Sample] = []
+        for core, times in enumerate(psutil.cpu_times_percent(percpu=True)):
+            samples.append(("cpu", f"cpu{core}", "CPUUtilization", 100 - times.idle))
+            waiting = getattr(times, "iowait", 0.0)  # only Linux has it
+            samples.append(("cpu", f"cpu{core}", "I/OWaitPercentage", waiting))
+        samples.append(("memory", "MemoryUsedPercent", "", psutil.virtual_memory().percent))
+        for (kind, name, dimension), count in counts.items():
+            rate = max(0.0, count - before.get((kind, name, dimension), count)) / seconds
+            samples.append((kind, name, dimension, rate))
+        return samples + self._gpus.read()
+
+    @staticmethod
+    def _read_counts() -> dict[tuple[str, str, str], int]:
+        """Return what has been counted since the host started."""
+        disks = psutil.disk_io_counters()
+        counts = {
+            ("i/o", "IOPS", ""): disks.read_count + disks.write_count,
+            ("i/o", "ReadThroughputInBytesPerSecond", ""): disks.read_bytes,
+            ("i/o", "WriteThroughputInBytesPerSecond", ""): disks.write_bytes,
+        } if disks else {}  # fmt: skip
+        networks = [n for name, n in psutil.net_io_counters(pernic=True).items() if name != "lo"]
+        received, sent = (
+            sum(getattr(network, name) for network in networks)
+            for name in ("bytes_recv", "bytes_sent")
+        )
+        return {
+            **counts,
+            ("network", "ReceiveBytesPerSecond", "Algorithm"): received,
+            ("network", "TransmitBytesPerSecond", "Algorithm"): sent,
+        }
+
+
+class _Gpus:
+    """The host's NVIDIA GPUs; none where there is no driver."""
+
+    def __init__(self) -> None:
+        self._devices: list[Any] = []
+        try:
+            import pynvml
+
+            self._nvml: Any = pynvml
+            pynvml.nvmlInit()
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                self._devices.append(pynvml.nvmlDeviceGetHandleByIndex(index))
+        except Exception:
+            return  # the package or the driver is missing
+
+    def read(self) -> list[Sample]:
+        samples: list[Sample] = []
+        for index, device in enumerate(self._devices):
+            with contextlib.suppress(self._nvml.NVMLError):  # parts of a GPU (MIG) cannot tell
+                used = self._nvml.nvmlDeviceGetUtilizationRates(device).gpu
+                samples.append(("gpu", f"gpu{index}", "GPUUtilization", used))
+            with contextlib.suppress(self._nvml.NVMLError):
+                memory = self._nvml.nvmlDeviceGetMemoryInfo(device)
+                share = 100 * memory.used / memory.total
+                samples.append(("gpu", f"gpu{index}", "GPUMemoryUtilization", share))
+        return samples
+
+
+def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sample]) -> None:
+    """Add samples to the file of their minute.
+
+    Args:
+        folder: The root of the Profiler's output.
+        node: As for `sampling`.
+        timestamp: Seconds since 1970.
+        samples: What was read.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    hour = time.strftime("%Y%m%d%H", time.gmtime(timestamp))
+    minute = int(timestamp) // 60 * 60
+    file = folder / "system" / "incremental" / hour / f"{minute:010d}.{node}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps(
+            {
+                "Type": kind, "Name": name, "Dimension": dimension, "Value": round(value, 2),
+                "NodeId": node, "Timestamp": round(timestamp, 6),
+            }
+        )
+        + "\n"
+        for kind, name, dimension, value in samples
+    ]  # fmt: skip
+    with file.open("a") as stream:  # all at once: no reader, and no kill, finds half a line
+        stream.write("".join(lines))
+
+
+def main(folder: Path, node: str) -> None:
+    """Sample until the process that started this one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the job, which then ends this
+    parent = os.getppid()
+    reader = HostReader()
+    due = time.monotonic()
+    while os.getppid() == parent:
+        due = max(due + INTERVAL, time.monotonic())
+        time.sleep(due - time.monotonic())
+        try:
+            write_samples(folder, node, time.time(), reader.read())
+        except OSError as error:
+            print(f"No more system metrics are written: {error}", file=sys.stderr, flush=True)
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

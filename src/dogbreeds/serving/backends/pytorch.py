@@ -1,0 +1,137 @@
+"""PyTorch as a backend, and as the source of all others."""
+
+import importlib.util
+import logging
+import tempfile
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dogbreeds.model.artifact import Artifact, create_golden_example
+from dogbreeds.model.pipeline import Pipeline
+from dogbreeds.serving.backends.choice import Backend, BackendError
+from dogbreeds.serving.backends.cuda_graphs import CudaGraphs, half_types
+from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
+from dogbreeds.serving.predictor import Description, Predictor
+from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
+
+logger = logging.getLogger(__name__)
+
+
+class PyTorch:
+    """PyTorch as it is, channels-last.
+
+    Args:
+        artifact: The archive with the model.
+        device: Where to run.
+    """
+
+    name = PYTORCH
+    tolerance = 1e-3
+
+    def __init__(self, artifact: Artifact, device: torch.device) -> None:
+        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
+        self._device = device
+
+    def start(self, threads: int) -> None:
+        """See `Backend.start`."""
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would not be float32
+        self._pipeline.to(self._device)
+
+    @torch.inference_mode()
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See `Backend.run`."""
+        result: npt.NDArray[np.float32] = (
+            self._pipeline(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
+        )
+        return result
+
+
+def create_predictor(
+    artifact: Artifact, device: torch.device, threads: int, wanted: str | None = None
+) -> Predictor:
+    """Return a predictor, not started, for a loaded archive.
+
+    Args:
+        artifact: The archive.
+        device: Where to run.
+        threads: Threads of one forward pass on the CPU.
+        wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
+
+    Raises:
+        BackendError: The backend asked for cannot be had.
+    """
+    golden_example = artifact.golden_example or create_golden_example(
+        artifact.model, artifact.preprocessing
+    )
+    description = Description(
+        artifact.classes, artifact.preprocessing, artifact.version, golden_example
+    )
+    return Predictor(description, candidates(artifact, device, wanted), threads, wanted)
+
+
+def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> list[Backend]:
+    """Return the backends to choose from on a device.
+
+    Args:
+        artifact: The loaded archive.
+        device: Where to run.
+        wanted: A name of `settings.BACKENDS`, or None for all that work.
+
+    Returns:
+        PyTorch in float32 first: what the others have to agree with.
+
+    Raises:
+        BackendError: The backend asked for cannot be had.
+    """
+    found: list[Backend] = [PyTorch(artifact, device)]
+    if wanted == ONNX_RUNTIME or (wanted is None and device.type == "cpu"):
+        try:
+            found.append(OnnxRuntime(to_onnx(artifact)))
+        except BackendError as error:
+            if wanted is not None:
+                raise
+            logger.warning("running on PyTorch, because %s", error)
+    if wanted == CUDA_GRAPHS or (wanted is None and device.type == "cuda"):
+        if device.type != "cuda":
+            raise BackendError(f"{CUDA_GRAPHS} needs an NVIDIA GPU, and there is none")
+        types = half_types(torch.cuda.get_device_capability(device))
+        found += [CudaGraphs(artifact, device, dtype) for dtype in types]
+    return found
+
+
+def to_onnx(artifact: Artifact) -> bytes:
+    """Return the model with its normalization and softmax as an ONNX graph.
+
+    It takes 0.1 to 3 s for each torchvision classifier tried (ResNet to Swin and MaxViT).
+
+    Raises:
+        BackendError: The packages onnx and onnxruntime are not there, or the model cannot be
+            converted.
+    """
+    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
+        raise BackendError("the packages onnxruntime and onnx are not installed")
+    side = artifact.preprocessing.image_size
+    example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    try:
+        with (
+            tempfile.NamedTemporaryFile(suffix=".onnx") as file,
+            warnings.catch_warnings(),
+            torch.no_grad(),
+        ):
+            warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
+            torch.onnx.export(
+                Pipeline(artifact.model, artifact.preprocessing).eval(),
+                (example,),
+                file.name,
+                input_names=["pixels"],
+                output_names=["probabilities"],
+                dynamic_axes={"pixels": {0: "batch"}, "probabilities": {0: "batch"}},
+                dynamo=False,  # ten times as fast as the newer exporter
+            )
+            return file.read()
+    except Exception as error:  # the exporter raises many types
+        raise BackendError(f"the model cannot be converted to ONNX: {error}") from error

@@ -1,8 +1,0 @@
-"""The script that sagemaker-training runs; it copies this folder to ``/opt/ml/code``."""
-
-import sys
-
-from dogbreeds.training.job import main
-
-if __name__ == "__main__":
-    sys.exit(main())
