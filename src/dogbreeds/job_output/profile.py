@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from dogbreeds.monitoring.phases import PHASES_FILE
 from dogbreeds.system.files import atomic_write
 
 COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
@@ -16,6 +15,9 @@ COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "
 
 PROFILER_FOLDER = "profiler"
 """Where a job samples to, in its ``output/data``."""
+
+PHASES_FILE = "phases.json"
+"""What the job was doing when, in its ``output/data``: written by `monitoring.phases`."""
 
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY = 80.0  # percent

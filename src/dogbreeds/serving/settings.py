@@ -115,7 +115,7 @@ class Settings:
             model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
             multi_model=multi_model,
             cpus=cpus,
-            memory=resources.available_memory(),
+            memory=resources.memory_limit(),
             gpus=gpus,
             workers=workers,
             threads=max(1, cpus // workers),
