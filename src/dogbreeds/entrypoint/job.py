@@ -11,39 +11,27 @@ from typing import Any
 import torch
 
 from dogbreeds.data.folders import find_photos
-from dogbreeds.data.photo import PhotosError
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
 from dogbreeds.model import artifact, networks
-from dogbreeds.model.architectures import ModelError
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.photo import PhotoError
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
 from dogbreeds.training.callbacks import Callback
-from dogbreeds.training.checkpoint import CheckpointError
 from dogbreeds.training.device import Device
-from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
+from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_head
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
-_EXPECTED = (
-    SettingsError,
-    ModelError,
-    PhotosError,
-    PhotoError,
-    CheckpointError,
-    ClusterError,
-    FloatingPointError,
-    OSError,
-)
+_EXPECTED = (DogbreedsError, FloatingPointError, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
