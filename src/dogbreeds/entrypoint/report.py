@@ -196,7 +196,7 @@ def _write_predictions(
 
 def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
     # Imported here: matplotlib takes a second. The object interface needs no display.
-    from matplotlib.figure import Figure
+    from dogbreeds.job_output.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -215,7 +215,7 @@ def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
 
 
 def _draw_confusion(report: dict[str, Any], file: Path) -> None:
-    from matplotlib.figure import Figure
+    from dogbreeds.job_output.figure import Figure
 
     matrix = torch.tensor(report["confusion"], dtype=torch.float32)
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
