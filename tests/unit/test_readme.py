@@ -64,3 +64,15 @@ def test_every_dogbreeds_verb_is_run_against_a_control_plane() -> None:
     tests = "".join(path.read_text() for path in (ROOT / "tests/cloud").glob("test_*.py"))
     for verb in {line.split()[1] for line in commands() if "bin/dogbreeds" in line}:
         assert f'"{verb}"' in tests, verb
+
+
+def test_every_locked_package_has_been_looked_at_for_telemetry() -> None:
+    page = (ROOT / "docs/privacy.md").read_text()
+    locks = [*(ROOT / "requirements").glob("*.txt"), *(ROOT / "containers").glob("*/*.txt")]
+    locked = {
+        re.sub(r"[-_.]+", "-", name.lower())
+        for lock in locks
+        for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", lock.read_text(), re.MULTILINE)
+    }
+    assert len(locked) > 100
+    assert [name for name in sorted(locked) if f"`{name}`" not in page] == []
