@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dogbreeds.local.ports import free_port
+
 from dogbreeds.local.server import predict, serving
 
 

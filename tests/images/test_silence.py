@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import Job, MakeJob, container, run, server
 
+from helpers.containers import Job, MakeJob, container, run, server
 from helpers.resolver import recording_resolver
 
 pytestmark = pytest.mark.images

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from serving_process import one_line_reason, photo
 
 import dogbreeds
 from helpers import tracing
+from helpers.serving_process import one_line_reason, photo
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sagemaker_inference import parameters
 
 from dogbreeds.system import resources
+from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
@@ -23,7 +24,7 @@ BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda
 _THREADS_PER_WORKER = 2
 
 
-class SettingsError(ValueError):
+class SettingsError(DogbreedsError, ValueError):
     """An environment variable holds something that cannot be used."""
 
 
@@ -117,7 +118,7 @@ class Settings:
             model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
             multi_model=multi_model,
             cpus=cpus,
-            memory=resources.available_memory(),
+            memory=resources.memory_limit(),
             gpus=gpus,
             workers=workers,
             threads=max(1, cpus // workers),
