@@ -46,7 +46,7 @@ def main(cluster: Cluster) -> None:
     device = Device(torch.device("cpu"), None)
     stores = {
         name: PixelStore(invented(name, photos, seed), PREPROCESSING, device)
-        for name, photos, seed in (("train", 103, 1), ("test", 31, 2))
+        for name, photos, seed in (("train", 103, 1), ("valid", 29, 3), ("test", 31, 2))
     }
     model = network()
     if settings.head_epochs:

@@ -57,7 +57,8 @@ def evaluation_report(
         classes: The C classes.
 
     Returns:
-        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``classes``, for each class its
+        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``, ``temperature``, ``ece`` with it
+        and ``uncalibrated_ece`` without it; ``classes``, for each class its
         id, name, photos, accuracy (recall) and precision, the last two None where there is nothing
         to divide by; ``confusion``, C rows of the right classes by C columns of the predicted
         ones; ``worst``, the wrong predictions with the highest loss.
@@ -72,6 +73,9 @@ def evaluation_report(
         "loss": predictions.loss,
         "accuracy": predictions.accuracy,
         "top5": predictions.top5,
+        "temperature": predictions.temperature,
+        "ece": predictions.ece,
+        "uncalibrated_ece": predictions.uncalibrated.ece,
         "classes": [
             {
                 "class_id": item.label,

@@ -31,6 +31,13 @@ function summary(job) {
   for (const name of ["valid", "test"]) {
     if (!job.splits[name] && isNumber(last[`${name}_accuracy`])) cards.push(card(`${name} accuracy`, percent(last[`${name}_accuracy`]), "at the last epoch"));
   }
+  if (isNumber(last.wise_ft)) {
+    const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
+    cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
+  }
+  for (const [name, split] of Object.entries(job.splits)) {
+    if (isNumber(split.ece)) cards.push(card(`${name} calibration error`, split.ece.toFixed(3), `${split.uncalibrated_ece.toFixed(3)} before temperature ${split.temperature.toFixed(2)}`));
+  }
   const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
   if (epochs.length) {
     const seconds = sum(epochs.map((epoch) => epoch.seconds));

@@ -32,7 +32,9 @@ class PyTorch:
     tolerance = 1e-3
 
     def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
+        self._pipeline = Pipeline(
+            artifact.model, artifact.preprocessing, artifact.temperature
+        ).eval()
         self._device = device
 
     def start(self, threads: int) -> None:
@@ -124,7 +126,7 @@ def to_onnx(artifact: Artifact) -> bytes:
         ):
             warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
             torch.onnx.export(
-                Pipeline(artifact.model, artifact.preprocessing).eval(),
+                Pipeline(artifact.model, artifact.preprocessing, artifact.temperature).eval(),
                 (example,),
                 file.name,
                 input_names=["pixels"],
