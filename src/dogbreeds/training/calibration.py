@@ -28,6 +28,7 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
         log T finds its minimum.
     """
     smoothing = 1 / (len(targets) + 1)
+    logits = logits.double()  # in float32 the bottom of the curve is too rough
 
     def loss(log_t: float) -> float:
         scaled = logits / math.exp(log_t)

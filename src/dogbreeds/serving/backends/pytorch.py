@@ -67,7 +67,7 @@ def create_predictor(
         BackendError: The backend asked for cannot be had.
     """
     golden_example = artifact.golden_example or create_golden_example(
-        artifact.model, artifact.preprocessing
+        artifact.model, artifact.preprocessing, artifact.temperature
     )
     description = Description(
         artifact.classes, artifact.preprocessing, artifact.version, golden_example
