@@ -59,8 +59,8 @@ DEMO_AND_REPORTS = """
 set -e
 dogbreeds demo --work-dir demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
 dogbreeds report demo -o report.html
-dogbreeds profile demo/opt-ml/output --plot profile.png
-dogbreeds debug demo/opt-ml/output --plot findings.png || [ $? = 1 ]  # a rule may fire
+dogbreeds profile demo/opt-ml --plot profile.png
+dogbreeds debug demo/opt-ml --plot findings.png || [ $? = 1 ]  # a rule may fire
 """
 
 LOCAL_TUNING = """
