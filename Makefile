@@ -34,7 +34,7 @@ help:  ## List the targets
 .venv/.installed-dev: requirements/dev.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
 
-DEMO = .venv/bin/dogbreeds demo $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+DEMO = .venv/bin/dogbreeds demo $(if $(DATA),"$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	$(if $(MODEL),--set model="$(MODEL)") $(if $(EPOCHS),--set epochs="$(EPOCHS)") \
 	$(if $(BATCH_SIZE),--set batch-size="$(BATCH_SIZE)") $(if $(LR),--set lr="$(LR)") \
 	$(if $(OPTIMIZER),--set optimizer="$(OPTIMIZER)")
