@@ -1,4 +1,4 @@
-"""Rules judge jobs that are ill on purpose, and leave a healthy one alone."""
+"""Rules judge jobs that are triggered on purpose, and leave a healthy one alone."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from small_jobs import job, network, run, store
 from torch import nn
 
 from dogbreeds.cli.main import main
@@ -17,6 +16,7 @@ from dogbreeds.monitoring.debugger import rules
 from dogbreeds.monitoring.debugger.hook import Debugger
 from dogbreeds.monitoring.debugger.rules import TrialError, VanishingGradients, check
 from dogbreeds.monitoring.debugger.smdebug_compat import create_trial, invoke_rule
+from helpers.small_jobs import job, network, run, store
 
 EVERY_OTHER_STEP = {
     "HookParameters": {"save_interval": "2"},
