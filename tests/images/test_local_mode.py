@@ -200,7 +200,8 @@ def test_a_transform_answers_every_photo(
         shutil.copy(photo, folder / f"{number}.jpg")
     done = subprocess.run(
         [DOGBREEDS, "transform", str(archive), str(folder), "--on=docker",
-         "--out", str(tmp_path / "answers"), "--flavor=cpu", f"--port={free_port()}", f"--serving-uri={serving_image}"],
+         "--out", str(tmp_path / "answers"), "--flavor=cpu", f"--port={free_port()}",
+         f"--serving-uri={serving_image}"],
         env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from dogbreeds.model import artifact
+from dogbreeds.system.ports import free_port
+from helpers.serving_process import photo, save_tiny_archive
 
 pytestmark = pytest.mark.integration
 
@@ -134,6 +136,31 @@ def test_serve_demo_prints_a_curl_line_and_a_page_that_work_until_ctrl_c(tmp_pat
     finally:
         demo.end()
     assert left_running(work_dir) == []
+
+
+def test_serve_answers_without_a_training_until_ctrl_c(tmp_path: Path) -> None:
+    model = save_tiny_archive(tmp_path / "model")
+    artifact.pack(model, tmp_path / "model.tar.gz")
+    image = tmp_path / "a photo.jpg"
+    image.write_bytes(photo())
+    command = [
+        ".venv/bin/dogbreeds",
+        "serve",
+        str(tmp_path / "model.tar.gz"),
+        "--photo",
+        str(image),
+    ]
+    demo = Demo([*command, f"--port={free_port(18200)}"], tmp_path / "log")
+    try:
+        demo.wait_for("until Ctrl-C", 120)
+        assert json.loads(demo.output().splitlines()[0])["predicted_label"]
+        curl = re.search(r"^  (curl .*)$", demo.output(), re.MULTILINE)
+        assert curl is not None
+        answer = subprocess.run(shlex.split(curl[1]), capture_output=True, check=True, timeout=60)
+        assert json.loads(answer.stdout) == json.loads(demo.output().splitlines()[0])
+        assert demo.press_ctrl_c() == 0
+    finally:
+        demo.end()
 
 
 def test_ctrl_c_during_the_training_leaves_nothing_running(tmp_path: Path) -> None:

@@ -77,9 +77,12 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            said = {None: "Stopped.", SAGEMAKER: "Not waiting any longer; what was started on AWS"
-                    " continues (dogbreeds list). The same command follows it again."}  # fmt: skip
-            text = said.get(ctx.params.get("on"), "Stopped; nothing is left running.")
+            text = "Stopped; nothing is left running."
+            if ctx.params.get("on") == SAGEMAKER:
+                text = (
+                    "Not waiting any longer; what was started on AWS continues (dogbreeds list)."
+                    " The same command follows it again."
+                )
             click.echo(f"\n{text}", err=True)
             raise click.exceptions.Exit(130) from None
         except Exception as error:

@@ -1,7 +1,6 @@
 """``dogbreeds serve``: the model server on this machine."""
 
 import json
-import shlex
 import signal
 import tempfile
 from pathlib import Path
@@ -31,8 +30,7 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         OSError: The port cannot be used.
     """
     from dogbreeds.local import server
-    from dogbreeds.local.try_page.server import try_page
-    from dogbreeds.system.ports import check_port, free_port
+    from dogbreeds.system.ports import check_port
 
     if not artifact.exists():
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
@@ -42,20 +40,7 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         folder = artifact if artifact.is_dir() else Path(name)
         if folder is not artifact:
             (folder / "model.tar.gz").symlink_to(artifact.resolve())
-        try:
-            with (
-                server.serving(folder, port, Path(name) / "serve.log") as running,
-                try_page(running.url, free_port(port + 1)) as page,
-            ):
-                asked = shlex.quote(f"@{photo or 'PHOTO.jpg'}")
-                if photo:
-                    click.echo(json.dumps(server.predict(running.url, photo)))
-                click.echo(
-                    f"\nServing on {running.url} until Ctrl-C. Try:\n\n"
-                    f"  curl -H 'Content-Type: image/jpeg' --data-binary {asked}"
-                    f" {running.url}/invocations\n\nor open {page} in a browser."
-                )
-                code = running.process.wait()
-        except KeyboardInterrupt:
-            return
-    raise server.ServerFailedError(f"the server ended by itself with exit code {code}")
+        with server.serving(folder, port, Path(name) / "serve.log") as running:
+            if photo:
+                click.echo(json.dumps(server.predict(running.url, photo)))
+            server.serve_until_stopped(running, port, photo)

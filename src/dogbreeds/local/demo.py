@@ -13,7 +13,6 @@ from pathlib import Path
 from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
-from dogbreeds.local.try_page.server import try_page
 from dogbreeds.model import artifact
 from dogbreeds.model.classes import parse_folder
 from dogbreeds.system.ports import check_port, free_port
@@ -83,23 +82,8 @@ def run(options: DemoOptions) -> None:
         for photo in chosen:
             _ask(running.url, photo)
         if options.keep_serving:
-            _serve_until_stopped(running, port, chosen[0])
+            server.serve_until_stopped(running, port, chosen[0])
     _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
-
-
-def _serve_until_stopped(running: server.RunningServer, port: int, photo: Path) -> None:
-    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo}'"
-    with try_page(running.url, free_port(port + 1)) as page:
-        print(
-            f"\nServing on {running.url} until Ctrl-C. Try:"
-            f"\n\n  {post} {running.url}/invocations\n\nor open {page} in a browser.",
-            flush=True,
-        )
-        try:
-            code = running.process.wait()
-        except KeyboardInterrupt:
-            return
-    raise server.ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
 def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
