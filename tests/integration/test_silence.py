@@ -66,7 +66,7 @@ dogbreeds debug demo/opt-ml --plot findings.png || [ $? = 1 ]  # a rule may fire
 LOCAL_TUNING = """
 set -e
 dogbreeds sample photos
-dogbreeds tune --local --jobs 1 --data photos --work-dir search \\
+dogbreeds tune --local --jobs 2 --parallel 2 --data photos --work-dir search \\
     --set model=squeezenet1_1 --set weights=none --set image-size=64 --set epochs=1
 """
 
