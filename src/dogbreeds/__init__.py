@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
     from dogbreeds.training.search_space import SEARCH_SPACE
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["METRIC_DEFINITIONS", "SEARCH_SPACE", "Classifier", "__version__"]
 
