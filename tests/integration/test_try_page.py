@@ -9,8 +9,8 @@ from browsing import PHONE, brightness, look, opened
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from serving_process import CLASSES, photo, serving
 
-from dogbreeds.local.ports import free_port
 from dogbreeds.local.try_page.server import try_page
+from dogbreeds.system.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -48,10 +48,10 @@ def test_the_worst_mistakes_come_first_with_their_files() -> None:
 
 @pytest.mark.parametrize("classes", [3, 60])
 def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) -> None:
-    classes = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
+    named = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
     history = [{"train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5}]
     write_json(tmp_path / "history.json", history)  # the job writes it after each epoch
-    write_reports(history, {"test": predictions()}, {"test": PATHS}, classes, tmp_path)
+    write_reports(history, {"test": predictions()}, {"test": PATHS}, named, tmp_path)
     write_html_report(tmp_path)
     assert json.loads((tmp_path / "evaluation_test.json").read_text())["photos"] == 5
     for name in ("confusion_test.png", "learning_curves.png"):

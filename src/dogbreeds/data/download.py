@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
 _BLOCK = 2**20
@@ -20,11 +21,11 @@ _TIMEOUT = 60.0  # seconds without a byte
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may be over soon
 
 
-class DownloadError(OSError):
+class DownloadError(DogbreedsError, OSError):
     """The file cannot be had; the message says why, and whether trying again makes sense."""
 
 
-class BrokenOffError(OSError):
+class BrokenOffError(DogbreedsError, OSError):
     """The connection broke; what came so far is good."""
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from dogbreeds.serving.settings import Settings
+from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 """Environment variable: the folder with an ``endpoints.jar`` that replaces the packaged one."""
@@ -18,7 +19,7 @@ _HANDLER = "dogbreeds.serving.handler:handle"
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
 
-class ServerError(RuntimeError):
+class ServerError(DogbreedsError, RuntimeError):
     """The server cannot start, or it failed; the message says why."""
 
 

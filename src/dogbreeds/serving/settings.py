@@ -11,6 +11,7 @@ from sagemaker_inference import parameters
 
 from dogbreeds.serving.user_code import script
 from dogbreeds.system import resources
+from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
@@ -22,7 +23,7 @@ BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda
 _THREADS_PER_WORKER = 2
 
 
-class SettingsError(ValueError):
+class SettingsError(DogbreedsError, ValueError):
     """An environment variable holds something that cannot be used."""
 
 
@@ -128,7 +129,7 @@ class Settings:
             model_dir=model_dir,
             multi_model=multi_model,
             cpus=cpus,
-            memory=resources.available_memory(),
+            memory=resources.memory_limit(),
             gpus=gpus,
             user_code=user_code,
             workers=workers,

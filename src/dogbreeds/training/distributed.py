@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.training.batch_norm import share_batch_norm
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ _STEP_LIMIT = timedelta(minutes=5)
 _PREPARATION_LIMIT = timedelta(hours=2)
 
 
-class ClusterError(RuntimeError):
+class ClusterError(DogbreedsError, RuntimeError):
     """Another process of the job is gone or does something else; the message says what to do."""
 
 

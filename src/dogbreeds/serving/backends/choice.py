@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.system.errors import DogbreedsError
 
 logger = logging.getLogger(__name__)
 
 
-class BackendError(RuntimeError):
+class BackendError(DogbreedsError, RuntimeError):
     """The backend that was asked for cannot be had here."""
 
 
