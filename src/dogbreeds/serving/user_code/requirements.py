@@ -56,8 +56,9 @@ def install(script: Script, folder: Path) -> Path | None:
         if pip.returncode == 0:
             break
         errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
-        reason = (errors or pip.stderr.strip().splitlines() or ["pip failed"])[-1]
+        reason = (errors or pip.stderr.strip().splitlines() or ["pip failed"])[0]
     else:
+        logger.error("%s", pip.stderr)
         raise ScriptError(
             f"cannot install {wanted}: {reason.removeprefix('ERROR: ')}; where there is no network,"
             " bake the packages into an image FROM this one"

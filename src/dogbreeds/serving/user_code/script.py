@@ -11,12 +11,14 @@ from types import ModuleType
 from sagemaker_inference import environment as toolkit
 from sagemaker_inference import parameters
 
+from dogbreeds.system.errors import DogbreedsError
+
 SUBMIT_DIRECTORY_ENV = "SAGEMAKER_SUBMIT_DIRECTORY"
 MODEL_SUFFIXES = (".pt", ".pth")
 _ARTIFACT = "model.safetensors"  # of `dogbreeds.model.artifact`, whose import takes PyTorch's time
 
 
-class ScriptError(RuntimeError):
+class ScriptError(DogbreedsError, RuntimeError):
     """A model's code cannot be used; the message says why, in one line."""
 
 
