@@ -61,6 +61,7 @@ test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where th
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy src benchmarks docker
 	@# One folder of tests at a time: each has its own conftest.py
 	for tests in tests/conftest.py tests/*/; do .venv/bin/mypy $$tests || exit 1; done

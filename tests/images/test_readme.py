@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import REPOSITORY, run
+
+from helpers.containers import REPOSITORY, run
 
 pytestmark = pytest.mark.images
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from serving_process import ServingProcess, save_tiny_archive, serving
 
 from dogbreeds.data.sample import draw_sample
+from helpers.serving_process import ServingProcess, save_tiny_archive, serving
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from browsing import DESKTOP, PHONE, brightness, look, opened
-from invented import HOSTILE, write_job, write_local_search
 from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
 from dogbreeds.monitoring.system_metrics import write_samples
+from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
+from helpers.invented import HOSTILE, write_job, write_local_search
 
 pytestmark = pytest.mark.integration
 

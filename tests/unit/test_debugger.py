@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_jobs import job, network, run, store
 from torch import nn
 
 from dogbreeds.monitoring.debugger.hook import LOSS, Debugger, default_configuration
 from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, create_trial
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.device import Device
+from helpers.small_jobs import job, network, run, store
 
 WEIGHT = "Sequential_0.weight"
 EVERY_STEP = {
