@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import inference_scripts as scripts
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
-from serving_process import (
+
+from helpers import inference_scripts as scripts
+from helpers.serving_process import (
     Answer,
     ServingProcess,
     one_line_reason,
@@ -47,7 +48,7 @@ def s3() -> Iterator[tuple[Any, dict[str, str]]]:
         moto.stop()
 
 
-def npy(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
     return stream.getvalue()
