@@ -1,6 +1,5 @@
 """Download one large file, and go on where a broken connection or a stopped command left off."""
 
-import errno
 import http.client
 import json
 import time
@@ -204,8 +203,3 @@ def _content_range(text: str) -> tuple[int, int | None]:
     span, _, size = text.removeprefix("bytes").strip().partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdecimal() else -1, int(size) if size.isdecimal() else None
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether a write failed for want of room."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -298,7 +298,7 @@ def plot(profile: Profile, file: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # takes a second
+    from dogbreeds.job_output.figure import Figure  # takes a second
 
     start = profile.samples[0].time
     panels = {

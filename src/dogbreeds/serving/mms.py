@@ -7,7 +7,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from dogbreeds.serving.settings import Settings
+from dogbreeds.serving.settings import NO_TELEMETRY, Settings
 from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
@@ -113,6 +113,7 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Xms{first_heap // 2**20}m",
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",  # a file in /tmp, whatever the temporary folder is
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",  # rather be started anew than limp
         f"-XX:ActiveProcessorCount={settings.cpus}",
@@ -150,6 +151,7 @@ def environment(settings: Settings, folder: Path, packages: Path | None) -> dict
     return {
         **threads,  # our own backends are told
         **os.environ,
+        **NO_TELEMETRY,
         "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path),
         "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
         "TMPDIR": str(folder),

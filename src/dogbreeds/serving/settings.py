@@ -17,6 +17,8 @@ MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # With more threads a worker's forward pass gains less than another worker would.
