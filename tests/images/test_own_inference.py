@@ -19,7 +19,6 @@ SCIKIT_LEARN = """
     import os
     import joblib
     import numpy as np
-    import sklearn
 
     def model_fn(model_dir):
         return joblib.load(os.path.join(model_dir, "model.joblib"))
@@ -33,7 +32,7 @@ SCIKIT_LEARN = """
         return model.predict(data)
 
     def output_fn(prediction, accept):
-        return json.dumps({"predictions": prediction.tolist(), "version": sklearn.__version__}), accept
+        return json.dumps({"predictions": prediction.tolist()}), accept
 """
 TRAIN = """
     import joblib

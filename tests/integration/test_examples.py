@@ -1,4 +1,4 @@
-"""`examples/`, as their own pages say: code of one's own is trained and served, and none is needed."""
+"""`examples/`, as their pages say: code of one's own is trained and served, and none is needed."""
 
 import io
 import json
