@@ -43,13 +43,35 @@ def test_no_outputs_are_kept(path: Path) -> None:
         assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
-def test_sagemaker_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+V3 = os.environ.get("DOGBREEDS_SAGEMAKER_V3")
+"""A folder with the SDK v3's packages, which have the names of v2's."""
+
+
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("sagemaker_v2.ipynb", ""),
+        pytest.param(
+            "sagemaker_v3.ipynb",
+            V3,
+            marks=pytest.mark.skipif(
+                not V3,
+                reason="no SDK v3: pip install --no-deps --target DIR sagemaker-core"
+                " sagemaker-train, and DOGBREEDS_SAGEMAKER_V3=DIR",
+            ),
+        ),
+    ],
+)
+def test_a_notebook_runs_from_top_to_bottom(
+    name: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dogbreeds.toml").write_text(SETTINGS)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_DEFAULT_REGION": REGION,
+        "PYTHONPATH": os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH")))),
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "JUPYTER_PLATFORM_DIRS": "1",
         "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
@@ -66,7 +88,7 @@ def test_sagemaker_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             server.wait_until_ready(200)
             with account(moto_url, f"http://127.0.0.1:{server.port}") as url:
                 monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-                notebook = nbformat.read(EXAMPLES / "sagemaker_v2.ipynb", as_version=4)
+                notebook = nbformat.read(EXAMPLES / name, as_version=4)
                 client = nbclient.NotebookClient(
                     notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
                 )
