@@ -4,6 +4,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dogbreeds.classifier import Classifier
+    from dogbreeds.cloud.images.uri import pushed_image_uri as image_uri
     from dogbreeds.data.folders import SPLITS as CHANNELS
     from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
     from dogbreeds.serving.codecs import CONTENT_TYPES
@@ -11,9 +13,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["CHANNELS", "CONTENT_TYPES", "METRIC_DEFINITIONS", "SEARCH_SPACE", "__version__"]
+__all__ = [
+    "CHANNELS",
+    "CONTENT_TYPES",
+    "METRIC_DEFINITIONS",
+    "SEARCH_SPACE",
+    "Classifier",
+    "__version__",
+    "image_uri",
+]
 
 _PLACES = {
+    "Classifier": "classifier:Classifier",
     "CHANNELS": "data.folders:SPLITS",
     "CONTENT_TYPES": "serving.codecs:CONTENT_TYPES",
     "METRIC_DEFINITIONS": "job_output.metrics:METRIC_DEFINITIONS",

@@ -115,7 +115,9 @@ class Service:
                 if isinstance(request, RequestError):
                     raise request
                 answers = [
-                    row if isinstance(row, RequestError) else self._describe(row, request.top_k)
+                    row
+                    if isinstance(row, RequestError)
+                    else self._description.answer(row, request.top_k)
                     for row in rows
                 ]
                 body = codecs.write_answers(request, answers)
@@ -192,24 +194,6 @@ class Service:
         except Exception as error:
             logger.exception("decoding failed")
             return _failure(error)
-
-    def _describe(self, row: _Row, top_k: int) -> dict[str, Any]:
-        order = np.argsort(-row, kind="stable")[:top_k]
-        top = [
-            {
-                "label": self._description.classes[index].label,
-                "class_name": self._description.classes[index].name,
-                "probability": round(float(row[index]), 6),
-            }
-            for index in order
-        ]
-        return {
-            "predicted_label": top[0]["label"],
-            "class_name": top[0]["class_name"],
-            "probability": top[0]["probability"],
-            "top_k": top,
-            "model_version": self._description.version,
-        }
 
 
 def _failure(error: Exception) -> RequestError:
