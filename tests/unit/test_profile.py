@@ -1,6 +1,5 @@
 """What `dogbreeds profile` makes of system metrics."""
 
-import argparse
 import csv
 import json
 from collections.abc import Iterable
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dogbreeds.cli import monitoring
+from dogbreeds.cli.main import main
 from dogbreeds.job_output.profile import (
     COLUMNS,
     ProfileError,
@@ -107,20 +106,16 @@ def test_the_table_is_that_of_smdebugs_reader(tmp_path: Path) -> None:
     assert list(rows(read_profile(folder))) == [tuple(row) for row in frame.values.tolist()]
 
 
-def options(**values: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"rows": 3, "csv": None, "plot": None, **values})
-
-
 def test_the_command_prints_writes_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = tmp_path / "ml"
     write(tree / "output" / "data", [sample(cpu=95)] * 8, ("train 1", 0, 4))
     table, picture = tmp_path / "table.csv", tmp_path / "plot.png"
-    assert monitoring.show_profile(tree, options(csv=table, plot=picture)) == 0
+    assert main(["profile", str(tree), "--csv", str(table), "--plot", str(picture)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == list(COLUMNS)
-    assert out[1].split()[:4] == ["2026-11-22T20:16:00:250000", "250000", "95.00", "cpu0"]
+    assert out[1].split()[:4] == ["2026-11-22T20:16:00:250000", "250000", "95", "cpu0"]
     assert out[-1].startswith("compute-bound")
     with table.open() as stream:
         lines = list(csv.reader(stream))
@@ -150,7 +145,7 @@ def test_phases_that_are_damaged_are_named(tmp_path: Path) -> None:
 def test_a_folder_without_metrics_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert monitoring.show_profile(tmp_path, options()) == 1
+    assert main(["profile", str(tmp_path)]) == 1
     assert "expected system metrics (profiler/system/...)" in capsys.readouterr().err
 
 

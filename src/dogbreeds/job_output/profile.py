@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from dogbreeds.system import terminal
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
@@ -263,33 +264,18 @@ def _memory_growth(profile: Profile, training: list[Phase] | None) -> list[str]:
     return []
 
 
-def table(lines: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """Return rows as lines of columns, numbers to the right."""
-    body = [[_text(cell) for cell in line] for line in lines]
-    cells = [list(header), *body]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    )
-
-
-def _text(cell: object) -> str:
-    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
-
-
 def usage_table(found: list[Usage]) -> str:
     """Return what phases used as lines for people."""
     columns = [c for c in _USAGE if any(c in used.values for used in found)]
     lines = [
-        [used.phase, f"{used.seconds:.1f}", *(_cell(used.values.get(c)) for c in columns)]
+        [used.phase, round(used.seconds, 1), *(_tenths(used.values.get(c)) for c in columns)]
         for used in found
     ]
-    return table(lines, ["phase", "seconds", *columns])
+    return terminal.table(lines, ["phase", "seconds", *columns])
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def plot(profile: Profile, file: Path) -> None:

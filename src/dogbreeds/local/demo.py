@@ -4,19 +4,16 @@ import json
 import random
 import shutil
 import signal
-import sys
 import time
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
+from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
-from dogbreeds.local.try_page.server import try_page
 from dogbreeds.model import artifact
-from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.model.classes import parse_folder
 from dogbreeds.system.ports import check_port, free_port
 
@@ -38,7 +35,7 @@ class DemoOptions:
     Attributes:
         work_dir: Everything is written below this folder; it is made anew.
         photos: A photos directory; None draws the sample.
-        weights: A weights file to start from; None: ImageNet's for real photos.
+        weights: A weights file to start from, or ``none``; None: ImageNet's for real photos.
         hyperparameters: Beyond the defaults.
         port: Where to serve; None: any free port.
         keep_serving: Serve until Ctrl-C after the answers are printed.
@@ -46,7 +43,7 @@ class DemoOptions:
 
     work_dir: Path
     photos: Path | None = None
-    weights: Path | None = None
+    weights: str | None = None
     hyperparameters: Mapping[str, object] = field(default_factory=dict)
     port: int | None = None
     keep_serving: bool = False
@@ -67,14 +64,12 @@ def run(options: DemoOptions) -> None:
     shutil.rmtree(options.work_dir, ignore_errors=True)
     options.work_dir.mkdir(parents=True)
     photos, hyperparameters = _photos(options)
-    weights = _weights(options, hyperparameters)
-    if weights:
-        hyperparameters["weights"] = weights.name
+    weights, hyperparameters = training.starting_weights(options.weights, hyperparameters)
 
     _say("1/3 Train with sagemaker-training's `train`")
     tree = options.work_dir / "opt-ml"
     training.make_tree(tree, photos, hyperparameters, weights)
-    training.run(tree)
+    training.run(tree, options.work_dir / "train.log")
     metrics = artifact.read_document(tree / "model")["metrics"]
 
     _say("2/3 Pack model.tar.gz and start the model server")
@@ -87,23 +82,8 @@ def run(options: DemoOptions) -> None:
         for photo in chosen:
             _ask(running.url, photo)
         if options.keep_serving:
-            _serve_until_stopped(running, port, chosen[0])
+            server.serve_until_stopped(running, port, chosen[0])
     _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
-
-
-def _serve_until_stopped(running: server.RunningServer, port: int, photo: Path) -> None:
-    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo}'"
-    with try_page(running.url, free_port(port + 1)) as page:
-        print(
-            f"\nServing on {running.url} until Ctrl-C. Try:"
-            f"\n\n  {post} {running.url}/invocations\n\nor open {page} in a browser.",
-            flush=True,
-        )
-        try:
-            code = running.process.wait()
-        except KeyboardInterrupt:
-            return
-    raise server.ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
 def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
@@ -112,36 +92,8 @@ def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
         photos = options.work_dir / "photos"
         draw_sample(photos)
         return photos, {**_SAMPLE_HYPERPARAMETERS, **options.hyperparameters}
-    if not (options.photos / "train").is_dir():
-        raise PhotosError(
-            f"expected train/, valid/ and test/ with class folders in {options.photos}"
-        )
+    training.check_photos(options.photos)
     return options.photos, dict(options.hyperparameters)
-
-
-def _weights(options: DemoOptions, hyperparameters: Mapping[str, object]) -> Path | None:
-    """Return the weights file to start from, fetching ImageNet's where that is asked for."""
-    if options.weights:
-        if not options.weights.is_file():
-            raise ModelError(f"expected a weights file, found none at {options.weights}")
-        return options.weights
-    if hyperparameters.get("weights", "imagenet") != "imagenet":
-        return None
-    model = str(hyperparameters.get("model", "resnet18"))
-    try:
-        return find_imagenet_weights(model)
-    except ModelError:
-        # Imported here because it takes torch's seconds.
-        from dogbreeds.model.networks import fetch_imagenet_weights
-
-        _say(f"Fetch the ImageNet weights of {model}")
-        try:
-            return fetch_imagenet_weights(model, options.work_dir / "weights")
-        except OSError as error:
-            raise ModelError(
-                f"cannot download the ImageNet weights of {model} ({error}): give a file with"
-                " WEIGHTS=FILE, or train from scratch with WEIGHTS=none"
-            ) from error
 
 
 def _choose_photos(photos: Path) -> list[Path]:
@@ -185,23 +137,3 @@ def _say_done(
     if options.photos is None:
         print("  make demo DATA=path/to/dogImages    the same on real photos")
     print("  make build FLAVOR=cpu               the same job as container images", flush=True)
-
-
-def main(options: DemoOptions) -> int:
-    """Run the demo and turn its errors into one line and an exit code."""
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is left running.", file=sys.stderr)
-        return 130
-    except (
-        PhotosError,
-        ModelError,
-        artifact.ArtifactError,
-        training.TrainingFailedError,
-        server.ServerFailedError,
-        OSError,
-    ) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    return 0
