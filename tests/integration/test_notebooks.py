@@ -47,6 +47,25 @@ V3 = os.environ.get("DOGBREEDS_SAGEMAKER_V3")
 """A folder with the SDK v3's packages, which have the names of v2's."""
 
 
+def run(name: str, folder: Path) -> list[str]:
+    """Run a notebook in a folder; return the text of its cells' results."""
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute(env=os.environ)
+    return [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "execute_result"
+    ]
+
+
+def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    _, answers = run("laptop.ipynb", tmp_path)
+    assert answers.count("(") == 4
+
+
 @pytest.mark.parametrize(
     ("name", "packages"),
     [
@@ -88,19 +107,9 @@ def test_a_notebook_runs_from_top_to_bottom(
             server.wait_until_ready(200)
             with account(moto_url, f"http://127.0.0.1:{server.port}") as url:
                 monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-                notebook = nbformat.read(EXAMPLES / name, as_version=4)
-                client = nbclient.NotebookClient(
-                    notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-                )
-                client.execute(env=os.environ)
+                outputs = run(name, tmp_path)
     finally:
         moto.stop()
-    outputs = [
-        output["data"]["text/plain"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "execute_result"
-    ]
     answer = next(text for text in outputs if "predicted_label" in text)
     assert any(name.name in answer and name.label in answer for name in CLASSES)
     table = next(text for text in outputs if "FinalObjectiveValue" in text)

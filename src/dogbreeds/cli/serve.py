@@ -2,6 +2,7 @@
 
 import json
 import signal
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -38,8 +39,12 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
         folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:
-            (folder / "model.tar.gz").symlink_to(artifact.resolve())
+        if folder is not artifact:  # unpacked, as SageMaker does: it may hold code of its own
+            try:
+                with tarfile.open(artifact) as tar:
+                    tar.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise server.ServerFailedError(f"cannot unpack {artifact}: {error}") from error
         with server.serving(folder, port, Path(name) / "serve.log") as running:
             if photo:
                 click.echo(json.dumps(server.predict(running.url, photo)))
