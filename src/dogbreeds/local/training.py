@@ -12,7 +12,6 @@ from pathlib import Path
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.local import epochs
-from dogbreeds.model import artifact
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
@@ -125,6 +124,8 @@ def train(
         PhotosError, ModelError: The photos or weights are not there.
         TrainingFailedError: The job failed; the message has its reason.
     """
+    from dogbreeds.model import artifact  # takes torch's seconds
+
     check_photos(photos)
     file, given = starting_weights(weights, hyperparameters)
     tree = out / "opt-ml"
@@ -169,7 +170,6 @@ def starting_weights(
     try:
         file = find_imagenet_weights(model)
     except ModelError:
-        # Imported here because it takes torch's seconds.
         from dogbreeds.model.networks import fetch_imagenet_weights
 
         print(f"Fetching the ImageNet weights of {model}", flush=True)
