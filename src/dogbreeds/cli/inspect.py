@@ -47,7 +47,7 @@ def profile(
 ) -> None:
     """Show how a training job used its hosts, and what holds it up.
 
-    JOB is a training job on SageMaker, or the folder that one wrote. The table is SageMaker Profiler's.
+    JOB is a training job on SageMaker, or the folder that one wrote.
     """
     from dogbreeds.cloud.jobs.monitoring import fetch_profile
     from dogbreeds.job_output import profile

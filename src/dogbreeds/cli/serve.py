@@ -36,11 +36,10 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
     check_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
-        folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:
-            (folder / "model.tar.gz").symlink_to(artifact.resolve())
-        with server.serving(folder, port, Path(name) / "serve.log") as running:
-            if photo:
-                click.echo(json.dumps(server.predict(running.url, photo)))
-            server.serve_until_stopped(running, port, photo)
+    with (
+        tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder,
+        server.serving(artifact, port, Path(folder) / "serve.log") as running,
+    ):
+        if photo:
+            click.echo(json.dumps(server.predict(running.url, photo)))
+        server.serve_until_stopped(running, port, photo)

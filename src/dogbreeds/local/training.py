@@ -136,6 +136,19 @@ def train(
     return out / artifact.TAR_FILE
 
 
+def summary(out: Path) -> str:
+    """Return what `train` reached and where things are, in lines for people."""
+    from dogbreeds.model import artifact
+
+    metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
+    split = "test" if "test_accuracy" in metrics else "valid"
+    return (
+        f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
+        f"\nThe artifact is {out / artifact.TAR_FILE}."
+        f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
+    )
+
+
 def check_photos(photos: Path) -> None:
     """Raise PhotosError where a folder has no photos to train on."""
     if not (photos / "train").is_dir():
