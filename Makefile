@@ -21,7 +21,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo cloud test test-unit test-photos test-pythons lint lock clean
+.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ help:  ## List the targets
 
 .venv/.installed-cloud: requirements/cloud.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install cloud
+
+.venv/.installed-notebook: requirements/notebook.txt requirements/torch.txt
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install notebook
 
 .venv/.installed-dev: requirements/dev.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
@@ -45,6 +48,10 @@ demo: .venv/.installed-demo  ## Train, serve and ask on this machine [DATA= MODE
 
 serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PORT=8080]
 	@$(DEMO) --port $(PORT) --keep-serving
+
+notebook: .venv/.installed-notebook  ## The notebooks of examples/ in JupyterLab, which then asks nobody for news
+	.venv/bin/jupyter lab --LabApp.news_url=None --LabApp.extension_manager=readonly \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate examples
 
 cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
 

@@ -27,11 +27,15 @@ function summary(job) {
     card(`${name} accuracy`, percent(split.accuracy), `${between(split.accuracy_interval)} (${plural(split.photos, "photo")})`),
     split.classes.length > 10 ? card(`${name} top 5`, percent(split.top5), between(split.top5_interval)) : null,
     isNumber(split.macro_f1) ? card(`${name} macro F1`, percent(split.macro_f1), "mean of the classes' F1") : null,
-    split.confidence ? card(`${name} calibration error`, percent(calibrationError(split.confidence)), "mean distance of confidence and accuracy (ECE)") : null,
+    split.confidence ? card(`${name} calibration error`, percent(calibrationError(split.confidence)), isNumber(split.uncalibrated_ece) ? `ECE; ${percent(split.uncalibrated_ece)} without temperature ${split.temperature.toFixed(2)}` : "mean distance of confidence and accuracy (ECE)") : null,
   ]);
   const last = job.history.at(-1) ?? {};
   for (const name of ["valid", "test"]) {
     if (!job.splits[name] && isNumber(last[`${name}_accuracy`])) cards.push(card(`${name} accuracy`, percent(last[`${name}_accuracy`]), "at the last epoch"));
+  }
+  if (isNumber(last.wise_ft)) {
+    const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
+    cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
   }
   const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
   if (epochs.length) {

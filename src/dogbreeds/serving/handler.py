@@ -19,6 +19,8 @@ from dogbreeds.serving import codecs, loading
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+from dogbreeds.serving.user_code import script
+from dogbreeds.serving.user_code.service import UserService
 from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ _COPIES_OF_WEIGHTS = 5
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
 
-_service: "Service | None" = None
+_service: "Service | UserService | None" = None
 
 
 class MmsContext(Protocol):
@@ -64,7 +66,7 @@ def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes
     """
     global _service
     if data is None:
-        _service = _load(context.system_properties)
+        _service = _load(context)
         return None
     if _service is None:
         raise RuntimeError("MMS asked for a prediction before the model was loaded")
@@ -200,20 +202,23 @@ def _failure(error: Exception) -> RequestError:
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(properties: dict[str, Any]) -> Service:
-    """Load the archive; if that fails, tell the server to give up instead of trying for ever.
+def _load(context: MmsContext) -> Service | UserService:
+    """Load the model; if that fails, tell the server to give up instead of trying for ever.
 
     Raises:
         MemoryError: It would not fit beside the other models; MMS answers 507.
     """
     processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
+    properties = context.system_properties
     model_dir = Path(properties["model_dir"]).resolve()
     if settings.multi_model:
         size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
         if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
             raise MemoryError
     try:
+        if code := script.find(model_dir, os.environ):
+            return UserService(code, settings, model_dir, context)
         predictor = loading.load(
             model_dir, properties["gpu_id"], settings.threads, settings.backend
         )
