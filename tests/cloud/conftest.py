@@ -1,5 +1,7 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
+import json
+import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -102,7 +104,19 @@ def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto
     session.client("s3").create_bucket(
         Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
     )
+    for split in ("train", "valid", "test"):
+        session.client("s3").put_object(
+            Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg", Body=b"x"
+        )
     return session
+
+
+def assert_golden(name: str, requests: object) -> None:
+    """Compare requests with reviewed ones; UPDATE_GOLDEN=1 writes them, to be reviewed again."""
+    path = Path(__file__).parent / "golden" / f"{name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(json.dumps(requests, indent=2) + "\n")
+    assert requests == json.loads(path.read_text())
 
 
 class Calls(list[tuple[str, str, dict[str, Any]]]):

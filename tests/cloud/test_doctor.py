@@ -50,8 +50,6 @@ def healthy(
     aws.client("iam").create_role(
         RoleName="dogbreeds-job", AssumeRolePolicyDocument=json.dumps(TRUST)
     )
-    for split in ("train", "valid", "test"):
-        aws.client("s3").put_object(Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg", Body=b"x")
     for repository in ("dogbreeds-training", "dogbreeds-serving"):
         aws.client("ecr").create_repository(repositoryName=repository)
         put_image(aws, repository, "0.1.0-gpu", DIGEST)
@@ -221,8 +219,8 @@ def test_a_job_that_cannot_work(
 
 def pushed_with(base: str) -> None:
     entry = {"uri": f"{REGISTRY}/dogbreeds-serving@{DIGEST}", "tags": [], "base": base}
-    Path("build").mkdir()
-    Path("build/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
+    Path(".dogbreeds").mkdir()
+    Path(".dogbreeds/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
 
 
 def test_a_host_image_that_is_too_old(dogbreeds: Run, healthy: boto3.Session) -> None:

@@ -25,6 +25,14 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
+def aws(aws: boto3.Session) -> boto3.Session:
+    """An empty bucket."""
+    for split in ("train", "valid", "test"):
+        aws.client("s3").delete_object(Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg")
+    return aws
+
+
+@pytest.fixture
 def photos(workplace: Path) -> Path:
     """Six photos (to S3 their content does not matter), and what is none."""
     root = workplace / "photos"
@@ -102,7 +110,7 @@ def test_nothing_is_deleted_unless_asked(
     result = dogbreeds("data", "upload", str(photos))
     assert "1 more files are on S3: --delete deletes them" in result.out
     assert "train/old.jpg" in keys(aws)
-    result = dogbreeds("data", "upload", str(photos), "--delete", "--dry-run")
+    result = dogbreeds("data", "upload", str(photos), "--delete", "--dry-run", "--json")
     assert "delete s3://dog-bucket/photos/train/old.jpg" in result.out
     assert "train/old.jpg" in keys(aws)
     result = dogbreeds("data", "upload", str(photos), "--delete")
@@ -114,7 +122,7 @@ def test_nothing_is_deleted_unless_asked(
 def test_a_dry_run_sends_nothing(
     dogbreeds: Run, aws: boto3.Session, photos: Path, calls: Calls
 ) -> None:
-    result = dogbreeds("data", "upload", str(photos), "--dry-run")
+    result = dogbreeds("data", "upload", str(photos), "--dry-run", "--json")
     assert result.out.count("upload s3://dog-bucket/photos/") == 6
     assert "6 files would be sent" in result.out
     assert {name for _, name, _ in calls} == {"ListObjectsV2"}

@@ -22,6 +22,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
         ("images.training,serving,flavor,keep",),
         "push both images to ECR or another registry",
     )
+    push.add_argument("--json", action="store_true", help="one JSON document")
     push.add_argument("--registry", default="", metavar="HOST[:PORT][/PATH]",
                       help="default: the account's ECR")  # fmt: skip
 
@@ -29,6 +30,7 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
     doctor = add(verbs, "doctor", _doctor, sections, "find what would fail, before it costs")
     doctor.add_argument("purpose", choices=("train", "deploy", "transform"), metavar="VERB",
                         help="train, deploy or transform")  # fmt: skip
+    doctor.add_argument("--json", action="store_true", help="one JSON document per line")
     doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
 
     list_ = add(verbs, "list", _list, (), "show everything this project made on AWS")
@@ -49,8 +51,8 @@ def _push(settings: CloudSettings, options: argparse.Namespace) -> int:
     from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.images import ecr
 
-    for uri in ecr.push(Cloud(settings), options.registry).values():
-        print(uri)
+    uris = ecr.push(Cloud(settings), options.registry)
+    print(json.dumps(uris) if options.json else "\n".join(uris.values()))
     return 0
 
 
@@ -60,7 +62,8 @@ def _doctor(settings: CloudSettings, options: argparse.Namespace) -> int:
 
     failed = False
     for finding in doctor.examine(Cloud(settings), options.purpose, options.model):
-        print(finding, flush=True)
+        shown = json.dumps(dataclasses.asdict(finding)) if options.json else finding
+        print(shown, flush=True)
         failed |= finding.level == "FAIL"
     return 1 if failed else 0
 
@@ -78,14 +81,16 @@ def _list(settings: CloudSettings, options: argparse.Namespace) -> int:
 
 
 def _delete(settings: CloudSettings, options: argparse.Namespace) -> int:
-    from dogbreeds.cloud import inventory
+    from dogbreeds.cloud import inventory, naming
     from dogbreeds.cloud.aws import Cloud
 
     if bool(options.names) == options.all:
         raise ConfigError("name what to delete (dogbreeds list), or say --all")
     cloud = Cloud(settings)
-    found = [r for r in inventory.find(cloud) if options.all or r.name in options.names]
-    if unknown := sorted(set(options.names) - {r.name for r in found}):
+    names = {naming.own_name(settings, name) for name in options.names} | set(options.names)
+    found = [r for r in inventory.find(cloud) if options.all or r.name in names]
+    known = {r.name for r in found}
+    if unknown := [n for n in options.names if not {n, naming.own_name(settings, n)} & known]:
         raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
     chosen = [r for r in found if r.removable]
     print(inventory.table(chosen))

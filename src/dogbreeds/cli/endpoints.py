@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.cli.verbs import MODEL, add, add_dry_run, print_requests
+from dogbreeds.cli.verbs import MODEL, add, add_dry_run, print_plan
 from dogbreeds.cloud.settings import CloudSettings
 
 
@@ -50,22 +50,32 @@ def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
 def _deploy(settings: CloudSettings, options: argparse.Namespace) -> int:
     from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints import deploy as endpoints
-    from dogbreeds.cloud.endpoints import predict
+    from dogbreeds.cloud.endpoints import predict, scaling
+    from dogbreeds.cloud.endpoints.config import Side, endpoint_name
 
+    if options.photo:
+        predict.find_photos([options.photo])
     if options.local:
         return _serve_locally(settings, options)
-    challenger = options.challenger and endpoints.Side.parse(options.challenger, most=0.99)
-    shadow = options.shadow and endpoints.Side.parse(options.shadow, most=1)
+    challenger = options.challenger and Side.parse(options.challenger, most=0.99)
+    shadow = options.shadow and Side.parse(options.shadow, most=1)
     cloud = Cloud(settings, dry_run=options.dry_run)
     config = endpoints.deploy(cloud, options.model, challenger=challenger, shadow=shadow)
     if options.dry_run:
-        print_requests(cloud.requests)
+        scaling.scale(cloud)
+        print_plan(cloud, options)
         return 0
+    name, answer = endpoint_name(settings), None
     if options.wait:
         endpoints.wait(cloud, config)
-        endpoints.scale(cloud)
-        print(predict.line(predict.smoke_test(cloud, options.model, options.photo)))
-    name = endpoints.endpoint_name(settings)
+        scaling.scale(cloud)
+        prediction = predict.smoke_test(cloud, options.model, options.photo)
+        answer = prediction.answer
+        if not options.json:
+            print(predict.line(prediction))
+    if options.json:
+        print(json.dumps({"name": name, "configuration": config, "answer": answer}))
+        return 0
     kind = settings.endpoint.kind
     flags = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}
     print(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}{flags.get(kind, '')}")
@@ -120,7 +130,7 @@ def _register_model(settings: CloudSettings, options: argparse.Namespace) -> int
     cloud = Cloud(settings, dry_run=options.dry_run)
     arn = registry.register(cloud, options.model, approve=options.approve)
     if options.dry_run:
-        print_requests(cloud.requests)
+        print_plan(cloud, options)
     else:
-        print(arn)
+        print(json.dumps({"arn": arn}) if options.json else arn)
     return 0

@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.cli.verbs import MODEL, add, add_job_flags, print_requests
+from dogbreeds.cli.verbs import MODEL, add, add_job_flags, print_plan
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.training.settings import SettingsError, parse_pairs
 
@@ -81,10 +82,17 @@ def _train(settings: CloudSettings, options: argparse.Namespace) -> int:
     cloud = Cloud(settings, dry_run=options.dry_run)
     name = training.start(cloud, name=options.name, new=options.new)
     if options.dry_run:
-        print_requests(cloud.requests)
+        print_plan(cloud, options)
     elif options.wait:
-        print(training.report(cloud, training.wait(cloud, name)))
+        description = training.wait(cloud, name)
+        print(_json(description) if options.json else training.report(cloud, description))
+    else:
+        print(_json({"name": name}) if options.json else name)
     return 0
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, default=str, indent=2)
 
 
 def _tune(settings: CloudSettings, options: argparse.Namespace) -> int:
@@ -101,14 +109,16 @@ def _tune(settings: CloudSettings, options: argparse.Namespace) -> int:
         fixed=[pair.partition("=")[0] for pair in options.set],
     )
     if options.dry_run:
-        print_requests(cloud.requests)
+        print_plan(cloud, options)
     elif options.wait:
         tuning.wait(cloud, name)
         rows = tuning.results(cloud, name)
-        print(tuning.table(rows))
+        print(_json({"name": name, "jobs": rows}) if options.json else tuning.table(rows))
         tuning.write_csv(rows, options.out / f"{name}.csv")
         tuning.plot(rows, settings.tuning.objective, options.out / f"{name}.png")
         print(f"Wrote {options.out / name}.csv and .png", file=sys.stderr)
+    else:
+        print(_json({"name": name}) if options.json else name)
     return 0
 
 
@@ -139,7 +149,10 @@ def _transform(settings: CloudSettings, options: argparse.Namespace) -> int:
         new=options.new,
     )
     if options.dry_run:
-        print_requests(cloud.requests)
+        print_plan(cloud, options)
     elif options.wait:
-        print(f"Answers: {transform.wait(cloud, name)}")
+        answers = transform.wait(cloud, name)
+        print(_json({"name": name, "answers": answers}) if options.json else f"Answers: {answers}")
+    else:
+        print(_json({"name": name}) if options.json else name)
     return 0

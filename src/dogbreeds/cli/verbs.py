@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud.settings import DEFAULT_FILE, SECTIONS, CloudSettings, ConfigError
-from dogbreeds.cloud.settings_sources import load
+from dogbreeds.cloud.settings_sources import load, read_settings
 
 Verb = Callable[[CloudSettings, argparse.Namespace], int]
 
@@ -43,6 +43,9 @@ def add(
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help=f"settings (default: {DEFAULT_FILE})")  # fmt: skip
+    parser.add_argument("--setting", action="append", default=[], metavar="SECTION.KEY=VALUE",
+                        help="any setting of that file, e.g. project=dogs or tags=team=dogs,env=x"
+                        )  # fmt: skip
     for entry in ("aws", *sections):
         section, _, keys = entry.partition(".")
         group = parser.add_argument_group(f"[{section}]")
@@ -79,18 +82,28 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Add the flag of what sends requests."""
     parser.add_argument("--dry-run", action="store_true",
-                        help="print the requests; send nothing, need no credentials")  # fmt: skip
+                        help="print what would be done and what it costs; send nothing, need no"
+                        " credentials")  # fmt: skip
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="--dry-run: the requests, too")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
-def print_requests(requests: list[dict[str, Any]]) -> None:
-    """Print what a dry run would have sent."""
-    print(json.dumps(requests, indent=2))
+def print_plan(cloud: Any, options: argparse.Namespace) -> None:  # noqa: ANN401  (Cloud's seconds)
+    """Print what a dry run would have done."""
+    from dogbreeds.cloud import plan
+
+    if not options.json:
+        print(plan.text(cloud))
+    if options.json or options.verbose:
+        print(json.dumps(cloud.requests, indent=2, default=str))
 
 
 def _run(verb: Verb, options: argparse.Namespace) -> int:
     """Load the settings and run a verb; 2 if the settings cannot be used."""
     flags = {name: value for name, value in vars(options).items() if "." in name}
     try:
+        flags = {**read_settings(options.setting), **flags}
         return verb(load(options.config, flags=flags), options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,6 +114,7 @@ def _guarded(verb: Verb, settings: CloudSettings, options: argparse.Namespace) -
     """Run a verb of AWS, and turn its errors into a line and an exit code."""
     try:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         from dogbreeds.cloud.aws import CloudError, explain
     except ImportError as error:
@@ -108,11 +122,11 @@ def _guarded(verb: Verb, settings: CloudSettings, options: argparse.Namespace) -
         return 1
     try:
         return verb(settings, options)
-    except (CloudError, BotoCoreError, ClientError) as error:
+    except (CloudError, BotoCoreError, ClientError, ResponseParserError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if getattr(options, "local", None):
+        if getattr(options, "local", None) or not hasattr(options, "dry_run"):
             print("\nStopped; nothing is left running.", file=sys.stderr)
             return 130
         print(

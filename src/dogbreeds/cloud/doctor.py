@@ -1,7 +1,6 @@
 """Preflight: what would fail on AWS after minutes and money, found in seconds and for nothing."""
 
 import json
-import re
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -10,25 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
-from dogbreeds.cloud import drivers
+from dogbreeds.cloud import drivers, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, is_missing
 from dogbreeds.cloud.endpoints import models
-from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST
-from dogbreeds.cloud.images.uri import base_image, image_uri
+from dogbreeds.cloud.images.ecr import scan_findings
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.data.folders import SPLITS
-from dogbreeds.training.settings import Settings
 
-BAKED_WEIGHTS = "resnet18"
-"""The architecture whose ImageNet weights are in the training image."""
-
-_ECR_IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[^@:]+)(@(?P<digest>sha256:[0-9a-f]+)|:(?P<tag>.+))"
-)
 _USES = {
     "train": ("training", "training job usage"),
     "deploy": ("endpoint", "endpoint usage"),
@@ -81,7 +72,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         yield _fail("credentials", explain(error))
         return
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
@@ -102,7 +93,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
             yield from check()
         except (ConfigError, CloudError) as error:
             yield _fail(name, str(error))
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             if error_code(error).startswith("AccessDenied"):
                 yield _note(f"{name}: not allowed to look", explain(error))
             else:
@@ -148,16 +139,23 @@ def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, 
 
 
 def _permissions(cloud: Cloud, iam: Any, arn: str) -> Iterator[Finding]:  # noqa: ANN401
-    """Ask IAM's simulator whether the role may do what the job does."""
-    aws = cloud.settings.aws
+    """Ask IAM's simulator whether the role may do what the job does, where the job does it."""
+    aws, partition = cloud.settings.aws, arn.split(":")[1]
+    here = f"arn:{partition}:%s:{cloud.region}:{cloud.account}:"
     needs = [
-        ("s3:PutObject", f"arn:aws:s3:::{aws.bucket}/{aws.prefix}/x"),
-        ("s3:GetObject", f"arn:aws:s3:::{aws.bucket}/{aws.prefix}/x"),
-        ("ecr:BatchGetImage", "*"),
-        ("logs:CreateLogStream", "*"),
+        ("s3:PutObject", f"arn:{partition}:s3:::{aws.bucket}/{aws.prefix}/jobs/x"),
+        ("s3:GetObject", f"arn:{partition}:s3:::{aws.bucket}/{aws.prefix}/jobs/x"),
+        ("logs:CreateLogStream", here % "logs" + "log-group:/aws/sagemaker/TrainingJobs"),
     ]
+    if image := ECR_IMAGE.fullmatch(cloud.settings.images.training_uri):
+        repository = image["repository"]
+    else:
+        repository = cloud.settings.images.training
+    needs.append(("ecr:BatchGetImage", here % "ecr" + f"repository/{repository}"))
     if data := cloud.settings.training.data:
-        needs.append(("s3:GetObject", f"arn:aws:s3:::{data.removeprefix('s3://')}/train/x"))
+        bucket, prefix = s3.parse(data.rstrip("/"))
+        key = f"{prefix}/train/x".lstrip("/")
+        needs.append(("s3:GetObject", f"arn:{partition}:s3:::{bucket}/{key}"))
     denied = []
     for action, resource in needs:
         answer = iam.simulate_principal_policy(
@@ -195,29 +193,19 @@ def _bucket_finding(cloud: Cloud, bucket: str) -> Finding:
 
 
 def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
-    settings = cloud.settings
-    name = "training" if purpose == "train" else "serving"
-    uri = image_uri(settings, name)
-    parts = _ECR_IMAGE.fullmatch(uri)
+    uri = job_image(cloud, "training" if purpose == "train" else "serving")
+    parts = ECR_IMAGE.fullmatch(uri)
     if not parts:
         yield _fail(
             f"image: {uri} is not in ECR",
             "SageMaker pulls from ECR: run make push without REGISTRY",
         )
         return
-    if parts["region"] != cloud.region:
-        yield _fail(
-            f"image: {uri} is in {parts['region']}",
-            f"SageMaker pulls from its own region only: push to {cloud.region}"
-            " (make push with aws.region set to it)",
-        )
-        return
     key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
     client = cloud.client("ecr")
+    where = {"registryId": parts["account"], "repositoryName": parts["repository"]}
     try:
-        answer = client.describe_images(
-            registryId=parts["account"], repositoryName=parts["repository"], imageIds=[key]
-        )
+        answer = client.describe_images(**where, imageIds=[key])
     except ClientError as error:
         if not is_missing(error):
             raise
@@ -232,7 +220,7 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         )
         return
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
-    kind = settings.endpoint.kind
+    kind = cloud.settings.endpoint.kind
     if purpose == "deploy" and gigabytes > drivers.MAX_IMAGE_GB[kind]:
         yield _fail(
             f"image: {gigabytes:.1f} GB compressed",
@@ -240,6 +228,9 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         )
         return
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
+    found = scan_findings(client, where | {"imageId": key})
+    serious = any(level in found for level in ("CRITICAL", "HIGH"))
+    yield (_note(found, "rebuild on a newer base: make build push") if serious else _ok(found))
 
 
 def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
@@ -275,22 +266,8 @@ def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
 def _job(cloud: Cloud) -> Iterator[Finding]:
     """Look at the hyperparameters against what the image brings along."""
     settings = cloud.settings
-    check_training(settings)
-    hyperparameters = Settings.from_mapping(settings.training.hyperparameters)
-    pretrained = hyperparameters.weights == "imagenet"
-    if pretrained and hyperparameters.model != BAKED_WEIGHTS:
-        yield _fail(
-            f"weights: ImageNet weights of {hyperparameters.model} are asked for",
-            f"only those of {BAKED_WEIGHTS} are in the image, and nothing is downloaded: give a"
-            " file by training.weights and hyperparameter weights, or train from weights=none",
-        )
-    elif hyperparameters.weights not in ("imagenet", "none") and not settings.training.weights:
-        yield _fail(
-            f"weights: the file {hyperparameters.weights} is asked for",
-            "it comes by the channel `weights`: set training.weights to its s3:// folder",
-        )
-    else:
-        yield _ok(f"hyperparameters: {hyperparameters.model}, weights {hyperparameters.weights}")
+    hyperparameters = check_training(settings)
+    yield _ok(f"hyperparameters: {hyperparameters.model}, weights {hyperparameters.weights}")
     if settings.training.debugger or settings.training.profiler:
         yield _note(
             "Debugger is on", "SageMaker refuses it for accounts that did not use it by 2026-07-30"
@@ -311,20 +288,14 @@ def _job(cloud: Cloud) -> Iterator[Finding]:
 def _photos(cloud: Cloud) -> Iterator[Finding]:
     settings = cloud.settings
     settings.require("training.data")
-    buckets = {uri.removeprefix("s3://").partition("/")[0] for uri in channels(settings).values()}
-    for bucket in sorted(buckets - {settings.aws.bucket}):
+    found = channels(cloud)
+    for bucket in sorted({s3.parse(uri)[0] for uri in found.values()} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
-    total, missing = 0, []
-    for channel, uri in channels(settings).items():
-        count, size = _measure(cloud, uri)
-        total += size
-        if not count:
-            missing.append((channel, uri))
-    for channel, uri in missing:
-        remedy = f"aws s3 sync LOCAL/{channel} {uri}" if channel in SPLITS else "upload the file"
-        yield _fail(
-            f"channel {channel}: nothing is in {uri}", f"the job fails without it: {remedy}"
-        )
+    sizes = {name: [o["Size"] for o in s3.list_objects(cloud, uri)] for name, uri in found.items()}
+    for channel, uri in found.items():
+        if not sizes[channel]:
+            yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
+    total = sum(map(sum, sizes.values()))
     limit = settings.training.volume_gb * 1e9 * _DISK_SHARE
     local_disk = drivers.has_local_disk(settings.training.instance_type)
     if settings.training.input_mode == "File" and total > limit and not local_disk:
@@ -332,20 +303,8 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
             f"disk: {total / 1e9:.1f} GB of photos on {settings.training.volume_gb} GB",
             "the job would run out of disk: raise training.volume_gb or use input_mode FastFile",
         )
-    elif not missing:
-        yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(channels(settings))}")
-
-
-def _measure(cloud: Cloud, uri: str) -> tuple[int, int]:
-    """Return count and bytes of the objects below an address."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    pages = cloud.client("s3").get_paginator("list_objects_v2")
-    objects = [
-        item["Size"]
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix)
-        for item in page.get("Contents", [])
-    ]
-    return len(objects), sum(objects)
+    elif all(sizes.values()):
+        yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(found)}")
 
 
 def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
@@ -362,42 +321,24 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
                 "it works, but it is 12 GB to pull: FLAVOR=cpu starts sooner",
             )
         return
-    base = base_image(settings, "serving")
-    cuda = drivers.cuda_of_base(base)
-    if cuda is None:
-        yield _note(
-            f"driver: the CUDA version of {base or 'the serving image'} is not known",
-            "set endpoint.ami_version if the container says that the driver is too old",
-        )
-        return
-    needed = drivers.NEEDED_DRIVERS[cuda]
-    if purpose == "transform":
-        newest = drivers.BATCH_AMIS[-1]
-        if newest.driver < needed:
-            yield _note(
-                f"driver: CUDA {cuda} needs {needed}, batch hosts have {newest.driver}",
-                "the image's compatibility libraries step in; if the container refuses, build it"
-                " on a base with CUDA 12 (BASE_IMAGE=nvcr.io/nvidia/pytorch:25.04-py3)",
-            )
-            return
-        yield _ok(f"driver: CUDA {cuda} on {newest.ami} ({newest.driver})")
-        return
-    ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
-    known = {host.ami: host.driver for host in drivers.ENDPOINT_AMIS}
-    driver = known.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
-    if driver < needed:
-        yield _fail(
-            f"driver: CUDA {cuda} needs {needed}, {ami} has {driver or 'an unknown driver'}",
-            "the container could not use the GPU: leave endpoint.ami_version out",
-        )
-    else:
-        yield _ok(f"driver: CUDA {cuda} on {ami or 'the default host image'} ({driver})")
+    cuda = cuda_of_image(cloud, "serving")
+    hosts = drivers.ENDPOINT_AMIS if purpose == "deploy" else drivers.BATCH_AMIS
+    ami = drivers.batch_ami(chosen.instance_type, cuda)
+    if purpose == "deploy":
+        ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
+    default = drivers.default_driver(chosen.instance_type)
+    driver = {host.ami: host.driver for host in hosts}.get(ami, 0) if ami else default
+    if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
+        yield _fail(f"driver: {ami or 'the default host image'}", problem)
+    elif cuda:
+        version = ".".join(map(str, cuda))
+        yield _ok(f"driver: CUDA {version} on {ami or 'the default host image'} ({driver})")
 
 
 def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
     """Download the archive and read it as the serving image does, without unpickling."""
     uri = models.archive_of(cloud, model)
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = s3.parse(uri)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tar.gz"
         try:
@@ -415,4 +356,4 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
             reason = str(error).replace(str(path), uri)
             yield _fail(f"archive: {reason}", "train again, or give another model")
             return
-    yield _ok(f"archive: {document['architecture']}, {len(document['classes'])} breeds")
+    yield _ok(f"archive: {document['architecture']}, {len(document['classes'])} classes")

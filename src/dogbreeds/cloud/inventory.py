@@ -6,14 +6,14 @@ which is what is asked for first.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import naming
+from dogbreeds.cloud import naming, prices
 from dogbreeds.cloud.aws import Cloud, error_code, is_missing
-from dogbreeds.cloud.endpoints import deploy
+from dogbreeds.cloud.endpoints import alarms, scaling
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Resource:
         status: Its status; empty where there is none.
         created: When.
         costs: Whether it costs money as long as it is there.
+        usd_per_hour: About how much, None where that is not known.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Resource:
     status: str
     created: datetime
     costs: bool = False
+    usd_per_hour: float | None = None
 
     @property
     def removable(self) -> bool:
@@ -131,22 +133,32 @@ def _list(cloud: Cloud, name: str) -> Iterator[Resource]:
             if tag not in tags:
                 continue
             status = item.get(f"{kind.noun}Status", "")
-            yield Resource(name, found, status, item["CreationTime"], kind.costs(status))
+            costs = kind.costs(status)
+            price = prices.of_resource(cloud, name, found) if costs else None
+            yield Resource(name, found, status, item["CreationTime"], costs, price)
 
 
 def table(resources: Sequence[Resource]) -> str:
     """Return the resources as a table; what costs money is marked."""
     if not resources:
         return "Nothing of this project is here."
-    rows = [
-        (r.kind, r.name, r.status, f"{r.created:%Y-%m-%d %H:%M}", "costs money" if r.costs else "")
-        for r in resources
-    ]
+    rows = [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _age(created: datetime) -> str:
+    hours = (datetime.now(UTC) - created).total_seconds() / 3600
+    return f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.1f} h"
+
+
+def _costs(resource: Resource) -> str:
+    if resource.usd_per_hour is not None:
+        return f"about {resource.usd_per_hour:.2f} USD per hour"
+    return "costs money" if resource.costs else ""
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
@@ -177,7 +189,8 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
         cloud.client("ecr").delete_repository(repositoryName=resource.name, force=True)
         return
     if resource.kind == "endpoint":
-        deploy.remove_scaling(cloud, resource.name)
+        scaling.remove(cloud, resource.name)
+        alarms.remove(cloud, resource.name)
     _KINDS[resource.kind].remove(cloud.sagemaker, resource.name)
 
 

@@ -19,6 +19,22 @@ def fingerprint(document: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def own_name(settings: CloudSettings, name: str) -> str:
+    """Return a name as this project makes it: one that does not begin with the project gets it.
+
+    The policies in iam/ allow names that begin so, and `dogbreeds list` finds them.
+
+    Args:
+        settings: For the project.
+        name: As given, e.g. ``breeds-1``.
+
+    Returns:
+        For example ``dogbreeds-breeds-1``.
+    """
+    project = settings.project
+    return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
+
+
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
     """Return how the names of a request's jobs begin, e.g. ``dogbreeds-tune-1a2b3c``.
 
