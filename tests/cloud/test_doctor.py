@@ -10,13 +10,14 @@ import pytest
 import torch
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import doctor
+from dogbreeds.cloud import doctor, drivers
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.model import artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
 
+from . import policies
 from .conftest import ACCOUNT, REGISTRY, Result
 from .test_push import put_image
 
@@ -71,8 +72,9 @@ def healthy(
         if service == "iam":
 
             def simulate(**request: Any) -> dict[str, Any]:
-                [action] = request["ActionNames"]
-                decision = "implicitDeny" if action in denied else "allowed"
+                [action], [resource] = request["ActionNames"], request["ResourceArns"]
+                allowed = policies.allows("job-role.json", action, resource)
+                decision = "allowed" if allowed and action not in denied else "implicitDeny"
                 return {"EvaluationResults": [{"EvalDecision": decision}]}
 
             made.simulate_principal_policy = simulate
@@ -101,7 +103,7 @@ def test_a_healthy_account_passes(dogbreeds: Run, healthy: boto3.Session) -> Non
     assert result.code == 0, result.out
     kinds = [line.split()[1].rstrip(":") for line in result.out.splitlines()]
     assert kinds == [
-        "credentials", "role", "bucket", "image", "quota", "hyperparameters", "photos"
+        "credentials", "role", "bucket", "image", "scan", "quota", "hyperparameters", "photos"
     ]  # fmt: skip
     assert dogbreeds("doctor", "deploy").code == 0
 
@@ -226,13 +228,51 @@ def pushed_with(base: str) -> None:
 def test_a_host_image_that_is_too_old(dogbreeds: Run, healthy: boto3.Session) -> None:
     pushed_with("nvcr.io/nvidia/pytorch:25.08-py3")
     set_in_file(endpoint__instance_type='"ml.g5.xlarge"')
-    assert "CUDA 13 on al2023-ami-sagemaker-inference-gpu-4-1 (580)" in (
+    assert "CUDA 13.0 on al2023-ami-sagemaker-inference-gpu-4-1 (580)" in (
         dogbreeds("doctor", "deploy").out
     )
     set_in_file(endpoint__ami_version='"al2-ami-sagemaker-inference-gpu-2-1"')
-    assert "CUDA 13 needs 580" in failure(dogbreeds("doctor", "deploy"))
+    assert "CUDA 13.0 needs driver 580" in failure(dogbreeds("doctor", "deploy"))
     set_in_file(transform__instance_type='"ml.g5.xlarge"')
-    assert "batch hosts have 535" in dogbreeds("doctor", "transform").out
+    found = failure(dogbreeds("doctor", "transform"))
+    assert "batch-gpu-535 has 535" in found
+    assert f"build on an older CUDA (BASE_IMAGE={drivers.DEFAULT_BASE})" in found
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "base", "ami", "message"),
+    [
+        ("ml.g7e.2xlarge", "nvcr.io/nvidia/pytorch:24.06-py3", "", "knows no Blackwell GPUs"),
+        ("ml.g5.xlarge", "nvcr.io/nvidia/pytorch:25.04-py3",
+         "al2023-ami-sagemaker-inference-gpu-4-1", "were seen to hang on al2023"),
+    ],
+)  # fmt: skip
+def test_a_host_that_does_not_go_with_the_images_cuda(
+    dogbreeds: Run, healthy: boto3.Session, instance_type: str, base: str, ami: str, message: str
+) -> None:
+    pushed_with(base)
+    set_in_file(endpoint__instance_type=f'"{instance_type}"', endpoint__ami_version=f'"{ami}"')
+    assert message in failure(dogbreeds("doctor", "deploy"))
+
+
+def test_what_the_scan_of_the_image_found_is_told(
+    dogbreeds: Run, healthy: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {
+        "imageScanStatus": {"status": "COMPLETE"},
+        "imageScanFindings": {"findingSeverityCounts": {"HIGH": 3, "LOW": 1}},
+    }
+    make_client = Cloud.client
+
+    def client(cloud: Cloud, service: str) -> Any:
+        made = make_client(cloud, service)
+        if service == "ecr":
+            made.describe_image_scan_findings = lambda **_: answer
+        return made
+
+    monkeypatch.setattr(Cloud, "client", client)
+    out = dogbreeds("doctor", "train").out
+    assert "note  scan of dogbreeds-training: 3 HIGH, 1 LOW" in out
 
 
 def test_a_gpu_image_on_a_serverless_endpoint(dogbreeds: Run, healthy: boto3.Session) -> None:

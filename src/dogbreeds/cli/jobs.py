@@ -1,6 +1,7 @@
 """``dogbreeds train``, ``tune`` and ``transform``: jobs, on SageMaker or on local Docker."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -84,7 +85,9 @@ def _train(settings: CloudSettings, options: argparse.Namespace) -> int:
     if options.dry_run:
         print_plan(cloud, options)
     elif options.wait:
-        description = training.wait(cloud, name)
+        # The log is for people: a script's standard output is the document alone.
+        with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+            description = training.wait(cloud, name)
         print(_json(description) if options.json else training.report(cloud, description))
     else:
         print(_json({"name": name}) if options.json else name)

@@ -18,6 +18,7 @@ from dogbreeds.cloud.images.ecr import scan_findings
 from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
+from dogbreeds.cloud.s3 import list_objects
 from dogbreeds.cloud.settings import ConfigError
 
 _USES = {
@@ -115,13 +116,14 @@ def _role(cloud: Cloud) -> Iterator[Finding]:
         if error_code(error) != "NoSuchEntity":
             raise
         yield _fail(
-            f"role: there is no {arn}", "make it from iam/job-role-trust.json and iam/job-role.json"
+            f"role: there is no {arn}",
+            "make it from iam/trust.json and iam/job-role.json (iam/README.md)",
         )
         return
     if not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
         yield _fail(
             f"role: {arn} does not trust SageMaker",
-            "the job could not assume it: give it the trust policy iam/job-role-trust.json",
+            "the job could not assume it: give it the trust policy iam/trust.json",
         )
         return
     yield from _permissions(cloud, iam, arn)
@@ -288,10 +290,11 @@ def _job(cloud: Cloud) -> Iterator[Finding]:
 def _photos(cloud: Cloud) -> Iterator[Finding]:
     settings = cloud.settings
     settings.require("training.data")
-    found = channels(cloud)
-    for bucket in sorted({s3.parse(uri)[0] for uri in found.values()} - {settings.aws.bucket}):
+    inputs = [uri for uri in (settings.training.data, settings.training.weights) if uri]
+    for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
-    sizes = {name: [o["Size"] for o in s3.list_objects(cloud, uri)] for name, uri in found.items()}
+    found = channels(cloud)
+    sizes = {name: [o["Size"] for o in list_objects(cloud, uri)] for name, uri in found.items()}
     for channel, uri in found.items():
         if not sizes[channel]:
             yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
