@@ -195,7 +195,8 @@ def quieten_sdk() -> None:
 
 def error_code(error: Exception) -> str:
     """Return AWS's code of an error, e.g. ``"AccessDeniedException"``; empty for other errors."""
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
+    response = error.response if isinstance(error, ClientError) else {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def is_throttling(error: Exception) -> bool:
@@ -230,7 +231,8 @@ def explain(error: Exception) -> str:
         return f"the AWS sign-in has ended: run aws sso login (with your --profile): {error}"
     if isinstance(error, PartialCredentialsError | CredentialRetrievalError):
         return f"the AWS credentials are incomplete: {error}; see aws configure list"
-    if isinstance(error, ResponseParserError) or "<html" in str(error).lower():
+    no_code = isinstance(error, ClientError) and not error_code(error)
+    if no_code or isinstance(error, ResponseParserError) or "<html" in str(error).lower():
         return (
             "expected an answer of AWS, got a web page: a proxy stands between (HTTPS_PROXY,"
             " NO_PROXY), or needs a sign-in"

@@ -6,8 +6,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from dogbreeds.cloud import drivers
-from dogbreeds.cloud.aws import Cloud
+from dogbreeds.cloud.aws import Cloud, error_code, is_missing
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.files import write_json
 
@@ -104,7 +106,12 @@ def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
     for entries in read_images().values():
         if (entry := entries.get(image, {})).get("uri") == uri and entry.get("base"):
             return drivers.cuda_of_base(entry["base"])
-    base = "" if cloud.offline else _base_in_ecr(cloud, uri)
+    try:
+        base = "" if cloud.offline else _base_in_ecr(cloud, uri)
+    except ClientError as error:
+        if not is_missing(error) and not error_code(error).startswith("AccessDenied"):
+            raise
+        base = ""  # the repository is not to be seen from here
     return (
         None if cloud.settings.images.flavor == "cpu" and not base else drivers.cuda_of_base(base)
     )
