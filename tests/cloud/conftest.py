@@ -1,12 +1,10 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
-import json
-import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -19,33 +17,7 @@ from moto.server import ThreadedMotoServer
 from dogbreeds.cli import main
 from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud.jobs import follow
-
-REGION = "eu-central-1"
-ACCOUNT = "123456789012"  # moto's
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/dogbreeds-job"
-REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-TRAINING_URI = f"{REGISTRY}/dogbreeds-training@sha256:{'a' * 64}"
-SERVING_URI = f"{REGISTRY}/dogbreeds-serving@sha256:{'b' * 64}"
-
-SETTINGS = f"""
-[aws]
-region = "{REGION}"
-role = "{ROLE}"
-bucket = "dog-bucket"
-
-[images]
-training_uri = "{TRAINING_URI}"
-serving_uri = "{SERVING_URI}"
-
-[training]
-data = "s3://dog-bucket/photos"
-
-[endpoint]
-instance_type = "ml.m5.large"  # moto knows no newer GPU
-
-[transform]
-instance_type = "ml.m5.large"
-"""
+from helpers.control_plane import REGION, SETTINGS, Calls, Result, Runtime, RuntimeHandler
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -111,35 +83,10 @@ def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto
     return session
 
 
-def assert_golden(name: str, requests: object) -> None:
-    """Compare requests with reviewed ones; UPDATE_GOLDEN=1 writes them, to be reviewed again."""
-    path = Path(__file__).parent / "golden" / f"{name}.json"
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(json.dumps(requests, indent=2) + "\n")
-    assert requests == json.loads(path.read_text())
-
-
-class Calls(list[tuple[str, str, dict[str, Any]]]):
-    """Service, operation and parameters of every call."""
-
-    def of(self, operation: str) -> list[dict[str, Any]]:
-        """Return the parameters of an operation's calls."""
-        return [parameters for _, name, parameters in self if name == operation]
-
-
 @pytest.fixture
 def calls() -> Calls:
     """The calls that `dogbreeds` makes (and not a test's own)."""
     return Calls()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -167,3 +114,14 @@ def dogbreeds(
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    server = Runtime(("127.0.0.1", 0), RuntimeHandler)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
+    yield server
+    server.shutdown()
+    server.server_close()

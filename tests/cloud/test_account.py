@@ -13,8 +13,7 @@ from dogbreeds.cloud import inventory
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.jobs import transform
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import ACCOUNT, Calls, Result, assert_golden
+from helpers.control_plane import ACCOUNT, Calls, Result, assert_golden
 
 Run = Callable[..., Result]
 MODEL = "s3://dog-bucket/m/model.tar.gz"

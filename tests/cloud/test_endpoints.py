@@ -1,11 +1,9 @@
 """`dogbreeds deploy`: requests, updates, scaling, the test at the end, and doing it twice."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -18,61 +16,13 @@ from dogbreeds.cloud.endpoints import deploy as endpoints
 from dogbreeds.cloud.endpoints import predict
 from dogbreeds.cloud.endpoints.config import ensure_config
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import ACCOUNT, REGION, Calls, Result, assert_golden
+from helpers.control_plane import ACCOUNT, ANSWER, REGION, Calls, Result, Runtime, assert_golden
 
 Run = Callable[..., Result]
 MODEL = "s3://dog-bucket/m/model.tar.gz"
 OTHER = "s3://dog-bucket/n/model.tar.gz"
-ANSWER = {"predicted_label": "069", "class_name": "French_bulldog", "probability": 0.9}
 THREE, FOUR = "al2-ami-sagemaker-inference-gpu-3-1", "al2023-ami-sagemaker-inference-gpu-4-1"
 TAGS = [{"Key": "dogbreeds:project", "Value": "dogbreeds"}]
-
-
-class Runtime(ThreadingHTTPServer):
-    """SageMaker's runtime; moto's takes no photos. A photo that says so is refused."""
-
-    daemon_threads = True
-    answer: object = ANSWER
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Runtime
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.protocol_version = "HTTP/1.1"
-        if b"refuse me" in body:
-            self.respond(424, {"Message": "client error (400)", "OriginalMessage": "not a photo"},
-                         {"x-amzn-errortype": "ModelError"})  # fmt: skip
-        elif self.path != "/endpoints/dogbreeds/invocations":
-            self.respond(
-                400, {"Message": f"no {self.path}"}, {"x-amzn-errortype": "ValidationError"}
-            )
-        else:
-            self.respond(200, self.server.answer, {"x-Amzn-Invoked-Production-Variant": "main"})
-
-    def respond(self, status: int, document: object, headers: dict[str, str]) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    server = Runtime(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import Result
+from helpers.control_plane import Result
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]

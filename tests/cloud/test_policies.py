@@ -9,8 +9,8 @@ from typing import Any
 import boto3
 import pytest
 
-from . import policies
-from .conftest import ACCOUNT, REGION, Calls, Result
+from helpers import policies
+from helpers.control_plane import ACCOUNT, REGION, Calls, Result
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]

@@ -25,9 +25,7 @@ from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.endpoints import alarms, scaling
 from dogbreeds.cloud.images import ecr, uri
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import REGISTRY, SERVING_URI, Calls, Result
-from .test_endpoints import Runtime, runtime  # noqa: F401  (a fixture)
+from helpers.control_plane import REGISTRY, SERVING_URI, Calls, Result, Runtime
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -36,18 +34,18 @@ BATCH = ("transform", MODEL, "s3://dog-bucket/photos/test")
 
 
 def readme_commands() -> list[list[str]]:
-    """The lines of the README's section on SageMaker that ask AWS, as they stand there."""
-    section = (ROOT / "README.md").read_text().split("\n## On SageMaker\n")[1].split("\n## ")[0]
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    """The commands of docs/sagemaker.md that ask AWS, as they stand there."""
+    page = (ROOT / "docs" / "sagemaker.md").read_text()
+    block = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
     assert block is not None
     lines = [line for line in block[1].splitlines() if line.startswith(".venv/bin/dogbreeds")]
     return [shlex.split(line)[1:] for line in lines]
 
 
-def test_the_readmes_section_works_word_for_word(
+def test_the_pages_first_commands_work_word_for_word(
     dogbreeds: Run,
     aws: boto3.Session,
-    runtime: Runtime,  # noqa: F811
+    runtime: Runtime,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

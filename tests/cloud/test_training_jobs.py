@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import ROLE, TRAINING_URI, Calls, Result, assert_golden
+from helpers.control_plane import ROLE, TRAINING_URI, Calls, Result, assert_golden
 
 Run = Callable[..., Result]
 

@@ -26,6 +26,7 @@ from botocore.parsers import ResponseParserError
 
 from dogbreeds.cloud import validation
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.system.errors import DogbreedsError
 
 if TYPE_CHECKING:
     from sagemaker.session import Session
@@ -37,7 +38,7 @@ _CONFIG = Config(
 _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
 
-class CloudError(RuntimeError):
+class CloudError(DogbreedsError, RuntimeError):
     """Something on AWS is not as it must be; the message says what to do."""
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .conftest import ACCOUNT, REGION
+from helpers.control_plane import ACCOUNT, REGION
 
 FOLDER = Path(__file__).parents[2] / "iam"
 BUCKET = "dog-bucket"
