@@ -152,10 +152,9 @@ class Cloud:
         """Refuse what SageMaker would refuse; words that botocore does not know, in dry runs."""
         context["parameters"] = params
         if model.service_model.service_name == "sagemaker" and not model.name.startswith(_READS):
-            try:
-                validation.check(model, params, enums=self.dry_run)
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
+            name, shape = model.name, model.input_shape
+            if found := list(validation.problems(shape, params, name, enums=self.dry_run)):
+                raise ConfigError("\n".join(found))
 
     def _record(self, model: Any, context: Any, **_: object) -> tuple[Any, dict[str, Any]] | None:  # noqa: ANN401
         """Answer a call in AWS's place; botocore has validated and serialised it already."""

@@ -330,7 +330,7 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     if purpose == "deploy":
         ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
     default = drivers.default_driver(chosen.instance_type)
-    driver = {host.ami: host.driver for host in hosts}.get(ami, 0) if ami else default
+    driver = hosts.get(ami, 0) if ami else default
     if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
         yield _fail(f"driver: {ami or 'the default host image'}", problem)
     elif cuda:

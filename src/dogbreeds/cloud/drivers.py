@@ -6,54 +6,22 @@ Sources: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Productio
 """
 
 import re
-from typing import NamedTuple
 
 Cuda = tuple[int, int]
 """Major and minor version."""
 
-
-class Base(NamedTuple):
-    """A release of NVIDIA's PyTorch image, with what is in it."""
-
-    tag: str
-    cuda: Cuda
-    torch: str
-    python: str
-
-
-class Host(NamedTuple):
-    """A host image: its name and NVIDIA driver branch."""
-
-    ami: str
-    driver: int
-
-
-REPOSITORY = "nvcr.io/nvidia/pytorch"
-
-BASES = (
-    Base("24.06-py3", (12, 5), "2.4.0a0", "3.10"),
-    Base("25.03-py3", (12, 8), "2.7.0a0", "3.12"),
-    Base("25.04-py3", (12, 9), "2.7.0a0", "3.12"),
-    Base("25.12-py3", (13, 1), "2.10.0a0", "3.12"),
-    Base("26.09-py3", (13, 4), "2.14.0a0", "3.12"),
-)
-"""Releases that were considered as the default, oldest first."""
-
-DEFAULT_BASE = f"{REPOSITORY}:25.03-py3"
+DEFAULT_BASE = "nvcr.io/nvidia/pytorch:25.03-py3"
 """The newest that starts on every host: driver 470 runs CUDA up to 12.8, Blackwell needs 12.8."""
 
-ENDPOINT_AMIS = (
-    Host("al2-ami-sagemaker-inference-gpu-2-1", 535),
-    Host("al2-ami-sagemaker-inference-gpu-3-1", 550),
-    Host("al2023-ami-sagemaker-inference-gpu-4-1", 580),
-)
-"""``InferenceAmiVersion`` of endpoints, oldest first. Driver branch 535 ended in June 2026."""
+ENDPOINT_AMIS = {
+    "al2-ami-sagemaker-inference-gpu-2-1": 535,
+    "al2-ami-sagemaker-inference-gpu-3-1": 550,
+    "al2023-ami-sagemaker-inference-gpu-4-1": 580,
+}
+"""Driver branch by ``InferenceAmiVersion`` of endpoints. Branch 535 ended in June 2026."""
 
-BATCH_AMIS = (
-    Host("al2-ami-sagemaker-batch-gpu-470", 470),
-    Host("al2-ami-sagemaker-batch-gpu-535", 535),
-)
-"""``TransformAmiVersion`` of batch transform, oldest first."""
+BATCH_AMIS = {"al2-ami-sagemaker-batch-gpu-470": 470, "al2-ami-sagemaker-batch-gpu-535": 535}
+"""Likewise by ``TransformAmiVersion`` of batch transform, oldest first."""
 
 TESTED_DRIVERS = {12: 550, 13: 580}
 """Driver on which AWS tests a CUDA major version; a CUDA 12 image was seen to hang on 580."""
@@ -148,12 +116,12 @@ def endpoint_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     tested = TESTED_DRIVERS[cuda[0]]
     if default_driver(instance_type) >= tested:
         return None
-    return next(host.ami for host in ENDPOINT_AMIS if host.driver == tested)
+    return next(ami for ami, driver in ENDPOINT_AMIS.items() if driver == tested)
 
 
 def batch_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     """Return the ``TransformAmiVersion`` for an image: the newest there is, where it matters."""
-    return BATCH_AMIS[-1].ami if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
+    return [*BATCH_AMIS][-1] if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
 
 
 def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -> str:
@@ -176,7 +144,7 @@ def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -
     if ami and cuda[0] == 12 and driver >= TESTED_DRIVERS[13] and not is_blackwell(instance_type):
         return (
             f"images of CUDA 12 were seen to hang on {ami}: leave endpoint.ami_version out, or"
-            f" build on CUDA 13 (BASE_IMAGE={REPOSITORY}:{BASES[-1].tag})"
+            " build on CUDA 13 (a BASE_IMAGE from 25.08 on)"
         )
     needed = needed_driver(cuda, instance_type)
     if driver >= needed:

@@ -6,6 +6,7 @@ what the first run made instead of making it again. A tag tells that it is ours.
 
 import hashlib
 import json
+import re
 import time
 
 from dogbreeds.cloud.settings import CloudSettings
@@ -33,6 +34,11 @@ def own_name(settings: CloudSettings, name: str) -> str:
     """
     project = settings.project
     return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
+
+
+def snake_case(noun: str) -> str:
+    """Return ``training_job`` for ``TrainingJob``, as boto3 names its calls."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
 
 
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:

@@ -6,7 +6,7 @@ botocore itself checks names, types and lower limits only; its models hold the r
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -20,40 +20,33 @@ def problems(shape: Any, value: Any, path: str, *, enums: bool = True) -> Iterat
         enums: Whether words must be known. A service may know more of them (new instance types)
             than an older botocore.
     """
-    kind = shape.type_name
+    kind, low, high = shape.type_name, shape.metadata.get("min", 0), shape.metadata.get("max")
+    sized = kind in ("list", "map", "string")
+    if sized or kind in ("integer", "long", "float", "double"):
+        size = len(value) if sized else value
+        if not getattr(shape, "enum", None) and not low <= size <= (size if high is None else high):
+            unit = {"string": " characters", "list": " entries", "map": " entries"}.get(kind, "")
+            limits = f"at least {low}" if high is None else f"{low} to {high}"
+            yield f"{path}: expected {limits}{unit}, got {f'{size}: ' * sized}{value!r:.80}"
     if kind == "structure":
-        for name, member in value.items():
-            if name in shape.members:  # botocore refuses the others
-                yield from problems(shape.members[name], member, f"{path}.{name}", enums=enums)
-    elif kind in ("list", "map"):
-        yield from _out_of_range(shape, len(value), path, "entries", value)
-        for name, item in value.items() if kind == "map" else enumerate(value):
-            member = shape.value if kind == "map" else shape.member
-            yield from problems(member, item, f"{path}[{name}]", enums=enums)
+        for name in value.keys() & shape.members.keys():
+            yield from problems(shape.members[name], value[name], f"{path}.{name}", enums=enums)
+    elif kind == "list":
+        for number, item in enumerate(value):
+            yield from problems(shape.member, item, f"{path}[{number}]", enums=enums)
+    elif kind == "map":
+        for name, item in value.items():
+            yield from problems(shape.value, item, f"{path}[{name}]", enums=enums)
+    elif kind == "string" and shape.enum:
+        if enums and value not in shape.enum:
+            near = difflib.get_close_matches(value, shape.enum, n=3) or shape.enum[:8]
+            yield f"{path}: {value!r} is not offered there (did you mean {' or '.join(near)}?)"
     elif kind == "string":
-        if enums and shape.enum and value not in shape.enum:
-            near = difflib.get_close_matches(value, shape.enum, n=3)
-            known = f"did you mean {' or '.join(near)}?" if near else f"known: {_some(shape.enum)}"
-            yield f"{path}: {value!r} is not offered there ({known})"
-        if not shape.enum:
-            yield from _out_of_range(shape, len(value), path, "characters", value)
-            pattern = shape.metadata.get("pattern", "")
-            if (compiled := _compile(pattern)) and not compiled.fullmatch(value):
-                yield f"{path}: expected {_in_words(pattern)}, got {value!r}"
-    elif kind in ("integer", "long", "float", "double"):
-        yield from _out_of_range(shape, value, path, "", value)
-
-
-def _out_of_range(shape: Any, size: float, path: str, unit: str, value: object) -> Iterator[str]:  # noqa: ANN401
-    low, high = shape.metadata.get("min", 0), shape.metadata.get("max")
-    if size < low or (high is not None and size > high):
-        limits = f"{low} to {high}" if high is not None else f"at least {low}"
-        got = f"{size}: {value!r:.80}" if unit else str(value)
-        yield f"{path}: expected {limits} {unit}".rstrip() + f", got {got}"
-
-
-def _some(words: list[str]) -> str:
-    return ", ".join(words[:8]) + (", ..." if len(words) > 8 else "")
+        pattern = _compile(shape.metadata.get("pattern", ""))
+        if pattern and not pattern.fullmatch(value):
+            name = pattern.pattern.lstrip("^").startswith("[a-zA-Z0-9](-*[a-zA-Z0-9])")
+            like = "letters, digits and single - between them" if name else pattern.pattern
+            yield f"{path}: expected {like}, got {value!r}"
 
 
 @functools.cache
@@ -65,24 +58,3 @@ def _compile(pattern: str) -> re.Pattern[str] | None:
         return re.compile(pattern) if pattern else None
     except re.error:
         return None
-
-
-def _in_words(pattern: str) -> str:
-    if re.match(r"\^?\[a-zA-Z0-9\]\(-\*\[a-zA-Z0-9\]\)", pattern):
-        return "letters, digits and single - between them"
-    return f"text like {pattern}"
-
-
-def check(model: Any, params: Mapping[str, Any], *, enums: bool) -> None:  # noqa: ANN401
-    """Refuse the parameters of a call that the service would refuse.
-
-    Args:
-        model: botocore's model of the operation.
-        params: Its parameters.
-        enums: As in `problems`.
-
-    Raises:
-        ValueError: With every problem, a line each.
-    """
-    if found := list(problems(model.input_shape, params, model.name, enums=enums)):
-        raise ValueError("\n".join(found))

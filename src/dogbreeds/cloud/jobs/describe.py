@@ -6,6 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
 
 # What tells one job from another: the fields of a request whose values must be those of the job.
@@ -37,7 +38,7 @@ def find(
     Raises:
         CloudError: The job of this name was made with other settings.
     """
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
+    snake = naming.snake_case(noun)
     found = None
     if name:
         try:
