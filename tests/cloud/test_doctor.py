@@ -46,9 +46,11 @@ def healthy(
     aws: boto3.Session, quotas: dict[str, float], denied: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[boto3.Session]:
     """An account where everything is as it must be. moto has no simulator and no such quotas."""
-    aws.client("iam").create_role(
-        RoleName="dogbreeds-job", AssumeRolePolicyDocument=json.dumps(TRUST)
-    )
+    for role in ("job", "endpoint"):
+        aws.client("iam").create_role(
+            RoleName=f"dogbreeds-{role}", AssumeRolePolicyDocument=json.dumps(TRUST)
+        )
+    set_in_file(aws__endpoint_role=f'"arn:aws:iam::{ACCOUNT}:role/dogbreeds-endpoint"')
     for repository in ("dogbreeds-training", "dogbreeds-serving"):
         aws.client("ecr").create_repository(repositoryName=repository)
         put_image(aws, repository, "0.1.0-gpu", DIGEST)
@@ -71,7 +73,8 @@ def healthy(
 
             def simulate(**request: Any) -> dict[str, Any]:
                 [action], [resource] = request["ActionNames"], request["ResourceArns"]
-                allowed = policies.allows("job-role.json", action, resource)
+                role = request["PolicySourceArn"].rpartition("/dogbreeds-")[2]
+                allowed = policies.allows(f"{role}-role.json", action, resource)
                 decision = "allowed" if allowed and action not in denied else "implicitDeny"
                 return {"EvaluationResults": [{"EvalDecision": decision}]}
 
@@ -132,6 +135,15 @@ def test_a_role_that_is_missing_or_distrusts_sagemaker(
     assert "role: there is no" in failure(dogbreeds("doctor", "train"))
     role = "arn:aws:iam::999999999999:role/x"
     assert "is of another account" in failure(dogbreeds("doctor", "train", "--role", role))
+
+
+def test_an_endpoint_by_the_jobs_role_cannot_roll_back(
+    dogbreeds: Run, healthy: boto3.Session
+) -> None:
+    set_in_file(aws__endpoint_role='""')
+    found = failure(dogbreeds("doctor", "deploy"))
+    assert "lacks cloudwatch:DescribeAlarms on *" in found
+    assert "add the policy iam/endpoint-role.json" in found
 
 
 def test_a_role_that_may_not_write(

@@ -109,7 +109,7 @@ def test_nothing_is_deleted_unless_asked(
     result = dogbreeds("data", "upload", str(photos))
     assert "1 more files are on S3: --delete deletes them" in result.out
     assert "train/old.jpg" in keys(aws)
-    result = dogbreeds("data", "upload", str(photos), "--delete", "--dry-run", "--json")
+    result = dogbreeds("data", "upload", str(photos), "--delete", "--dry-run")
     assert "delete s3://dog-bucket/photos/train/old.jpg" in result.out
     assert "train/old.jpg" in keys(aws)
     result = dogbreeds("data", "upload", str(photos), "--delete")
@@ -121,7 +121,7 @@ def test_nothing_is_deleted_unless_asked(
 def test_a_dry_run_sends_nothing(
     dogbreeds: Run, aws: boto3.Session, photos: Path, calls: Calls
 ) -> None:
-    result = dogbreeds("data", "upload", str(photos), "--dry-run", "--json")
+    result = dogbreeds("data", "upload", str(photos), "--dry-run")
     assert result.out.count("upload s3://dog-bucket/photos/") == 6
     assert "6 files would be sent" in result.out
     assert {name for _, name, _ in calls} == {"ListObjectsV2"}

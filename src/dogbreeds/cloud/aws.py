@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10, read_timeout=70
 )
+_VALIDATED = ("sagemaker", "application-autoscaling", "cloudwatch")
 _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
 
@@ -151,7 +152,7 @@ class Cloud:
     def _validate(self, params: Any, model: Any, context: Any, **_: object) -> None:  # noqa: ANN401
         """Refuse what SageMaker would refuse; words that botocore does not know, in dry runs."""
         context["parameters"] = params
-        if model.service_model.service_name == "sagemaker" and not model.name.startswith(_READS):
+        if model.service_model.service_name in _VALIDATED and not model.name.startswith(_READS):
             name, shape = model.name, model.input_shape
             if found := list(validation.problems(shape, params, name, enums=self.dry_run)):
                 raise ConfigError("\n".join(found))

@@ -77,7 +77,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
         yield _fail("credentials", explain(error))
         return
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("role", lambda: _role(cloud)),
+        ("role", lambda: _role(cloud, purpose)),
         ("bucket", lambda: _bucket(cloud)),
         ("image", lambda: _image(cloud, purpose)),
         ("quota", lambda: _quota(cloud, purpose)),
@@ -101,9 +101,12 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
                 yield _fail(name, explain(error))
 
 
-def _role(cloud: Cloud) -> Iterator[Finding]:
+def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     cloud.settings.require("aws.role")
-    arn = cloud.settings.aws.role
+    aws = cloud.settings.aws
+    arn, policy = aws.role, "iam/job-role.json"
+    if purpose != "train":
+        arn, policy = aws.endpoint_role or aws.role, "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
         yield _fail(
             f"role: {arn} is of another account", "SageMaker takes roles of the account it runs in"
@@ -117,7 +120,7 @@ def _role(cloud: Cloud) -> Iterator[Finding]:
             raise
         yield _fail(
             f"role: there is no {arn}",
-            "make it from iam/trust.json and iam/job-role.json (iam/README.md)",
+            f"make it from iam/trust.json and {policy} (iam/README.md)",
         )
         return
     if not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
@@ -126,7 +129,18 @@ def _role(cloud: Cloud) -> Iterator[Finding]:
             "the job could not assume it: give it the trust policy iam/trust.json",
         )
         return
-    yield from _permissions(cloud, iam, arn)
+    denied = [
+        f"{action} on {resource}"
+        for action, resource in _needs(cloud, arn.split(":")[1], purpose)
+        if iam.simulate_principal_policy(
+            PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
+        )["EvaluationResults"][0]["EvalDecision"]
+        != "allowed"
+    ]
+    if denied:
+        yield _fail(f"role: {arn} lacks {', '.join(denied)}", f"add the policy {policy} to it")
+    else:
+        yield _ok(f"role: {arn}")
 
 
 def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, as IAM likes)
@@ -140,37 +154,28 @@ def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, 
     return False
 
 
-def _permissions(cloud: Cloud, iam: Any, arn: str) -> Iterator[Finding]:  # noqa: ANN401
-    """Ask IAM's simulator whether the role may do what the job does, where the job does it."""
-    aws, partition = cloud.settings.aws, arn.split(":")[1]
-    here = f"arn:{partition}:%s:{cloud.region}:{cloud.account}:"
-    needs = [
-        ("s3:PutObject", f"arn:{partition}:s3:::{aws.bucket}/{aws.prefix}/jobs/x"),
-        ("s3:GetObject", f"arn:{partition}:s3:::{aws.bucket}/{aws.prefix}/jobs/x"),
-        ("logs:CreateLogStream", here % "logs" + "log-group:/aws/sagemaker/TrainingJobs"),
-    ]
-    if image := ECR_IMAGE.fullmatch(cloud.settings.images.training_uri):
-        repository = image["repository"]
-    else:
-        repository = cloud.settings.images.training
-    needs.append(("ecr:BatchGetImage", here % "ecr" + f"repository/{repository}"))
-    if data := cloud.settings.training.data:
-        bucket, prefix = s3.parse(data.rstrip("/"))
-        key = f"{prefix}/train/x".lstrip("/")
-        needs.append(("s3:GetObject", f"arn:{partition}:s3:::{bucket}/{key}"))
-    denied = []
-    for action, resource in needs:
-        answer = iam.simulate_principal_policy(
-            PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
-        )
-        if answer["EvaluationResults"][0]["EvalDecision"] != "allowed":
-            denied.append(f"{action} on {resource}")
-    if denied:
-        yield _fail(
-            f"role: {arn} lacks {', '.join(denied)}", "add the policy iam/job-role.json to it"
-        )
-    else:
-        yield _ok(f"role: {arn}")
+def _needs(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:
+    """Yield what a role must be allowed to do, and where: what IAM's simulator is asked."""
+    settings, training = cloud.settings, purpose == "train"
+    here = f"{cloud.region}:{cloud.account}"
+    bucket = f"arn:{partition}:s3:::{settings.aws.bucket}/{settings.aws.prefix}"
+    image = "training" if training else "serving"
+    parts = ECR_IMAGE.fullmatch(getattr(settings.images, f"{image}_uri"))
+    repository = parts["repository"] if parts else getattr(settings.images, image)
+    yield "ecr:BatchGetImage", f"arn:{partition}:ecr:{here}:repository/{repository}"
+    log = {"train": "TrainingJobs", "deploy": "Endpoints/x", "transform": "TransformJobs"}[purpose]
+    yield "logs:CreateLogStream", f"arn:{partition}:logs:{here}:log-group:/aws/sagemaker/{log}"
+    yield "s3:GetObject", f"{bucket}/jobs/x"
+    endpoint = settings.endpoint
+    writes = {"jobs": training, "batch": purpose == "transform"}
+    if purpose == "deploy":
+        writes |= {"async": endpoint.kind == "async", "captured": endpoint.capture_percent > 0}
+        if endpoint.alarms or endpoint.monitoring:
+            yield "cloudwatch:DescribeAlarms", "*"
+    yield from (("s3:PutObject", f"{bucket}/{name}/x") for name, used in writes.items() if used)
+    if training and settings.training.data:
+        where, prefix = s3.parse(settings.training.data.rstrip("/"))
+        yield "s3:GetObject", f"arn:{partition}:s3:::{where}/" + f"{prefix}/train/x".lstrip("/")
 
 
 def _bucket(cloud: Cloud) -> Iterator[Finding]:
