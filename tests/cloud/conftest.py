@@ -1,5 +1,6 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
+import contextlib
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -103,8 +104,18 @@ def dogbreeds(
             calls.append((client.meta.service_model.service_name, operation, parameters))
             return make_api_call(client, operation, parameters)
 
+        rehearse = cloud_aws.Cloud.rehearsal
+
+        @contextlib.contextmanager
+        def rehearsal(cloud: cloud_aws.Cloud) -> Iterator[list[dict[str, Any]]]:
+            before = len(calls)
+            with rehearse(cloud) as requests:
+                yield requests
+            del calls[before:]  # were not sent
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
+            patch.setattr(cloud_aws.Cloud, "rehearsal", rehearsal)
             try:
                 code = main.main(list(arguments))
             except SystemExit as exit_:  # argparse

@@ -50,8 +50,7 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
             "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint.instance_type],
             "SupportedTransformInstanceTypes": [settings.transform.instance_type],
         },
-        **({"ModelMetrics": _put_metrics(cloud, archive, metrics)} if metrics else {}),
-        CustomerMetadataProperties={name: f"{value:.6g}" for name, value in metrics.items()},
+        **_described(cloud, archive, metrics),
     )
     return str(version.get("ModelPackageArn", ""))
 
@@ -99,6 +98,16 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
     except cloud.sagemaker.exceptions.ClientError:  # a tuning job
         return {}
     return {m["MetricName"]: float(m["Value"]) for m in job.get("FinalMetricDataList", [])}
+
+
+def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
+    """Return a version's metrics as the registry takes them; it refuses empty ones."""
+    if not metrics:
+        return {}
+    return {
+        "ModelMetrics": _put_metrics(cloud, archive, metrics),
+        "CustomerMetadataProperties": {name: f"{value:.6g}" for name, value in metrics.items()},
+    }
 
 
 def _put_metrics(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
