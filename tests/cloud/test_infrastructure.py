@@ -113,8 +113,7 @@ def test_the_workflows_gate_reads_what_train_prints(
 ) -> None:
     [gate] = [step["run"] for step in steps() if step.get("name") == "Gate on the accuracy"]
     script = gate.split("<<'PYTHON'\n")[1].split("\nPYTHON")[0]
-    metrics = [{"MetricName": "valid_accuracy", "Value": reached}]
-    (tmp_path / "job.json").write_text(json.dumps({"FinalMetricDataList": metrics}))
+    (tmp_path / "job.json").write_text(json.dumps({"metrics": {"valid_accuracy": reached}}))
     done = subprocess.run([sys.executable, "-c", script, "0.80"], cwd=tmp_path, check=False)
     assert done.returncode == code
 

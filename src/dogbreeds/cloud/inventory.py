@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud import naming, prices
 from dogbreeds.cloud.aws import Cloud, error_code, is_missing
 from dogbreeds.cloud.endpoints import alarms, scaling
+from dogbreeds.system import terminal
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,8 @@ def table(resources: Sequence[Resource]) -> str:
     """Return the resources as a table; what costs money is marked."""
     if not resources:
         return "Nothing of this project is here."
-    rows = [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    return terminal.table(
+        [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
     )
 
 

@@ -11,8 +11,8 @@ from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
 
 # What tells one job from another: the fields of a request whose values must be those of the job.
 _COMPARED = re.compile(
-    r"(.*HyperParameters\.(?!_).*|.*TrainingImage|.*S3Uri|ModelName|.*ParameterRanges.*"
-    r"|.*InstanceType|.*InstanceCount)"
+    r"(TrainingJobDefinition\.Static)?HyperParameters\.(?!_).*|.*TrainingImage|.*S3Uri|ModelName"
+    r"|.*ParameterRanges.*|.*InstanceType|.*InstanceCount"
 )
 
 
