@@ -29,6 +29,9 @@ ARCHITECTURES = frozenset(
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
 
+_TRANSFORMERS = ("maxvit", "swin", "vit")
+
+
 class ModelError(ValueError):
     """A model or its weights cannot be had as asked; the message says what to do."""
 
@@ -44,6 +47,11 @@ def check_architecture(name: str) -> None:
             "expected a torchvision classifier such as resnet18, mobilenet_v2 or efficientnet_b0,"
             f" got model {name!r}"
         )
+
+
+def is_transformer(name: str) -> bool:
+    """Tell whether an architecture of `ARCHITECTURES` is a vision transformer."""
+    return name.startswith(_TRANSFORMERS)
 
 
 def find_imagenet_weights(architecture: str) -> Path:

@@ -231,7 +231,7 @@ def _load(properties: dict[str, Any]) -> Service:
             raise MemoryError
     try:
         predictor = loading.load(
-            model_dir, properties["gpu_id"], settings.threads, settings.backend
+            model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
         )
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
