@@ -74,9 +74,8 @@ def describe(data: bytes, path: Path) -> Description:
             for name in (GOLDEN_PIXELS, GOLDEN_PROBABILITIES):
                 begin, end = header[name]["data_offsets"]
                 first = 8 + int.from_bytes(data[:8], "little")
-                values = np.frombuffer(
-                    data[first + begin : first + end], _TYPES[header[name]["dtype"]]
-                )
+                stored = bytearray(data[first + begin : first + end])  # writable, as torch demands
+                values = np.frombuffer(stored, _TYPES[header[name]["dtype"]])
                 tensors.append(values.reshape(header[name]["shape"]))
             golden_example = GoldenExample(*tensors)
         return Description(

@@ -1,7 +1,7 @@
 """Float32 or int8: int8 is served where it is as good as float32, right here, and faster here."""
 
 import logging
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.graphs import FLOAT32, INT8, Graph
 from dogbreeds.serving.backends.choice import BackendError, distance, seconds
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
+from dogbreeds.system.resources import int8_saturates
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def choose_precision(
     pixels: npt.NDArray[np.uint8],
     threads: int,
     requested: str | None = None,
-    cpuinfo: Path = Path("/proc/cpuinfo"),
+    saturates: Callable[[], bool] = int8_saturates,
 ) -> Choice:
     """Choose one of an artifact's graphs, and log why.
 
@@ -37,8 +38,8 @@ def choose_precision(
         pixels: The golden example's.
         threads: Of one forward pass.
         requested: A precision of `graphs`, whatever its accuracy and speed; None chooses int8 if
-            the job measured it as good, it answers the golden example and it is faster.
-        cpuinfo: Linux's description of the processor.
+            the job measured it as good, the processor computes it right and it is faster.
+        saturates: Tells whether this processor's 8-bit sums do.
 
     Raises:
         BackendError: int8 was requested, and does not answer the golden example here.
@@ -54,8 +55,10 @@ def choose_precision(
         reason = "requested" if requested else "the artifact has no int8 graph"
     elif requested is None and (lost := _loses_too_much(graphs)):
         reason = lost
+    elif requested is None and saturates():
+        reason = "this processor has no VNNI, and int8 sums saturate without it"
     else:
-        reason = _try_int8(choices, threads, measured=requested is None, cpuinfo=cpuinfo)
+        reason = _try_int8(choices, threads, measured=requested is None)
         if reason and requested == INT8:
             raise BackendError(f"int8 was requested, but {reason}")
     logger.info("serving %s%s", FLOAT32 if reason else INT8, f": {reason}" if reason else "")
@@ -74,14 +77,13 @@ def _loses_too_much(graphs: dict[str, Graph]) -> str:
     return ""
 
 
-def _try_int8(choices: dict[str, Choice], threads: int, *, measured: bool, cpuinfo: Path) -> str:
+def _try_int8(choices: dict[str, Choice], threads: int, *, measured: bool) -> str:
     """Return why int8 should not be used on this processor; empty if it should."""
     int8, golden_example = choices[INT8]
-    processor = f"this processor {'with' if has_vnni(cpuinfo) else 'without'} VNNI"
     candidates = {INT8: OnnxRuntime(int8.graph)}  # thrown away: threads do not outlive a fork
     candidates[INT8].start(threads)
     if not (found := distance(candidates[INT8], golden_example)) <= int8.tolerance:  # also nan
-        return f"int8 answers the golden example {found:.2g} off on {processor}"
+        return f"int8 answers the golden example {found:.2g} off here"
     if measured:
         candidates[FLOAT32] = OnnxRuntime(choices[FLOAT32][0].graph)
         candidates[FLOAT32].start(threads)
@@ -91,18 +93,6 @@ def _try_int8(choices: dict[str, Choice], threads: int, *, measured: bool, cpuin
         }
         ratio = times[FLOAT32] / times[INT8]
         if ratio <= 1:
-            return f"int8 is {ratio:.2f} times as fast on {processor}"
-        logger.info("int8 is %.2f times as fast as float32 on %s", ratio, processor)
+            return f"int8 is {ratio:.2f} times as fast here"
+        logger.info("int8 is %.2f times as fast as float32 here", ratio)
     return ""
-
-
-def has_vnni(cpuinfo: Path) -> bool:
-    """Tell whether the processor has instructions that multiply and add 8-bit numbers.
-
-    Source: the flags of x86 processors in Linux's ``arch/x86/include/asm/cpufeatures.h``.
-    """
-    try:
-        flags = cpuinfo.read_text().split()
-    except OSError:  # not Linux
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags
