@@ -97,9 +97,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
     spec = importlib.util.find_spec("mms")
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")
-    package = Path(spec.origin).parent
+    package, plugin = Path(spec.origin).parent, _plugin()
     # Above all photos on their way; a quarter of the memory, as Java's own default.
     heap = min(2**31, settings.memory // 4)
+    classes = plugin.with_name("classes.jsa")  # made with the image
     # It starts small and grows if need be: Java fills what it has before it tidies up.
     first_heap = min(2**26, heap)
     return [
@@ -120,9 +121,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
+        *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),
         *settings.vmargs,
         "-cp",
-        f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",
+        f"{plugin}{os.pathsep}{package}/frontend/model-server.jar",
         "dogbreeds.Server",
         "--python",
         sys.executable,
