@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_jobs import job, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dogbreeds.entrypoint import monitors
@@ -17,6 +16,7 @@ from dogbreeds.training.callbacks import Callback, Callbacks
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError
+from helpers.small_jobs import job, run
 
 
 class KilledAfter(Callback):

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dogbreeds.system.errors import DogbreedsError
+
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _GAP = 2**16  # bytes between photos of a shard that are read along rather than skipped
 
 
-class PhotosError(ValueError):
+class PhotosError(DogbreedsError, ValueError):
     """The photos directory cannot be used; the message says what to change."""
 
 

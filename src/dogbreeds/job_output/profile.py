@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
 COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
@@ -24,7 +25,7 @@ _BUSY = 80.0  # percent
 _MANY_PHASES = 24
 
 
-class ProfileError(ValueError):
+class ProfileError(DogbreedsError, ValueError):
     """There are no system metrics, or they are damaged; the message says what was expected."""
 
 
@@ -297,7 +298,7 @@ def plot(profile: Profile, file: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # takes a second
+    from dogbreeds.job_output.figure import Figure  # takes a second
 
     start = profile.samples[0].time
     panels = {

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.local import training
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import (
@@ -43,7 +44,7 @@ _INSTEAD_OF = "instead_of"  # attribute: the interrupted job that this one conti
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-class TuningError(ValueError):
+class TuningError(DogbreedsError, ValueError):
     """The search cannot run as asked; the message says why."""
 
 

@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from dogbreeds.system.errors import DogbreedsError
+
 WEIGHTS_DIR_ENV = "DOGBREEDS_WEIGHTS_DIR"
 """Environment variable: the folder with torchvision's ImageNet weights; set by the image."""
 
@@ -32,7 +34,7 @@ ARCHITECTURES = frozenset(
 _TRANSFORMERS = ("maxvit", "swin", "vit")
 
 
-class ModelError(ValueError):
+class ModelError(DogbreedsError, ValueError):
     """A model or its weights cannot be had as asked; the message says what to do."""
 
 

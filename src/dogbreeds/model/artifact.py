@@ -69,6 +69,7 @@ class Artifact:
         preprocessing: How a photo becomes the model's input.
         metrics: What the training reached, e.g. ``{"test_accuracy": 0.93}``.
         provenance: Where the weights come from: hyperparameters, package versions.
+        temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
         version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
         golden_example: `save` makes it; None before, and in artifacts older than golden examples.
         graphs: The model in ONNX, to be saved with it; `load` leaves them to `graphs.read_graphs`.
@@ -80,6 +81,7 @@ class Artifact:
     preprocessing: Preprocessing
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     version: str = ""
     golden_example: GoldenExample | None = None
     graphs: tuple[Graph, ...] = ()
@@ -105,6 +107,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         "architecture": artifact.architecture,
         "classes": [list(item) for item in artifact.classes],
         "preprocessing": artifact.preprocessing.to_dict(),
+        "temperature": artifact.temperature,
         "metrics": artifact.metrics,
         "provenance": artifact.provenance,
         "graphs": {graph.precision: graph.to_dict() for graph in artifact.graphs},
@@ -116,7 +119,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
     # Not of the model at hand, which may be on a GPU or share its batch norm with other processes.
     saved = create_model(artifact.architecture, len(artifact.classes)).eval()
     saved.load_state_dict(tensors)
-    golden_example = create_golden_example(saved, artifact.preprocessing)
+    golden_example = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
     tensors[GOLDEN_PIXELS] = torch.from_numpy(golden_example.pixels)
     tensors[GOLDEN_PROBABILITIES] = torch.from_numpy(golden_example.probabilities)
     # The graphs first: until the document names them, nobody reads them.
@@ -138,10 +141,13 @@ def golden_pixels(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
 
 
 @torch.inference_mode()
-def create_golden_example(model: nn.Module, preprocessing: Preprocessing) -> GoldenExample:
+def create_golden_example(
+    model: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0
+) -> GoldenExample:
     """Ask a model, on the CPU and in evaluation mode, about `golden_pixels`."""
     pixels = golden_pixels(preprocessing)
-    return GoldenExample(pixels, Pipeline(model, preprocessing)(torch.from_numpy(pixels)).numpy())
+    pipeline = Pipeline(model, preprocessing, temperature)
+    return GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
 
 
 def pack(folder: Path, tar: Path) -> None:
@@ -188,6 +194,7 @@ def load(path: Path) -> Artifact:
             preprocessing=description.preprocessing,
             metrics=document["metrics"],
             provenance=document["provenance"],
+            temperature=float(document.get("temperature", 1.0)),
             version=description.version,
             golden_example=description.golden_example,
         )

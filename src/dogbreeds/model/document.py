@@ -16,6 +16,7 @@ import numpy as np
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
 
 WEIGHTS_FILE = "model.safetensors"
 TAR_FILE = "model.tar.gz"
@@ -26,7 +27,7 @@ GOLDEN_PIXELS, GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
 _TYPES = {"U8": np.uint8, "F32": np.float32}  # of safetensors, as far as golden examples need them
 
 
-class ArtifactError(ValueError):
+class ArtifactError(DogbreedsError, ValueError):
     """The artifact is missing, damaged or not ours; the message says which."""
 
 

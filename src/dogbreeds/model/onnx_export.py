@@ -8,9 +8,10 @@ import torch
 
 from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.pipeline import Pipeline
+from dogbreeds.system.errors import DogbreedsError
 
 
-class ExportError(RuntimeError):
+class ExportError(DogbreedsError, RuntimeError):
     """The model cannot be had in ONNX; the message says why."""
 
 
@@ -41,7 +42,7 @@ def to_onnx(artifact: Artifact) -> bytes:
         ):
             warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
             torch.onnx.export(
-                Pipeline(artifact.model, artifact.preprocessing).eval(),
+                Pipeline(artifact.model, artifact.preprocessing, artifact.temperature).eval(),
                 (example,),
                 file.name,
                 input_names=["pixels"],

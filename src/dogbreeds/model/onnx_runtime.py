@@ -6,15 +6,33 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 """Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
 
 
+class TelemetryError(RuntimeError):
+    """An engine does not keep what it sees to itself: neither it nor another may serve here."""
+
+
 def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
-    """Import ONNX Runtime without its telemetry; nothing else may import it."""
+    """Import ONNX Runtime; nothing else may.
+
+    Its telemetry is on by default since 1.32, and starts a thread while the library is loaded.
+
+    Raises:
+        TelemetryError: That thread runs, so this version ignores the switch.
+    """
     os.environ.update(NO_TELEMETRY)
-    return importlib.import_module("onnxruntime")
+    threads = psutil.Process().num_threads()
+    onnxruntime = importlib.import_module("onnxruntime")
+    if psutil.Process().num_threads() > threads:
+        raise TelemetryError(
+            f"expected ONNX Runtime to start no thread when it is loaded with {NO_TELEMETRY}, but"
+            f" {onnxruntime.__version__} starts one, which may be its telemetry: install 1.32"
+        )
+    return onnxruntime
 
 
 class Session:

@@ -24,6 +24,7 @@ from dogbreeds.serving.backends.precision import choose_precision
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import PYTORCH
 from dogbreeds.system import processes
+from dogbreeds.system.errors import DogbreedsError
 
 _Choice = tuple[Description, bytes | None]
 """What the other process finds: the description, and the ONNX graph if that is the fastest."""
@@ -32,7 +33,7 @@ _Choice = tuple[Description, bytes | None]
 _ADD_GRAPHS = "add them by `dogbreeds model convert`"
 
 
-class LoadError(RuntimeError):
+class LoadError(DogbreedsError, RuntimeError):
     """The model cannot be loaded; the message says why."""
 
 

@@ -11,6 +11,7 @@ from sagemaker_inference import parameters
 
 from dogbreeds.model.graphs import PRECISIONS
 from dogbreeds.system import resources
+from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
@@ -23,7 +24,7 @@ BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda
 _THREADS_PER_WORKER = 2
 
 
-class SettingsError(ValueError):
+class SettingsError(DogbreedsError, ValueError):
     """An environment variable holds something that cannot be used."""
 
 

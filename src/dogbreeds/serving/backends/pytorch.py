@@ -31,7 +31,9 @@ class PyTorch:
     tolerance = 1e-3
 
     def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
+        self._pipeline = Pipeline(
+            artifact.model, artifact.preprocessing, artifact.temperature
+        ).eval()
         self._device = device
 
     def start(self, threads: int) -> None:
@@ -64,7 +66,7 @@ def create_predictor(
         BackendError: The backend asked for cannot be had.
     """
     golden_example = artifact.golden_example or create_golden_example(
-        artifact.model, artifact.preprocessing
+        artifact.model, artifact.preprocessing, artifact.temperature
     )
     description = Description(
         artifact.classes, artifact.preprocessing, artifact.version, golden_example
