@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_jobs import store
+from helpers.small_jobs import store
 
+from dogbreeds.cli.main import main
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.sample import draw_sample
 from dogbreeds.entrypoint import graphs as entrypoint_graphs
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
@@ -145,6 +148,32 @@ def test_the_line_of_the_log_compares_both(graphs: dict[str, Graph]) -> None:
     assert describe_int8({INT8: int8, FLOAT32: float32}) == (
         "int8: 93.1% (float32 93.0%), same class on 99.0% of test"
     )
+
+
+def test_an_older_artifact_is_given_graphs(tmp_path: Path) -> None:
+    draw_sample(tmp_path / "photos")
+    classes, _ = find_photos({"train": tmp_path / "photos/train"})
+    model = networks.create_model("squeezenet1_1", len(classes))
+    trained = Artifact(model, "squeezenet1_1", classes, Preprocessing(32, 32))
+    artifact.save(trained, tmp_path / "model")
+    tar = tmp_path / artifact.TAR_FILE
+    arguments = ["model", "convert", str(tmp_path / "model"), str(tar)]
+    assert main([*arguments, "--data", str(tmp_path / "photos")]) == 0
+    graphs = read_graphs(read_document(tar), tar)
+    assert set(graphs[INT8].accuracy) == {"valid", "test"}
+    assert main(arguments) == 0
+    assert set(read_graphs(read_document(tar), tar)) == {FLOAT32}
+
+
+def test_an_artifact_of_other_classes_is_not_measured_on_photos(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_sample(tmp_path / "photos")
+    out = tmp_path / artifact.TAR_FILE
+    arguments = ["model", "convert", str(folder), str(out), "--data", str(tmp_path / "photos")]
+    assert main(arguments) == 1
+    assert "expected the 3 classes of" in capsys.readouterr().err
+    assert not out.exists()
 
 
 # The choice. A large and a small network take the parts of a slow and a fast graph.

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from dogbreeds.cli import commands
+from dogbreeds.cli import commands, model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     demo.set_defaults(run=_demo)
 
+    model.register(verbs)
     commands.register(verbs)
 
     options = parser.parse_args(arguments)

@@ -15,6 +15,7 @@ from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
@@ -180,7 +181,7 @@ def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: Sto
             precision: {"accuracy": graph.accuracy, "agreement": graph.agreement}
             for precision, graph in graphs.items()
         }
-        write_json(paths.output_data / "graphs.json", measured)
+        write_json(paths.output_data / GRAPHS_FILE, measured)
     except Stopped:
         print("Stopped: the model is saved without ONNX graphs", flush=True)
     except Exception as error:  # exporter, quantizer and engine raise many types

@@ -23,8 +23,9 @@ from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
-# What loading takes, measured with models of 3 to 334 MB: PyTorch and its kin, and the weights as
-# read, as loaded, converted and in ONNX Runtime's own layout. On CPUs far less of it is kept.
+# What loading takes at most, measured with models of 3 to 334 MB: PyTorch and its kin, and the
+# weights as read, as loaded, converted and in ONNX Runtime's own layout. Of an artifact with graphs
+# nothing is converted, but its files hold the weights twice. On CPUs far less of it is kept.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
