@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from containers import Job, logs, run, server, state
 
 from dogbreeds.model import artifact
+from helpers.containers import Job, logs, run, server, state
 
 pytestmark = pytest.mark.images
 

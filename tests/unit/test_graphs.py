@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.small_jobs import store
 
 from dogbreeds.cli.main import main
 from dogbreeds.data.folders import find_photos
@@ -28,6 +27,7 @@ from dogbreeds.serving.backends.choice import BackendError
 from dogbreeds.serving.backends.precision import choose_precision
 from dogbreeds.system.resources import int8_saturates
 from dogbreeds.training.stop import Stopped
+from helpers.small_jobs import store
 
 CLASSES = tuple(PhotoClass(f"{number:03d}", "") for number in range(3))
 
@@ -152,7 +152,7 @@ def test_the_line_of_the_log_compares_both(graphs: dict[str, Graph]) -> None:
 
 def test_an_older_artifact_is_given_graphs(tmp_path: Path) -> None:
     draw_sample(tmp_path / "photos")
-    classes, _ = find_photos({"train": tmp_path / "photos/train"})
+    classes, _ = find_photos({name: tmp_path / "photos" / name for name in ("train", "test")})
     model = networks.create_model("squeezenet1_1", len(classes))
     trained = Artifact(model, "squeezenet1_1", classes, Preprocessing(32, 32))
     artifact.save(trained, tmp_path / "model")
