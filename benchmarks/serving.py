@@ -44,7 +44,7 @@ from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.graphs import PRECISIONS
+from dogbreeds.model.onnx_runtime import PRECISIONS
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
 from dogbreeds.system.resources import available_cpus

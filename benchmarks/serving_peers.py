@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 
 from dogbreeds.model import artifact
-from dogbreeds.model.graphs import PRECISIONS
-from dogbreeds.model.onnx_runtime import NO_TELEMETRY
+from dogbreeds.model.onnx_runtime import NO_TELEMETRY, PRECISIONS
 
 os.environ.update(NO_TELEMETRY)  # inherited by the servers: TorchServe imports ONNX Runtime too
 

@@ -19,9 +19,9 @@ from dogbreeds.model.architectures import is_transformer
 from dogbreeds.model.artifact import Artifact, ArtifactError
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import read_document
-from dogbreeds.model.graphs import FLOAT32, INT8, Graph, describe_int8, file_name, read_graphs
+from dogbreeds.model.graphs import Graph, describe_int8, file_name, read_graphs
 from dogbreeds.model.onnx_export import to_onnx
-from dogbreeds.model.onnx_runtime import Session
+from dogbreeds.model.onnx_runtime import FLOAT32, INT8, Session
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving.backends.choice import BackendError
 from dogbreeds.serving.backends.precision import choose_precision

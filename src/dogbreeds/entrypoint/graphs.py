@@ -13,9 +13,9 @@ import torch
 
 from dogbreeds.model import artifact
 from dogbreeds.model.architectures import is_transformer
-from dogbreeds.model.graphs import FLOAT32, INT8, Graph, describe_int8
+from dogbreeds.model.graphs import Graph, describe_int8
 from dogbreeds.model.onnx_export import to_onnx
-from dogbreeds.model.onnx_runtime import Session, import_onnxruntime
+from dogbreeds.model.onnx_runtime import FLOAT32, INT8, Session, import_onnxruntime
 from dogbreeds.system.resources import available_cpus, int8_saturates
 from dogbreeds.training.device import PixelStore
 

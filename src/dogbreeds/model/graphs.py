@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.document import ArtifactError, read_file
-
-FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
+from dogbreeds.model.onnx_runtime import FLOAT32, INT8, PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Graph:
     """From uint8 pixels [N, S, S, 3] to float32 probabilities [N, C]: normalization to softmax.
 
     Attributes:
-        precision: A name of `PRECISIONS`.
+        precision: A name of `onnx_runtime.PRECISIONS`.
         data: The ONNX file.
         probabilities: What it makes of the golden example's pixels: float32 [1, C].
         accuracy: Share of photos that it is right about, 0..1, by split name.

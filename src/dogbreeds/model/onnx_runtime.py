@@ -2,12 +2,14 @@
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import psutil
+if TYPE_CHECKING:  # the server process itself needs neither
+    import numpy as np
+    import numpy.typing as npt
 
+FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
+"""What a graph computes in."""
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 """Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
 
@@ -24,6 +26,8 @@ def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
     Raises:
         TelemetryError: That thread runs, so this version ignores the switch.
     """
+    import psutil
+
     os.environ.update(NO_TELEMETRY)
     threads = psutil.Process().num_threads()
     onnxruntime = importlib.import_module("onnxruntime")
@@ -57,7 +61,7 @@ class Session:
             graph, options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, pixels: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
         """Return probabilities [N, C] for pixels [N, S, S, 3]."""
         result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
         return result

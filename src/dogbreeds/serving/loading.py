@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dogbreeds.model.document import WEIGHTS_FILE, Description, describe, parse_document, read_file
-from dogbreeds.model.graphs import INT8, read_graphs
+from dogbreeds.model.graphs import read_graphs
+from dogbreeds.model.onnx_runtime import INT8
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.backends.precision import choose_precision
 from dogbreeds.serving.predictor import Predictor
@@ -51,8 +52,8 @@ def load(
         gpu: The number of the GPU to run on, or None for the CPU.
         threads: Threads of one forward pass on the CPU.
         wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
-        precision: A name of `graphs.PRECISIONS`, or None for the fastest that is good enough; of
-            the artifact's ONNX graphs.
+        precision: Of the artifact's graphs, a name of `onnx_runtime.PRECISIONS`, or None for the
+            fastest that is good enough.
 
     Raises:
         ArtifactError, BackendError, LoadError: There is no archive, it is damaged, or it cannot

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagemaker_inference import parameters
 
-from dogbreeds.model.graphs import PRECISIONS
+from dogbreeds.model.onnx_runtime import PRECISIONS
 from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
 
@@ -60,7 +60,7 @@ class Settings:
             batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
         backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
             fastest that works here.
-        precision: What ONNX Runtime computes in, a name of `graphs.PRECISIONS`
+        precision: What ONNX Runtime computes in, a name of `onnx_runtime.PRECISIONS`
             (``DOGBREEDS_PRECISION``); None (``auto``) is int8 where it is as good and faster.
     """
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.golden_example import GoldenExample
-from dogbreeds.model.graphs import FLOAT32, INT8, Graph
+from dogbreeds.model.graphs import Graph
+from dogbreeds.model.onnx_runtime import FLOAT32, INT8
 from dogbreeds.serving.backends.choice import BackendError, distance, seconds
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.system.resources import int8_saturates
