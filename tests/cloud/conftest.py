@@ -100,10 +100,7 @@ def dogbreeds(
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
-            try:
-                code = main.main(list(arguments))
-            except SystemExit as exit_:  # argparse
-                code = int(exit_.code or 0)
+            code = main.main(list(arguments))
         captured = capsys.readouterr()
         sys.stderr.write(captured.err)  # shown if the test fails
         return Result(code, captured.out, captured.err)

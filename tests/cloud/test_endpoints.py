@@ -129,7 +129,7 @@ def test_deploy_makes_tests_and_scales_an_endpoint(
     result = dogbreeds("deploy", MODEL, "--max-instances=4")
     assert result.code == 0
     assert "069  French_bulldog  90.0%" in result.out
-    assert f"dogbreeds predict PHOTO --region {REGION} --name dogbreeds" in result.out
+    assert f"dogbreeds predict PHOTO --region {REGION} --name dogbreeds" in result.err
     client = aws.client("sagemaker")
     assert client.describe_endpoint(EndpointName="dogbreeds")["EndpointStatus"] == "InService"
     scaling = aws.client("application-autoscaling")
@@ -167,7 +167,7 @@ def test_a_multi_model_endpoint_serves_a_folder_and_is_tested_with_one_of_its_mo
         "s3://dog-bucket/models/",
     )
     assert calls.of("InvokeEndpoint")[0]["TargetModel"] == "a.tar.gz"
-    assert "--kind multi-model --target-model NAME" in result.out
+    assert "--kind multi-model --target-model NAME" in result.err
     refused = dogbreeds("deploy", MODEL, "--kind=multi-model")
     assert "expected the folder of a multi-model endpoint's archives" in refused.err
 

@@ -80,7 +80,7 @@ def test_train_follows_the_job_and_reports_model_and_cost(
     add_settings('[prices]\n"ml.g5.xlarge" = 1.5\n')
     result = dogbreeds("train", "--name", "job-1")
     assert result.code == 0
-    assert result.out.splitlines()[:3] == ["line 0", "line 1", "line 2"]
+    assert result.out.splitlines()[:4] == ["job-1", "line 0", "line 1", "line 2"]
     assert "job-1: Completed" in result.out
     assert "USD" in result.out
     assert "s3://dog-bucket/dogbreeds/jobs" in result.out
@@ -97,11 +97,11 @@ def test_the_same_command_does_not_start_a_second_job(dogbreeds: Run, aws: boto3
     ("flags", "message"),
     [
         (("--set", "epoch=3"), "unknown hyperparameter epoch: did you mean epochs"),
-        (("--set", "epochs"), "--set: expected NAME=VALUE, got 'epochs'"),
+        (("--set", "epochs"), "'--set': expected NAME=VALUE, got 'epochs'"),
         (("--spot", "--max-wait=100"), "at least training.max_run"),
         (("--spot", "--warm-pool=60"), "does not go with training.spot"),
         (("--subnets=a",), "give both or neither"),
-        (("--data=",), "training.data is not set"),
+        (("",), "training.data is not set"),
         (("--training-uri=",), "make build push FLAVOR=gpu"),
         (
             ("--instance-type", "g5"),

@@ -114,7 +114,7 @@ def test_the_best_job_comes_first_and_the_failed_last(rows: list[dict[str, Any]]
     assert [row["job_name"] for row in rows] == ["c", "a", "b"]
     lines = tuning.table(rows).splitlines()
     assert lines[0].split()[:6] == list(tuning.COLUMNS[:6])
-    assert lines[1].split()[:6] == ["c", "32", "0.001", "adam", "10", "0.9000"]
+    assert lines[1].split()[:6] == ["c", "32", "0.001", "adam", "10", "0.9"]
     assert lines[3].split()[5] == "-"
 
 

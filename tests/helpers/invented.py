@@ -154,7 +154,7 @@ def _picture(rng: random.Random) -> str:
 
 
 def write_local_search(folder: Path, jobs: int = 20) -> Path:
-    """Write the table of ``dogbreeds tune --local``."""
+    """Write the table of ``dogbreeds tune --on local``."""
     rng = random.Random(3)
     rows = [
         (f"{job:03d}", rng.choice(["complete"] * 3 + ["pruned"]), 10 ** rng.uniform(-4, -1))

@@ -53,4 +53,4 @@ def test_an_artifact_without_graphs_is_refused_with_the_command_that_adds_them(
         while state(starting.container)["Running"] and time.monotonic() < deadline:
             time.sleep(0.2)
         assert state(starting.container)["ExitCode"] == 1
-        assert "`dogbreeds model convert`" in logs(starting.container)
+        assert "`dogbreeds convert`" in logs(starting.container)

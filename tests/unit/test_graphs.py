@@ -157,7 +157,7 @@ def test_an_older_artifact_is_given_graphs(tmp_path: Path) -> None:
     trained = Artifact(model, "squeezenet1_1", classes, Preprocessing(32, 32))
     artifact.save(trained, tmp_path / "model")
     tar = tmp_path / artifact.TAR_FILE
-    arguments = ["model", "convert", str(tmp_path / "model"), str(tar)]
+    arguments = ["convert", str(tmp_path / "model"), str(tar)]
     assert main([*arguments, "--data", str(tmp_path / "photos")]) == 0
     graphs = read_graphs(read_document(tar), tar)
     assert set(graphs[INT8].accuracy) == {"valid", "test"}
@@ -170,7 +170,7 @@ def test_an_artifact_of_other_classes_is_not_measured_on_photos(
 ) -> None:
     draw_sample(tmp_path / "photos")
     out = tmp_path / artifact.TAR_FILE
-    arguments = ["model", "convert", str(folder), str(out), "--data", str(tmp_path / "photos")]
+    arguments = ["convert", str(folder), str(out), "--data", str(tmp_path / "photos")]
     assert main(arguments) == 1
     assert "expected the 3 classes of" in capsys.readouterr().err
     assert not out.exists()

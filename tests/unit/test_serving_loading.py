@@ -76,12 +76,12 @@ def test_without_graphs_and_without_pytorch_the_command_that_adds_them_is_told(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds model convert`"):
+    with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds convert`"):
         loading.load(model_dir, None, 1)
 
 
 def test_int8_that_is_not_there_is_not_replaced(model_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match=r"expected an int8 graph .* `dogbreeds model convert`"):
+    with pytest.raises(LoadError, match=r"expected an int8 graph .* `dogbreeds convert`"):
         loading.load(with_graphs(model_dir, tmp_path), None, 1, precision="int8")
 
 

@@ -6,7 +6,7 @@ which is what is asked for first.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, error_code, is_missing
 from dogbreeds.cloud.endpoints import deploy
+from dogbreeds.system import terminal
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,17 @@ def table(resources: Sequence[Resource]) -> str:
     """Return the resources as a table; what costs money is marked."""
     if not resources:
         return "Nothing of this project is here."
-    rows = [
-        (r.kind, r.name, r.status, f"{r.created:%Y-%m-%d %H:%M}", "costs money" if r.costs else "")
-        for r in resources
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    return terminal.table(
+        [
+            (r.kind, r.name, r.status, iso_time(r.created), "costs money" if r.costs else "")
+            for r in resources
+        ]
     )
+
+
+def iso_time(moment: datetime) -> str:
+    """Return a time in UTC as ISO 8601 has it, e.g. ``2026-11-25T20:11:55+00:00``."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:

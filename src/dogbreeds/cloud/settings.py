@@ -14,6 +14,12 @@ from dogbreeds.system.errors import DogbreedsError
 
 DEFAULT_FILE = Path("dogbreeds.toml")
 ENV_PREFIX = "DOGBREEDS_"
+OTHER_VARIABLES = (
+    "DOGBREEDS_CONFIG", "DOGBREEDS_PHOTOS", "DOGBREEDS_BACKEND", "DOGBREEDS_BATCH_SIZE",
+    "DOGBREEDS_BATCH_DELAY_MS", "DOGBREEDS_QUEUE_SIZE", "DOGBREEDS_FAILURE_PIPE",
+    "DOGBREEDS_PLUGINS_DIR", "DOGBREEDS_WEIGHTS_DIR",
+)  # fmt: skip
+"""Variables that are no settings: the settings file, the tests' photos, and the images' own."""
 
 _ARN = r"arn:aws[a-z-]*"
 _INSTANCE_TYPE = (r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.g5.xlarge")

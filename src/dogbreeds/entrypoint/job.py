@@ -22,6 +22,7 @@ from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, join_cluster
@@ -29,7 +30,6 @@ from dogbreeds.training.linear_probe import train_head
 from dogbreeds.training.loop import Result, Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 

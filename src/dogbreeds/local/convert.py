@@ -1,4 +1,4 @@
-"""``dogbreeds model convert``: adds ONNX graphs to an artifact that was made without them."""
+"""``dogbreeds convert``: adds ONNX graphs to an artifact that was made without them."""
 
 import tempfile
 from pathlib import Path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.golden_example import GoldenExample
@@ -43,6 +44,30 @@ class Description:
     preprocessing: Preprocessing
     version: str
     golden_example: GoldenExample | None
+
+    def answer(self, probabilities: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
+        """Return what is answered about a photo, as JSON has it.
+
+        Args:
+            probabilities: Of the photo, shape [number of classes].
+            top_k: How many classes to name.
+        """
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        top = [
+            {
+                "label": self.classes[index].label,
+                "class_name": self.classes[index].name,
+                "probability": round(float(probabilities[index]), 6),
+            }
+            for index in order
+        ]
+        return {
+            "predicted_label": top[0]["label"],
+            "class_name": top[0]["class_name"],
+            "probability": top[0]["probability"],
+            "top_k": top,
+            "model_version": self.version,
+        }
 
 
 def read_document(path: Path) -> dict[str, Any]:

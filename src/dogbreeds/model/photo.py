@@ -75,9 +75,14 @@ def decode(
             # The size asked for is a floor: libjpeg picks the smallest scale that is not below it.
             image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
         _load(image, tolerate_truncated)
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return upright_rgb(image)
     except Exception as error:
         raise PhotoError(f"broken or truncated {image.format} photo: {error}") from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as `decode` does: its EXIF orientation applied, RGB of 8 bits a channel."""
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _load(image: Image.Image, tolerate_truncated: bool) -> None:

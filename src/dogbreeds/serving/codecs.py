@@ -36,6 +36,8 @@ _PHOTOS = (
 )
 _LINES = (JSON_LINES, "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
 _ANSWERS = (JSON, JSON_LINES, CSV)
+CONTENT_TYPES = (*_PHOTOS, JSON, JSON_LINES)
+"""Of requests; a photo's own type, or JSON with base64 texts."""
 _MAX_PHOTOS = 1000
 DEFAULT_TOP_K = 5
 _MAX_TOP_K = 1000
@@ -93,7 +95,7 @@ def read_request(
         raise RequestError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported content type",
-            ", ".join((*_PHOTOS, JSON, JSON_LINES)),
+            ", ".join(CONTENT_TYPES),
             content_type,
         )
     if len(photos) > _MAX_PHOTOS:

@@ -31,7 +31,7 @@ _Choice = tuple[Description, bytes | None]
 """What the other process finds: the description, and the ONNX graph if that is the fastest."""
 
 
-_ADD_GRAPHS = "add them by `dogbreeds model convert`"
+_ADD_GRAPHS = "add them by `dogbreeds convert`"
 
 
 class LoadError(DogbreedsError, RuntimeError):

@@ -16,7 +16,7 @@ PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 
 MODEL_NAME = "model"
 _HANDLER = "dogbreeds.serving.handler:handle"
-# Credentials are for the platform's own use; no worker needs them.
+# Credentials are for the platform's own use; no worker of an artifact of ours needs them.
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
 
@@ -67,16 +67,21 @@ def write_files(settings: Settings, folder: Path) -> None:
             "model_store": str(store),
             "load_models": MODEL_NAME,
         }
+    hides = not (settings.user_code or settings.multi_model)  # a user's code may need S3
     properties = {
         "inference_address": address,
         **models,
         "default_service_handler": _HANDLER,
         "default_workers_per_model": settings.workers,
-        "default_response_timeout_seconds": settings.response_timeout,
+        # MMS has one limit for loading and for answering. With user code the worker keeps the
+        # latter itself, and loading may take as long as SageMaker allows at most.
+        "default_response_timeout_seconds": 3600
+        if settings.user_code
+        else settings.response_timeout,
         "job_queue_size": settings.queue_size,
         "preload_model": str(settings.preload).lower(),
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
-        "blacklist_env_vars": _HIDDEN_VARIABLES,
+        **({"blacklist_env_vars": _HIDDEN_VARIABLES} if hides else {}),
         "number_of_gpu": settings.gpus,
         "number_of_netty_threads": min(4, settings.cpus),
         "netty_client_threads": min(4, settings.workers),
@@ -136,14 +141,21 @@ def command(settings: Settings, folder: Path) -> list[str]:
     ]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of the server and its workers."""
-    source = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
+def environment(settings: Settings, folder: Path, packages: Path | None) -> dict[str, str]:
+    """Return the environment of the server and its workers.
+
+    Args:
+        settings: The server's settings.
+        folder: The folder that `write_files` wrote to.
+        packages: A folder of packages that come before all others, if any.
+    """
+    paths = [packages, Path(__file__).parents[2], os.environ.get("PYTHONPATH")]
+    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.user_code else {}
     return {
+        **threads,  # our own backends are told
         **os.environ,
         **NO_TELEMETRY,
-        "PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source,
+        "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path),
         "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
         "TMPDIR": str(folder),
     }

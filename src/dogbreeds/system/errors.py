@@ -8,7 +8,8 @@ Each message says what was expected, what came and what to do::
     ├── job_output    ReportError, ProfileError
     ├── training      SettingsError, CheckpointError, ClusterError
     ├── monitoring    TrialError
-    ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError
+    ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError,
+    │                 ScriptError
     ├── cloud         ConfigError, CloudError
     └── local         TrainingFailedError, ServerFailedError, TuningError
 

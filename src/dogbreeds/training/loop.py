@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.calibration import fit_temperature
 from dogbreeds.training.callbacks import Callback, TrainingState
@@ -28,7 +29,6 @@ from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
 from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
 from dogbreeds.training.weight_average import WeightAverage

@@ -13,9 +13,9 @@ from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.files import write_json
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 

@@ -16,7 +16,6 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
 from dogbreeds.cloud.endpoints.deploy import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.data.photo import PHOTO_SUFFIXES
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _REQUESTS_AT_A_TIME = 8
@@ -38,26 +37,6 @@ class Prediction:
     answer: dict[str, Any] | None
     error: str = ""
     variant: str = ""
-
-
-def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the photos that are named, or lie in the folders that are named.
-
-    Raises:
-        CloudError: A path is not there, or a folder has no photos.
-    """
-    photos: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
-            if not found:
-                raise CloudError(f"no photos in {path}")
-            photos += found
-        elif path.is_file():
-            photos.append(path)
-        else:
-            raise CloudError(f"no such photo: {path}")
-    return photos
 
 
 def predict(
@@ -163,20 +142,6 @@ def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
     except (ValueError, KeyError, TypeError):
         return Prediction(photo, None, f"expected a JSON answer, got {body[:200]!r}")
     return Prediction(photo, answer, variant=variant)
-
-
-def line(prediction: Prediction) -> str:
-    """Return a prediction as a line of a table."""
-    if prediction.answer is None:
-        return f"{prediction.photo}  refused: {prediction.error}"
-    answer = prediction.answer
-    probability = answer.get("probability")
-    shown = f"{probability:.1%}" if isinstance(probability, float) else ""
-    variant = "" if prediction.variant in ("", "main") else f"  ({prediction.variant})"
-    return (
-        f"{prediction.photo}  {answer['predicted_label']}"
-        f"  {answer.get('class_name', '')}  {shown}{variant}"
-    )
 
 
 def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:

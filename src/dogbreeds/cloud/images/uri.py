@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dogbreeds.cloud import settings_sources
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.files import write_json
 
@@ -59,6 +60,15 @@ def image_uri(settings: CloudSettings, image: str) -> str:
             f"no {image} image of flavor {flavor} is in {IMAGES_FILE}: run"
             f" make build push FLAVOR={flavor}, or give images.{image}_uri"
         ) from None
+
+
+def pushed_image_uri(image: str) -> str:
+    """Return the address of the image that jobs take, by the settings found here: for notebooks.
+
+    Raises:
+        ConfigError: As `image_uri` does, or the settings cannot be read.
+    """
+    return image_uri(settings_sources.load(), image)
 
 
 def base_image(settings: CloudSettings, image: str) -> str:

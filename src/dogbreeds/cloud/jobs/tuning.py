@@ -14,6 +14,7 @@ from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.jobs.training import channels, make_estimator
 from dogbreeds.cloud.settings import ConfigError
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
+from dogbreeds.system import terminal
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
 
 COLUMNS = (
@@ -218,13 +219,4 @@ def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a table for the terminal."""
-    cells = [list(COLUMNS), *([_cell(row[column]) for column in COLUMNS] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return terminal.table([[row[column] for column in COLUMNS] for row in rows], COLUMNS)

@@ -1,4 +1,4 @@
-"""The lock files on Python 3.12, which NGC's bases have, whatever Python runs the other tests."""
+"""The lock files on Python 3.12, which NGC's bases have, and 3.13."""
 
 import json
 import os
@@ -26,22 +26,25 @@ MODULES = (
 )
 
 
-def find_python() -> str | None:
-    """Return an interpreter of 3.12 that starts: from the PATH, or one of pyenv's."""
-    pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob("3.12*/bin/python3.12"))
-    for candidate in (shutil.which("python3.12"), *map(str, pyenv)):
+def find_python(version: str) -> str | None:
+    """Return an interpreter of a version that starts: from the PATH, or one of pyenv's."""
+    name = f"python{version}"
+    pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}*/bin/{name}"))
+    for candidate in (shutil.which(name), *map(str, pyenv)):
         if candidate and not subprocess.run([candidate, "-V"], capture_output=True).returncode:
             return candidate
     return None
 
 
-@pytest.fixture(scope="module")
-def python312(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module", params=["3.12", "3.13"])
+def python(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """An environment with all locked packages; removed at the end."""
-    interpreter = find_python()
+    interpreter = find_python(request.param)
     if interpreter is None:
-        pytest.skip("no Python 3.12 on this machine")
-    venv = tmp_path_factory.mktemp("python312") / "venv"
+        pytest.skip(f"no Python {request.param} on this machine")
+    venv = tmp_path_factory.mktemp("python") / "venv"
     environment = os.environ | {"VENV": str(venv), "PYTHON": interpreter}
     try:
         subprocess.run(["requirements/install", "dev"], cwd=ROOT, env=environment, check=True)
@@ -51,26 +54,26 @@ def python312(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(900)
-def test_every_package_imports_and_agrees_with_the_others(python312: Path) -> None:
+def test_every_package_imports_and_agrees_with_the_others(python: Path) -> None:
     code = (
         "import importlib, json, sys\n"
         f"for name in {MODULES!r}: importlib.import_module(name)\n"
         "print(json.dumps(sys.version_info[:2]))\n"
     )
     done = subprocess.run(
-        [str(python312), "-W", "ignore", "-c", code],
+        [str(python), "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.strip().splitlines()[-1]) == [3, 12]
+    assert json.loads(done.stdout.strip().splitlines()[-1]) in ([3, 12], [3, 13])
 
 
 @pytest.mark.timeout(900)  # removing the environment included
-def test_the_unit_tests_pass(python312: Path) -> None:
+def test_the_unit_tests_pass(python: Path) -> None:
     done = subprocess.run(
-        [str(python312), "-m", "pytest", "-q", "-n", "logical", "--dist", "loadfile", "tests/unit"],
+        [str(python), "-m", "pytest", "-q", "-n", "logical", "--dist", "loadfile", "tests/unit"],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
