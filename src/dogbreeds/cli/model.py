@@ -11,7 +11,7 @@ from dogbreeds.cli import base
 @click.argument("artifact", type=base.PATH)
 @click.argument("out", type=base.PATH)
 @base.option("--data", type=base.PATH, metavar="DIR",
-             help="The photos directory of its training, to calibrate and measure int8.")  # fmt: skip
+             help="The photos of its training, to calibrate and measure int8.")  # fmt: skip
 def convert(artifact: Path, out: Path, data: Path | None) -> None:
     """Add ONNX graphs to a model that was trained without them.
 
