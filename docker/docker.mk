@@ -1,7 +1,7 @@
 # Building and running the two images; the Makefile includes this. Needs Docker with buildx.
 
 FLAVOR ?= gpu
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/dogbreeds/__init__.py)
 TRAINING_IMAGE := dogbreeds-training:$(VERSION)-$(FLAVOR)
 SERVING_IMAGE := dogbreeds-serving:$(VERSION)-$(FLAVOR)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dogbreeds.serving.codecs import CONTENT_TYPES
     from dogbreeds.training.search_space import SEARCH_SPACE
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CHANNELS",

@@ -100,7 +100,7 @@ class Classifier:
             PhotoError: One is no photo, or broken.
             OSError: A file cannot be read.
         """
-        if isinstance(photos, Photo):
+        if isinstance(photos, str | PathLike | bytes | Image.Image):
             return self._answers([photos], top_k)[0]
         return self._answers(list(photos), top_k)
 

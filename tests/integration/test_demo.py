@@ -106,7 +106,7 @@ def test_make_demo_trains_serves_answers_and_cleans_up(tmp_path: Path) -> None:
     assert "Training Env" not in output  # that is in the log
     assert "Training Env" in (ROOT / "build/demo/train.log").read_text()
     assert "Next:" in output
-    assert artifact.load(ROOT / "build/demo/served/model.tar.gz").classes
+    assert artifact.load(ROOT / "build/demo/model.tar.gz").classes
     assert left_running(ROOT / "build/demo") == []
 
 

@@ -59,7 +59,7 @@ DEMO_AND_REPORTS = """
 set -e
 dogbreeds demo --work-dir demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
 dogbreeds report demo -o report.html
-dogbreeds profile demo/opt-ml --plot profile.png
+dogbreeds profile demo/opt-ml
 dogbreeds debug demo/opt-ml --plot findings.png || [ $? = 1 ]  # a rule may fire
 """
 

@@ -64,7 +64,7 @@ def test_the_version_is_shown(capsys: Output) -> None:
     ("arguments", "message"),
     [
         (["delete", "--al", "--y"], "No such option '--al'. (Did you mean one of: '--all'"),
-        (["trian"], "No such command 'trian'. (Did you mean"),
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
         (["train", "--on=moon"], "'moon' is not one of 'local', 'docker', 'sagemaker'"),
         (["train", "--on=local"], "--on local needs DATA, a photos directory"),
         (["train", "photos", "--on=local", "--spot"], "no effect with --on local: --spot"),
@@ -117,9 +117,7 @@ def test_a_traceback_is_shown_only_when_asked_for(tmp_path: Path) -> None:
     assert "Traceback" in verbose.stderr
 
 
-def test_commands_and_flags_are_completed(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["completion", "bash"]) == 0
-    assert "_DOGBREEDS_COMPLETE=bash_complete" in capsys.readouterr().out
+def test_commands_and_flags_are_completed() -> None:
     environ = {"_DOGBREEDS_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
     done = subprocess.run(
         PROGRAM, env={**os.environ, **environ, "COMP_WORDS": "dogbreeds train --dry"},

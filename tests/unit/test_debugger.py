@@ -69,7 +69,7 @@ def test_what_a_job_computes_is_what_a_trial_gives_back(tmp_path: Path) -> None:
     saved = values(trial, LOSS).reshape(3, 6)
     np.testing.assert_allclose(saved.mean(1), losses, rtol=1e-5)
     evaluated = values(trial, LOSS, ModeKeys.EVAL)
-    assert [epoch["test_loss"] for epoch in trainer.history] == pytest.approx(evaluated)
+    assert [epoch["valid_loss"] for epoch in trainer.history] == pytest.approx(evaluated)
     assert set(trial.tensor_names(collection="weights")) == {
         f"Sequential_{name}" for name, _ in network().named_parameters() if "weight" in name
     }

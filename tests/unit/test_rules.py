@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from dogbreeds.cli.main import main
@@ -155,14 +154,11 @@ def test_a_rule_runs_as_smdebug_runs_rules(healthy: Path) -> None:
     assert rule.report["RuleTriggered"] == 0
 
 
-def test_the_command_prints_and_draws_what_is_found(
-    healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_what_is_found(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = tmp_path / "findings.png"
-    assert main(["debug", str(healthy.parent), "--plot", str(picture)]) == 0
+    assert main(["debug", str(healthy.parent)]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("LossNotDecreasing    ok")
-    with Image.open(picture) as image:
-        assert image.size[0] > 1000
     assert main(["debug", str(healthy), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {entry["rule"]: entry["result"] for entry in document} == {

@@ -10,7 +10,7 @@ from dogbreeds.cli import base
 @base.command()
 @click.argument("data", type=base.PATH, required=False)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/demo"), metavar="DIR",
-             help="Everything is written here; it is made anew.")  # fmt: skip
+             help="Everything is written here.")  # fmt: skip
 @base.option("--weights", metavar="FILE|none", help="Starting weights.", show_default="ImageNet's")
 @base.option("--port", type=int, metavar="N", help="Where to serve.", show_default="any free port")
 @base.option("--keep-serving", is_flag=True, help="Serve until Ctrl-C.")
@@ -25,7 +25,7 @@ def demo(
     """
     from dogbreeds.local import demo
 
-    demo.run(demo.DemoOptions(out, data, weights, hyperparameters, port, keep_serving))
+    demo.run(out, data, weights, hyperparameters, port, keep_serving)
 
 
 @base.command()

@@ -12,15 +12,15 @@ from dogbreeds.system.terminal import table
 
 
 @base.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB|FOLDER...")
+@click.argument("jobs", nargs=-1, required=True)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/report.html"), metavar="FILE",
              help="The page to write.")  # fmt: skip
 @base.with_settings()
 def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
     """Write one page about training jobs, for a browser.
 
-    JOB is a training job on SageMaker; FOLDER the folder or output.tar.gz of one, or a table or
-    folder of dogbreeds tune.
+    JOBS are training jobs on SageMaker, folders or output.tar.gz of some, or tables or folders of
+    dogbreeds tune.
     """
     from dogbreeds.cloud.jobs import outputs
     from dogbreeds.report.document import write_report
@@ -35,19 +35,17 @@ def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
 
 
 @base.command()
-@click.argument("job", metavar="JOB|FOLDER")
+@click.argument("job")
 @base.option("--rows", type=click.IntRange(0), default=20, metavar="N",
              help="Rows of the table to print.")  # fmt: skip
 @base.option("--csv", type=base.PATH, metavar="FILE", help="Write the whole table.")
-@base.option("--plot", type=base.PATH, metavar="FILE.png", help="Draw it over time.")
 @base.json_option
 @base.with_settings()
-def profile(
-    settings: CloudSettings, job: str, rows: int, csv: Path | None, plot: Path | None, as_json: bool
-) -> None:
+def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_json: bool) -> None:
     """Show how a training job used its hosts, and what holds it up.
 
-    JOB is a training job on SageMaker, FOLDER what one wrote. The table is SageMaker Profiler's.
+    JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
+    SageMaker's Profiler; dogbreeds report draws the same metrics.
     """
     from dogbreeds.cloud.jobs.monitoring import fetch_profile
     from dogbreeds.job_output import profile
@@ -65,20 +63,16 @@ def profile(
         click.echo(f"\n{profile.usage_table(usage)}\n\n" + "\n".join(verdicts))
     if csv:
         profile.write_csv(found, csv)
-    if plot:
-        profile.plot(found, plot)
 
 
 @base.command()
-@click.argument("job", metavar="JOB|FOLDER")
-@base.option("--plot", type=base.PATH, metavar="FILE.png",
-             help="Draw each rule's number over the steps.")  # fmt: skip
+@click.argument("job")
 @base.json_option
 @base.with_settings()
-def debug(settings: CloudSettings, job: str, plot: Path | None, as_json: bool) -> int:
+def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
     """Show what SageMaker Debugger's rules find in a training job.
 
-    JOB is a training job on SageMaker with Debugger, FOLDER what one wrote. The exit code is 1 if
+    JOB is a training job with Debugger, or the folder that one wrote. The exit code is 1 if
     a rule is triggered, or there is nothing to judge.
     """
     from dogbreeds.cloud.jobs.monitoring import fetch_trial
@@ -88,8 +82,6 @@ def debug(settings: CloudSettings, job: str, plot: Path | None, as_json: bool) -
     with TemporaryDirectory(prefix="dogbreeds-") as name:
         folder = Path(job) if Path(job).is_dir() else fetch_trial(settings, job, Path(name))
         findings = rules.find(folder)
-    if plot:
-        found.plot(findings, plot)
     if as_json:
         base.print_json([finding.to_json() for finding in findings])
     else:

@@ -21,7 +21,6 @@ _COMMANDS = {
     "About a job": ("inspect.report", "inspect.profile", "inspect.debug"),
     "The AWS account": ("account.config", "account.push", "account.doctor", "account.list_",
                         "account.delete"),
-    "The shell": ("completion.completion",),
 }  # fmt: skip
 """Modules of this package with their functions, in the order and groups of the help."""
 
@@ -63,7 +62,8 @@ class _Commands(Group):
 @click.group(
     cls=_Commands,
     epilog="Exit codes: 0 success; 1 failure, or something was found; 2 wrong command line or"
-    " setting; 130 Ctrl-C.",
+    " setting; 130 Ctrl-C. Completion in bash or zsh: eval"
+    ' "$(_DOGBREEDS_COMPLETE=bash_source dogbreeds)", or zsh_source.',
 )
 @click.version_option(__version__, prog_name="dogbreeds", message="%(prog)s %(version)s")
 @verbose

@@ -47,12 +47,13 @@ def train(
             from dogbreeds.cloud.jobs import local_mode
 
             artifact = local_mode.train(settings, needed_folder(data, on), out)
+            click.echo(f"The artifact is {artifact}")
         else:
             from dogbreeds.local import training
 
             given = settings.training.hyperparameters
             artifact = training.train(needed_folder(data, on), out, given, weights)
-        click.echo(f"The artifact is {artifact}")
+            click.echo(training.summary(out))
     if job.as_json:
         base.print_json({"model": artifact})
 

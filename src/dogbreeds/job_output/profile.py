@@ -276,37 +276,3 @@ def usage_table(found: list[Usage]) -> str:
 
 def _tenths(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def plot(profile: Profile, file: Path) -> None:
-    """Draw the metrics over time, with the phases behind them.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    from dogbreeds.job_output.figure import Figure  # takes a second
-
-    start = profile.samples[0].time
-    panels = {
-        "percent": ("cpu %", "i/o wait %", "gpu %", "gpu memory max %", "memory max %"),
-        "MB/s": ("read MB/s", "write MB/s", "received MB/s"),
-    }
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    for axes, (unit, columns) in zip(figure.subplots(2, 1, sharex=True), panels.items(),
-                                     strict=True):  # fmt: skip
-        for column in columns:
-            counts, summed, scale = _USAGE[column]
-            moments: dict[float, list[float]] = {}
-            for sample in filter(counts, profile.samples):
-                moments.setdefault(sample.time - start, []).append(sample.value)
-            if moments:
-                means = [summed(values) / scale for values in moments.values()]
-                axes.plot(list(moments), means, label=column, linewidth=1)
-        for phase in profile.phases:
-            shade = "0.93" if phase.name.startswith("train ") else "0.82"
-            axes.axvspan(phase.start - start, phase.end - start, linewidth=0, color=shade)
-        axes.set(ylabel=unit, xlabel="seconds (light: training; dark: photos, head, evaluation)")
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="upper right")
-    with atomic_write(file) as partial:
-        figure.savefig(partial, format="png", dpi=110)

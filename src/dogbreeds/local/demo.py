@@ -7,13 +7,11 @@ import signal
 import time
 import urllib.error
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
-from dogbreeds.model import artifact
 from dogbreeds.model.classes import parse_folder
 from dogbreeds.system.ports import check_port, free_port
 
@@ -28,29 +26,19 @@ _HIGHEST_PORT = 32767  # the model server takes no higher one
 _ASKED = 3  # photos that are posted
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """What `run` does.
+def run(
+    out: Path, photos: Path | None, weights: str | None, hyperparameters: Mapping[str, object],
+    port: int | None, keep_serving: bool,
+) -> None:  # fmt: skip
+    """Run the demo; whatever it started has ended when it returns or raises.
 
-    Attributes:
-        work_dir: Everything is written below this folder; it is made anew.
+    Args:
+        out: The folder for all that is written; see `training.train`.
         photos: A photos directory; None draws the sample.
         weights: A weights file to start from, or ``none``; None: ImageNet's for real photos.
         hyperparameters: Beyond the defaults.
         port: Where to serve; None: any free port.
         keep_serving: Serve until Ctrl-C after the answers are printed.
-    """
-
-    work_dir: Path
-    photos: Path | None = None
-    weights: str | None = None
-    hyperparameters: Mapping[str, object] = field(default_factory=dict)
-    port: int | None = None
-    keep_serving: bool = False
-
-
-def run(options: DemoOptions) -> None:
-    """Run the demo; whatever it started has ended when it returns or raises.
 
     Raises:
         PhotosError, ModelError: The photos or weights are not there.
@@ -59,41 +47,31 @@ def run(options: DemoOptions) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
-    port = free_port(18080) if options.port is None else options.port
+    port = free_port(18080) if port is None else port
     check_port(port, _HIGHEST_PORT)
-    shutil.rmtree(options.work_dir, ignore_errors=True)
-    options.work_dir.mkdir(parents=True)
-    photos, hyperparameters = _photos(options)
-    weights, hyperparameters = training.starting_weights(options.weights, hyperparameters)
+    drawn = photos is None
+    if photos is None:
+        photos = out / "photos"
+        shutil.rmtree(photos, ignore_errors=True)
+        draw_sample(photos)
+        hyperparameters = {**_SAMPLE_HYPERPARAMETERS, **hyperparameters}
 
     _say("1/3 Train with sagemaker-training's `train`")
-    tree = options.work_dir / "opt-ml"
-    training.make_tree(tree, photos, hyperparameters, weights)
-    training.run(tree, options.work_dir / "train.log")
-    metrics = artifact.read_document(tree / "model")["metrics"]
+    tar = training.train(photos, out, hyperparameters, weights)
 
-    _say("2/3 Pack model.tar.gz and start the model server")
-    served = options.work_dir / "served"
-    served.mkdir()
-    artifact.pack(tree / "model", served / artifact.TAR_FILE)
-    with server.serving(served, port, options.work_dir / "serve.log") as running:
+    _say("2/3 Start the model server")
+    with server.serving(tar, port, out / "serve.log") as running:
         _say("3/3 Ask it")
         chosen = _choose_photos(photos)
         for photo in chosen:
             _ask(running.url, photo)
-        if options.keep_serving:
+        if keep_serving:
             server.serve_until_stopped(running, port, chosen[0])
-    _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
-
-
-def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
-    """Return the photos directory and the hyperparameters that suit it."""
-    if options.photos is None:
-        photos = options.work_dir / "photos"
-        draw_sample(photos)
-        return photos, {**_SAMPLE_HYPERPARAMETERS, **options.hyperparameters}
-    training.check_photos(options.photos)
-    return options.photos, dict(options.hyperparameters)
+    print(f"\nDone in {time.monotonic() - started:.0f} s: {training.summary(out)}\n\nNext:")
+    print("  make serve-demo                     leave the server running, with a curl line to try")
+    if drawn:
+        print("  make demo DATA=path/to/dogImages    the same on real photos")
+    print("  make build FLAVOR=cpu               the same job as container images", flush=True)
 
 
 def _choose_photos(photos: Path) -> list[Path]:
@@ -121,19 +99,3 @@ def _ask(url: str, photo: Path) -> None:
 
 def _say(text: str) -> None:
     print(f"\n== {text}", flush=True)
-
-
-def _say_done(
-    options: DemoOptions, metrics: Mapping[str, float], tar: Path, seconds: float
-) -> None:
-    split = "test" if "test_accuracy" in metrics else "valid"
-    print(
-        f"\nDone in {seconds:.0f} s: {split} accuracy {metrics[f'{split}_accuracy']:.2%}."
-        f"\nThe model archive is {tar}."
-        f"\nThe report, for a browser, is {options.work_dir / 'opt-ml/output/data/report.html'}."
-        "\n\nNext:"
-        "\n  make serve-demo                     leave the server running, with a curl line to try"
-    )
-    if options.photos is None:
-        print("  make demo DATA=path/to/dogImages    the same on real photos")
-    print("  make build FLAVOR=cpu               the same job as container images", flush=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -41,11 +42,11 @@ class RunningServer:
 
 
 @contextmanager
-def serving(model_dir: Path, port: int, log: Path) -> Iterator[RunningServer]:
+def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
     """Serve an archive while the context lasts.
 
     Args:
-        model_dir: Where the archive lies.
+        artifact: A ``model.tar.gz``, or the folder of one.
         port: Where to listen.
         log: File for what the server prints.
 
@@ -55,12 +56,15 @@ def serving(model_dir: Path, port: int, log: Path) -> Iterator[RunningServer]:
     Raises:
         ServerFailedError: It ended, or was not ready in 4 minutes.
     """
-    environment = {
-        **os.environ,
-        "SM_MODEL_DIR": str(model_dir.resolve()),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-    }
-    with log.open("wb") as output:
+    with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
+        folder = artifact if artifact.is_dir() else Path(name)
+        if folder is not artifact:
+            (folder / "model.tar.gz").symlink_to(artifact.resolve())
+        environment = {
+            **os.environ,
+            "SM_MODEL_DIR": str(folder.resolve()),
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],
             env=environment,

@@ -12,7 +12,6 @@ from pathlib import Path
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.local import epochs
-from dogbreeds.model import artifact
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
@@ -125,6 +124,8 @@ def train(
         PhotosError, ModelError: The photos or weights are not there.
         TrainingFailedError: The job failed; the message has its reason.
     """
+    from dogbreeds.model import artifact  # takes torch's seconds
+
     check_photos(photos)
     file, given = starting_weights(weights, hyperparameters)
     tree = out / "opt-ml"
@@ -133,6 +134,19 @@ def train(
     run(tree, out / "train.log")
     artifact.pack(tree / "model", out / artifact.TAR_FILE)
     return out / artifact.TAR_FILE
+
+
+def summary(out: Path) -> str:
+    """Return what `train` reached and where things are, in lines for people."""
+    from dogbreeds.model import artifact
+
+    metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
+    split = "test" if "test_accuracy" in metrics else "valid"
+    return (
+        f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
+        f"\nThe artifact is {out / artifact.TAR_FILE}."
+        f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
+    )
 
 
 def check_photos(photos: Path) -> None:
@@ -169,7 +183,6 @@ def starting_weights(
     try:
         file = find_imagenet_weights(model)
     except ModelError:
-        # Imported here because it takes torch's seconds.
         from dogbreeds.model.networks import fetch_imagenet_weights
 
         print(f"Fetching the ImageNet weights of {model}", flush=True)
