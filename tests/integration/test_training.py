@@ -329,7 +329,7 @@ def test_sigterm_during_head_first_leaves_a_model(sample: Path, tmp_path: Path) 
     try:
         assert process.stdout is not None
         output = b""
-        while b"Head first" not in output:
+        while b"Linear probe" not in output:
             output += os.read(process.stdout.fileno(), 4096)
         process.terminate()
         output += process.communicate(timeout=20)[0]

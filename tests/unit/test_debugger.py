@@ -98,7 +98,9 @@ def test_our_own_numbers_stand_beside_them(tmp_path: Path) -> None:
 def test_parts_of_a_step_are_one_step(tmp_path: Path) -> None:
     for parts in (1, 4):
         folder = tmp_path / str(parts)
-        run(job(folder, Debugger(folder / "tensors", EVERY_STEP), accumulation=parts))
+        run(
+            job(folder, Debugger(folder / "tensors", EVERY_STEP), gradient_accumulation_steps=parts)
+        )
     whole, parted = (trial_of(tmp_path / name / "tensors") for name in ("1", "4"))
     assert whole.steps() == parted.steps()
     for name in (LOSS, f"gradient/{WEIGHT}"):

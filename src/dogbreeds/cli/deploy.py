@@ -77,12 +77,12 @@ def _on_sagemaker(
 ) -> None:  # fmt: skip
     from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints import deploy, predict, scaling
-    from dogbreeds.cloud.endpoints.config import Side, endpoint_name
+    from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
 
     if photo:
         find_photos([photo])  # before anything is made
-    variant = Side.parse(challenger, most=0.99) if challenger else None
-    copies = Side.parse(shadow, most=1) if shadow else None
+    variant = Variant.parse(challenger, most=0.99) if challenger else None
+    copies = Variant.parse(shadow, most=1) if shadow else None
     cloud = Cloud(settings, dry_run=job.dry_run)
     name, kind = endpoint_name(settings), settings.endpoint.kind
     config = deploy.deploy(cloud, model, challenger=variant, shadow=copies)

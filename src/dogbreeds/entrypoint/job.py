@@ -26,7 +26,7 @@ from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, join_cluster
-from dogbreeds.training.linear_probe import train_head
+from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.loop import Result, Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
@@ -152,8 +152,8 @@ def run(
             if cluster.is_main:
                 print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
         elif weights and settings.head_epochs:
-            with callback.phase("head first"):
-                _head_first(trainer, settings, cluster, stop)
+            with callback.phase("linear probe"):
+                _train_probe(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)
         if not trainer.predictions:  # resumed after the last epoch
@@ -191,14 +191,14 @@ def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: Sto
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     free = (  # may change from run to run
-        "workers", "checkpoint_seconds", "pixel_cache", "compile",
-        "profiler", "trace_steps", "debugger", "quantize",
+        "num_workers", "checkpoint_seconds", "pixel_cache", "compile",
+        "profiler", "profile_steps", "debugger", "quantize",
     )  # fmt: skip
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
     return {**values, "classes": [list(item) for item in classes]}
 
 
-def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
+def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
     """Train the head.
 
     Raises:
@@ -207,8 +207,8 @@ def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: St
     """
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
-    with progress_bar("Head first", share, shown=cluster.is_main) as bar:
-        trained = train_head(
+    with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:
+        trained = train_linear_probe(
             trainer.model,
             photos,
             trainer.device,

@@ -72,7 +72,7 @@ def load_photos(
             split,
             preprocessing,
             device,
-            workers=settings.workers or available_cpus(),
+            workers=settings.num_workers or available_cpus(),
             tolerate_truncated=settings.broken_photos == "tolerate",
         )
         for name, split in decoded.items()
@@ -114,7 +114,7 @@ def _decode(
             decoded[name] = decode_split(
                 split,
                 preprocessing,
-                workers=settings.workers or available_cpus(),
+                workers=settings.num_workers or available_cpus(),
                 cache=cache,  # type: ignore[arg-type]  # checked choices
                 broken_photos=settings.broken_photos,  # type: ignore[arg-type]
                 on_progress=on_progress,

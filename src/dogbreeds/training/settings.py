@@ -82,15 +82,11 @@ class Settings:
         True, "also mirror training photos; false where left and right differ: hands, traffic"
         " signs, text, X-rays"
     )  # fmt: skip
-    first_image_size: int = _setting(
-        0, "side of the first epochs' crops, growing to image_size; 0: image_size throughout",
-        low=0, high=1024,
-    )  # fmt: skip
-    ema: float = _setting(
-        0.0, "decay a step of averaged weights, which are then evaluated and saved; 0: none",
+    ema_decay: float = _setting(
+        0.0, "decay per step of averaged weights, which are then evaluated and saved; 0: none",
         low=0, high=0.99999,
     )  # fmt: skip
-    accumulation: int = _setting(
+    gradient_accumulation_steps: int = _setting(
         1, "forward passes that a step is split into, to save memory", low=1, high=1024
     )
     precision: str = _setting(
@@ -108,13 +104,13 @@ class Settings:
         choices=("auto", "memory", "file", "none"),
     )  # fmt: skip
     seed: int = _setting(0, "same seed, same result on the same machine", low=0, high=2**31)
-    workers: int = _setting(0, "processes that decode; 0: one a core", low=0, high=1024)
+    num_workers: int = _setting(0, "processes that decode; 0: one per core", low=0, high=1024)
     profiler: str = _setting(
         "auto", "sample CPUs, GPUs, memory, disk and network twice a second: auto unless"
         " SageMaker's Profiler does",
         choices=("auto", "true", "false"),
     )  # fmt: skip
-    trace_steps: str = _setting("none", "steps to trace with torch.profiler, e.g. 20:30")
+    profile_steps: str = _setting("none", "steps to trace with torch.profiler, e.g. 20:30")
     debugger: bool = _setting(
         False, "save tensors as SageMaker's Debugger does, and judge them; as well where Debugger"
         " is configured"
@@ -148,12 +144,7 @@ class Settings:
                 )
             chosen[name] = _convert(fields[name], value)
         settings = cls(**chosen)
-        if settings.first_image_size and not 32 <= settings.first_image_size <= settings.image_size:
-            raise SettingsError(
-                "hyperparameter first_image_size: expected 0, or 32 to image_size"
-                f" ({settings.image_size}), got {settings.first_image_size}"
-            )
-        parse_steps(settings.trace_steps)
+        parse_steps(settings.profile_steps)
         return settings
 
     def to_arguments(self) -> list[str]:
@@ -204,7 +195,7 @@ def parse_steps(text: str) -> range | None:
     first, _, end = text.partition(":")
     if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise SettingsError(
-            f"hyperparameter trace_steps: expected none or FIRST:END such as 20:30, got {text!r}"
+            f"hyperparameter profile_steps: expected none or FIRST:END such as 20:30, got {text!r}"
         )
     return range(int(first), int(end))
 

@@ -16,7 +16,7 @@ _LEAST = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
 
 
 @dataclass(frozen=True)
-class Side:
+class Variant:
     """A second model beside the main one.
 
     Attributes:
@@ -28,7 +28,7 @@ class Side:
     share: float
 
     @classmethod
-    def parse(cls, text: str, *, most: float) -> "Side":
+    def parse(cls, text: str, *, most: float) -> "Variant":
         """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``.
 
         Raises:
@@ -49,7 +49,7 @@ def endpoint_name(settings: CloudSettings) -> str:
     return naming.own_name(settings, settings.endpoint.name or settings.project)
 
 
-def check(settings: CloudSettings, challenger: Side | None, shadow: Side | None) -> None:
+def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant | None) -> None:
     """Refuse what SageMaker would refuse.
 
     Raises:
@@ -96,7 +96,9 @@ def check(settings: CloudSettings, challenger: Side | None, shadow: Side | None)
         )
 
 
-def ensure_config(cloud: Cloud, source: str, challenger: Side | None, shadow: Side | None) -> str:
+def ensure_config(
+    cloud: Cloud, source: str, challenger: Variant | None, shadow: Variant | None
+) -> str:
     """Make an endpoint configuration, or find the one made of the same things.
 
     Args:

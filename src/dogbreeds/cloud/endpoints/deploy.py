@@ -12,13 +12,13 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
 from dogbreeds.cloud.endpoints import alarms
-from dogbreeds.cloud.endpoints.config import Side, check, endpoint_name, ensure_config
+from dogbreeds.cloud.endpoints.config import Variant, check, endpoint_name, ensure_config
 from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.settings import CloudSettings
 
 
 def deploy(
-    cloud: Cloud, source: str, *, challenger: Side | None = None, shadow: Side | None = None
+    cloud: Cloud, source: str, *, challenger: Variant | None = None, shadow: Variant | None = None
 ) -> str:
     """Make an endpoint, or bring it to a new version; what is there already is left as it is.
 
