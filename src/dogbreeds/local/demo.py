@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
 from dogbreeds.local.ports import check_port, free_port
@@ -19,6 +19,7 @@ from dogbreeds.local.try_page.server import try_page
 from dogbreeds.model import artifact
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.model.classes import parse_folder
+from dogbreeds.model.photo_formats import is_photo_name
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {
@@ -149,7 +150,7 @@ def _choose_photos(photos: Path) -> list[Path]:
     split = photos / "test" if (photos / "test").is_dir() else photos / "valid"
     rng = random.Random(0)  # noqa: S311  (a choice of pictures, no secret)
     by_class = [
-        sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+        sorted(p for p in folder.iterdir() if is_photo_name(p.name))
         for folder in sorted(split.iterdir())
         if folder.is_dir()
     ]

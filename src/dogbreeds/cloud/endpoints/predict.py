@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
 from dogbreeds.cloud.endpoints.deploy import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.data.photo import PHOTO_SUFFIXES
+from dogbreeds.model.photo_formats import is_photo_file
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _REQUESTS_AT_A_TIME = 8
@@ -49,7 +49,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     photos: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+            found = sorted(p for p in path.rglob("*") if p.is_file() and is_photo_file(p))
             if not found:
                 raise CloudError(f"no photos in {path}")
             photos += found
