@@ -177,16 +177,13 @@ class Service:
     def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
-        expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
         try:
             return self._description.preprocessing.read_pixels(photo)
         except PhotoTooLargeError as error:
             status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
-            expected, _, got = str(error).removeprefix("expected ").partition(", got ")
-            return RequestError(status, word, expected, got)
+            return RequestError(status, word, error.expected, error.got)
         except PhotoError as error:
-            got = str(error).rpartition(", got ")[2]
-            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", expected, got)
+            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", error.expected, error.got)
         except Exception as error:
             logger.exception("decoding failed")
             return _failure(error)
