@@ -37,7 +37,7 @@ def refused(*arguments: Any, **named: Any) -> RequestError:
 )
 def test_a_photo_is_its_own_envelope(content_type: str) -> None:
     request = read(b"photo", content_type)
-    assert request == codecs.Request([b"photo"], True, codecs.JSON, codecs.DEFAULT_TOP_K)
+    assert request == codecs.Request([b"photo"], True, codecs.JSON, [codecs.DEFAULT_TOP_K])
 
 
 @pytest.mark.parametrize(
@@ -123,21 +123,21 @@ def test_an_impossible_top_k_gets_400(top_k: str) -> None:
 
 
 def test_one_photo_is_answered_by_one_object_and_several_by_a_list() -> None:
-    single = codecs.Request([b""], True, codecs.JSON, 2)
-    several = codecs.Request([b"", b""], False, codecs.JSON, 2)
+    single = codecs.Request([b""], True, codecs.JSON, [2] * 2)
+    several = codecs.Request([b"", b""], False, codecs.JSON, [2] * 2)
     assert json.loads(codecs.write_answers(single, [ANSWER])) == ANSWER
     predictions = json.loads(codecs.write_answers(several, [ANSWER, BAD]))["predictions"]
     assert predictions == [ANSWER, BAD.to_dict()]
 
 
 def test_json_lines_keep_one_line_a_photo() -> None:
-    request = codecs.Request([b"", b""], False, codecs.JSON_LINES, 2)
+    request = codecs.Request([b"", b""], False, codecs.JSON_LINES, [2] * 2)
     lines = codecs.write_answers(request, [BAD, ANSWER]).splitlines()
     assert [json.loads(line) for line in lines] == [BAD.to_dict(), ANSWER]
 
 
 def test_csv_has_three_columns_for_each_of_the_top_k() -> None:
-    request = codecs.Request([b""], True, codecs.CSV, 2)
+    request = codecs.Request([b""], True, codecs.CSV, [2])
     text = codecs.write_answers(request, [ANSWER]).decode()
     assert text == "069,French_bulldog,0.9,100,Lowchen,0.1\n"
 
@@ -149,4 +149,4 @@ def test_a_request_fails_where_its_type_has_no_place_for_an_error_or_all_fail(
     accept: str, answers: list[Any]
 ) -> None:
     with pytest.raises(RequestError):
-        codecs.write_answers(codecs.Request([b"", b""], False, accept, 2), answers)
+        codecs.write_answers(codecs.Request([b"", b""], False, accept, [2] * 2), answers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sagemaker_inference import parameters
 
+from dogbreeds.serving import codecs
 from dogbreeds.system import resources
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
@@ -45,7 +46,7 @@ class Settings:
         response_timeout: Seconds until a worker that does not answer is replaced
             (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
         max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
-            of real-time endpoints).
+            of real-time endpoints; 0 for no limit but what the front end can hold).
         queue_size: Requests that may wait for a worker; more get 503 (``DOGBREEDS_QUEUE_SIZE``).
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
@@ -106,6 +107,13 @@ class Settings:
         if backend not in (None, *BACKENDS):
             raise SettingsError(f"expected {BACKEND_ENV} {', '.join(BACKENDS)}, got {backend!r}")
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
+        accept = environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV) or codecs.JSON
+        if accept not in codecs.ANSWERS:
+            raise SettingsError(
+                f"expected {parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV}"
+                f" {', '.join(codecs.ANSWERS)}, got {accept!r}"
+            )
+        payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         default_workers = 1 if multi_model else gpus or max(1, cpus // _THREADS_PER_WORKER)
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
@@ -120,10 +128,9 @@ class Settings:
             workers=workers,
             threads=max(1, cpus // workers),
             response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
-            max_request_bytes=number(parameters.MAX_REQUEST_SIZE, 25, 1, 1024) * 2**20,
+            max_request_bytes=payload or 2**31 - 1,
             queue_size=number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000),
-            default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
-            or "application/json",
+            default_accept=accept,
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
             batch_size=number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64),
             batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
