@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from dogbreeds.model import color
 from dogbreeds.model import photo as photo_module
-from dogbreeds.model.photo import PhotoError, PhotoTooLargeError, decode
+from dogbreeds.model.photo import PhotoError, PhotoTooLargeError, decode, read_header
 from dogbreeds.model.preprocessing import Preprocessing
 
 
@@ -372,3 +372,14 @@ def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
     for wrong in ({"image_size": 0}, {"std": [1, 0, 1]}, {"image_size": 300}):
         with pytest.raises(ValueError, match="expected"):
             Preprocessing.from_dict({**preprocessing.to_dict(), **wrong})
+
+
+def test_heic_is_read_as_any_other_format() -> None:
+    data = (Path(__file__).parent / "gradient.heic").read_bytes()
+    assert difference(data, photo(64, 48)) < 4
+    header = read_header(data)
+    assert (header.format, header.mode, header.width, header.height) == ("HEIC", "RGB", 64, 48)
+    with pytest.raises(PhotoError, match="HEIC"):
+        decode(data[:-100])
+    with pytest.raises(PhotoError, match="HEIC"):
+        decode(data[:40] + bytes(100))
