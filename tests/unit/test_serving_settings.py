@@ -103,3 +103,13 @@ def write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+def test_a_payload_of_zero_means_no_limit_of_ours() -> None:
+    settings = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"})
+    assert settings.max_request_bytes == 2**31 - 1  # what the front end can hold
+
+
+def test_a_default_answer_type_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(SettingsError, match="application/json, application/jsonlines, text/csv"):
+        Settings.from_environment({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "image/png"})

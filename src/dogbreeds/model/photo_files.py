@@ -279,10 +279,9 @@ class _Heic(ImageFile.ImageFile):
 
     def load(self) -> None:
         """Decode the pixels; libheif turns them upright."""
-        if self._photo:
-            photo, self._photo = self._photo, None
+        if photo := self._photo:
             decoded = Image.frombytes(
                 photo.mode, photo.size, photo.data, "raw", photo.mode, photo.stride
             )
-            self.im, self._size = decoded.im, decoded.size
+            self.im, self._size, self._photo = decoded.im, decoded.size, None
         Image.Image.load(self)
