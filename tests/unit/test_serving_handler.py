@@ -189,7 +189,7 @@ def test_more_photos_than_a_batch_holds_are_all_answered(
 ) -> None:
     count = MAX_BATCH + 3
     images = [base64.b64encode(photo(shade, (8, 8))).decode() for shade in range(count)]
-    body = json.dumps({"images": images, "note": "ignored"}).encode()
+    body = json.dumps({"images": images}).encode()
     (got,) = answer((body, {"Content-Type": "application/json"}))
     assert len(got.json()["predictions"]) == count
     alone = answer((photo(count - 1, (8, 8)), {}))[0].json()
