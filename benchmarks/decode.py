@@ -1,7 +1,8 @@
 """Decoding, one photo at a time: this tree against another one, side by side in turn.
 
 ``python benchmarks/decode.py OTHER_SRC > benchmarks/results/decode.csv``, with OTHER_SRC the folder
-``src`` of the tree to compare with. For each kind of photo, the quickest of many turns counts.
+``src`` of the tree to compare with. For each kind of photo, the quickest of many turns counts, by
+the time of the processor, which other programs on the machine disturb little.
 """
 
 import csv
@@ -26,9 +27,9 @@ for line in sys.stdin:
     read(data)
     best = 9.0
     for _ in range(15):
-        begin = time.perf_counter()
+        begin = time.process_time()
         read(data)
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.process_time() - begin)
     print(json.dumps(best * 1e3), flush=True)
 """
 
@@ -60,7 +61,7 @@ def photos(folder: Path) -> dict[str, Path]:
 
 
 def main(other: str) -> None:
-    """Print one CSV line per kind of photo: milliseconds of both and their ratio."""
+    """Print one CSV line per kind of photo: both times in milliseconds and their ratio."""
     trees = {"this": str(Path(__file__).parents[1] / "src"), "other": other}
     readers = {
         name: subprocess.Popen(

@@ -108,7 +108,8 @@ def broken(name: str, error: Exception) -> PhotoError:
         name: The format's name.
         error: What the decoder raised.
     """
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    # Decoders quote bytes of the file, and a reason becomes a line of the log.
+    reason = re.sub("[^ -~]+", " ", str(error))[:200] or type(error).__name__
     if isinstance(error, EOFError) or re.search("runcated|requires a buffer", reason):
         return PhotoError(f"a truncated {name} photo")
     return PhotoError(f"a broken {name} photo ({reason})")
@@ -203,7 +204,8 @@ def _with_end(jpeg: bytes, tolerate_truncated: bool) -> bytes:
 
 
 def _open_png(data: bytes) -> ImageFile.ImageFile:
-    parts, info, start = [data[:8]], dict[str, bytes](), 8
+    view, info, start = memoryview(data), dict[str, bytes](), 8
+    parts = [view[:8]]
     depth = color_type = 0
     while start + 8 <= len(data):
         kind = data[start + 4 : start + 8]
@@ -223,10 +225,9 @@ def _open_png(data: bytes) -> ImageFile.ImageFile:
         if kind == b"tRNS" and len(body) >= {0: 2, 2: 6, 3: 1}.get(color_type, 257):
             needed = zlib.crc32(kind + body) == int.from_bytes(data[end - 4 : end])
         if needed:
-            parts.append(data[start:end])
+            parts.append(view[start:end])
         start = end
-    png = b"".join(parts)
-    del data, parts
+    png = data if sum(map(len, parts)) == len(data) else b"".join(parts)
     image = PngImagePlugin.PngImageFile(io.BytesIO(png))
     image.info.update(info, orientation=exif_orientation(info.get("exif", b"")))
     clear = image.info.get("transparency")  # in the file's depth, where pixels have 8 bits
