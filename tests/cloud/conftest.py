@@ -1,10 +1,11 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
+import contextlib
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -17,33 +18,7 @@ from moto.server import ThreadedMotoServer
 from dogbreeds.cli import main
 from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud.jobs import follow
-
-REGION = "eu-central-1"
-ACCOUNT = "123456789012"  # moto's
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/dogbreeds-job"
-REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-TRAINING_URI = f"{REGISTRY}/dogbreeds-training@sha256:{'a' * 64}"
-SERVING_URI = f"{REGISTRY}/dogbreeds-serving@sha256:{'b' * 64}"
-
-SETTINGS = f"""
-[aws]
-region = "{REGION}"
-role = "{ROLE}"
-bucket = "dog-bucket"
-
-[images]
-training_uri = "{TRAINING_URI}"
-serving_uri = "{SERVING_URI}"
-
-[training]
-data = "s3://dog-bucket/photos"
-
-[endpoint]
-instance_type = "ml.m5.large"  # moto knows no newer GPU
-
-[transform]
-instance_type = "ml.m5.large"
-"""
+from helpers.control_plane import REGION, SETTINGS, Calls, Result, Runtime, RuntimeHandler
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,30 +77,17 @@ def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto
     session.client("s3").create_bucket(
         Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
     )
+    for split in ("train", "valid", "test"):
+        session.client("s3").put_object(
+            Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg", Body=b"x"
+        )
     return session
-
-
-class Calls(list[tuple[str, str, dict[str, Any]]]):
-    """Service, operation and parameters of every call."""
-
-    def of(self, operation: str) -> list[dict[str, Any]]:
-        """Return the parameters of an operation's calls."""
-        return [parameters for _, name, parameters in self if name == operation]
 
 
 @pytest.fixture
 def calls() -> Calls:
     """The calls that `dogbreeds` makes (and not a test's own)."""
     return Calls()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -142,14 +104,32 @@ def dogbreeds(
             calls.append((client.meta.service_model.service_name, operation, parameters))
             return make_api_call(client, operation, parameters)
 
+        rehearse = cloud_aws.Cloud.rehearsal
+
+        @contextlib.contextmanager
+        def rehearsal(cloud: cloud_aws.Cloud) -> Iterator[list[dict[str, Any]]]:
+            before = len(calls)
+            with rehearse(cloud) as requests:
+                yield requests
+            del calls[before:]  # were not sent
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
-            try:
-                code = main.main(list(arguments))
-            except SystemExit as exit_:  # argparse
-                code = int(exit_.code or 0)
+            patch.setattr(cloud_aws.Cloud, "rehearsal", rehearsal)
+            code = main.main(list(arguments))
         captured = capsys.readouterr()
         sys.stderr.write(captured.err)  # shown if the test fails
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    server = Runtime(("127.0.0.1", 0), RuntimeHandler)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
+    yield server
+    server.shutdown()
+    server.server_close()

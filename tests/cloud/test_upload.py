@@ -18,10 +18,17 @@ from botocore.response import StreamingBody
 
 from dogbreeds.cloud import upload
 from dogbreeds.data import download
-
-from .conftest import Calls, Result
+from helpers.control_plane import Calls, Result
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture
+def aws(aws: boto3.Session) -> boto3.Session:
+    """An empty bucket."""
+    for split in ("train", "valid", "test"):
+        aws.client("s3").delete_object(Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg")
+    return aws
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from containers import SPLITS, Job, MakeJob, run
 
 from dogbreeds.data.sample import draw_sample
+from helpers.containers import SPLITS, Job, MakeJob, run
 
 # From random weights, on small pictures: seconds, not minutes.
 QUICK = {"weights": "none", "epochs": "1", "image-size": "64", "lr": "0.001"}
@@ -30,9 +30,14 @@ def serving_image(engine: None) -> Iterator[str]:
     yield from _built("serving")
 
 
-def _built(image: str, weights: str = "auto") -> Iterator[str]:
-    tag = f"dogbreeds-{image}:test-{os.getpid()}"
-    run("docker/build", image, "cpu", tag, timeout=1200, WEIGHTS=weights)
+@pytest.fixture(scope="session")
+def slim_image(engine: None) -> Iterator[str]:
+    yield from _built("serving", flavor="slim")
+
+
+def _built(image: str, weights: str = "auto", flavor: str = "cpu") -> Iterator[str]:
+    tag = f"dogbreeds-{image}-{flavor}:test-{os.getpid()}"
+    run("docker/build", image, flavor, tag, timeout=1200, WEIGHTS=weights)
     yield tag
     run("docker", "image", "rm", tag)
 

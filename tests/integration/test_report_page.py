@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from browsing import DESKTOP, PHONE, brightness, look, opened
-from invented import HOSTILE, write_job, write_local_search
 from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
 from dogbreeds.monitoring.system_metrics import write_samples
+from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
+from helpers.invented import HOSTILE, write_job, write_local_search
 
 pytestmark = pytest.mark.integration
 
@@ -35,8 +35,8 @@ def write_monitoring(output: Path) -> None:
         write_samples(output / "profiler", "algo-1", BEGIN + second, samples)
     rule = {"measure": "a number", "limit": "above 1", "advice": "choose a smaller lr"}
     verdicts = [
-        {"step": 10, "value": 0.5, "ill": False, "where": ""},
-        {"step": 20, "value": 7.5, "ill": True, "where": "fc.weight"},
+        {"step": 10, "value": 0.5, "triggered": False, "where": ""},
+        {"step": 20, "value": 7.5, "triggered": True, "where": "fc.weight"},
     ]
     findings = [
         {**rule, "rule": "dead relu", "result": "ok", "verdicts": verdicts[:1]},
@@ -95,10 +95,10 @@ def test_one_jobs_report_has_all_there_is_to_know(
     with opened(browser, reports["one"]) as page:
         links = page.locator("nav a").all_inner_texts()
         assert links == [
-            "Result", "Learning curves", "What is taken for what", "Worst mistakes", "Classes",
-            "Photos", "Machine", "Debugger", "Settings",
+            "Result", "Learning curves", "Confusion matrix", "Confidence", "Worst mistakes",
+            "Classes", "Photos", "Machine", "Debugger", "Settings",
         ]  # fmt: skip
-        expect(page.locator("#summary")).to_contain_text("95% sure")
+        expect(page.locator("#summary")).to_contain_text("95 % confidence interval")
         expect(page.locator("#photos")).to_contain_text("In more than one split: 1 photo")
         machine = page.locator("#system")
         expect(machine.locator("figure")).to_have_count(3)

@@ -104,7 +104,8 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         "history.json", "photos.json", "learning_curves.png",
         "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
         "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
-        "phases.json", "profiler", "tensorboard",
+        "predictions_test.csv", "predictions_valid.csv",
+        "phases.json", "profiler", "tensorboard", "graphs.json",
     }  # fmt: skip
 
 

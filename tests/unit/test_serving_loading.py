@@ -1,17 +1,24 @@
 """Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
-from dogbreeds.model.artifact import Artifact
+from dogbreeds.model.artifact import Artifact, ArtifactError
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
+from dogbreeds.serving.backends import choice
 from dogbreeds.serving.loading import LoadError
 
 
@@ -35,6 +42,7 @@ def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wa
     assert description.classes == loaded.classes
     assert description.preprocessing == loaded.preprocessing
     assert description.version == loaded.version
+    assert description.golden_example is not None
     found = predictor.predict(description.golden_example.pixels)
     assert found == pytest.approx(description.golden_example.probabilities, abs=1e-5)
 
@@ -51,8 +59,41 @@ def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
     subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True)
 
 
+def test_an_archive_with_graphs_is_served_without_pytorch_or_another_process(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    predictor = loading.load(with_graphs(model_dir, tmp_path), None, 1)
+    predictor.start()
+    golden_example = predictor.description.golden_example
+    assert golden_example is not None
+    found = predictor.predict(golden_example.pixels)
+    assert found == pytest.approx(golden_example.probabilities, abs=1e-5)
+
+
+def test_without_graphs_and_without_pytorch_the_command_that_adds_them_is_told(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds convert`"):
+        loading.load(model_dir, None, 1)
+
+
+def test_int8_that_is_not_there_is_not_replaced(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"expected an int8 graph .* `dogbreeds convert`"):
+        loading.load(with_graphs(model_dir, tmp_path), None, 1, precision="int8")
+
+
+def with_graphs(model_dir: Path, folder: Path) -> Path:
+    """Copy an archive and give it a float32 graph."""
+    shutil.copytree(model_dir, folder, dirs_exist_ok=True)
+    add_graphs(folder, {}, quantize=True)
+    return folder
+
+
 def test_why_an_archive_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match=r"^expected model.safetensors or model.tar.gz in "):
+    with pytest.raises(ArtifactError, match=r"^expected model.safetensors or model.tar.gz in "):
         loading.load(tmp_path, None, 1, None)
 
 
@@ -65,3 +106,51 @@ def test_loading_that_is_killed_means_too_little_memory(
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(MemoryError, match="signal 9"):
         loading.load(model_dir, None, 1, None)
+
+
+def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Import ONNX Runtime in a new process as the server does, with a switch of this value."""
+    code = (
+        "from dogbreeds.model import onnx_runtime as o;"
+        f"o.NO_TELEMETRY['ORT_DISABLE_TELEMETRY'] = {switch!r};"
+        "o.import_onnxruntime()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_onnx_runtime_reports_to_nobody_whatever_the_environment_says(tmp_path: Path) -> None:
+    done = start_onnx_runtime("1", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_onnx_runtime_that_ignores_the_switch_is_refused(tmp_path: Path) -> None:
+    done = start_onnx_runtime("0", tmp_path)
+    assert "TelemetryError" in done.stderr, done.stderr
+    assert done.returncode != 0
+
+
+def test_no_other_backend_takes_the_place_of_one_that_reports() -> None:
+    class Silent:
+        name, tolerance = "pytorch", 1e-3
+
+        def start(self, threads: int) -> None:
+            """Nothing to do."""
+
+        def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return np.zeros((len(pixels), 1), np.float32)
+
+    class Loud(Silent):
+        name = "onnxruntime"
+
+        def start(self, threads: int) -> None:
+            raise TelemetryError("a thread runs")
+
+    with pytest.raises(TelemetryError, match="a thread runs"):
+        choice.start([Silent(), Loud()], threads=1)

@@ -10,40 +10,30 @@ from typing import Any
 
 import torch
 
-from dogbreeds.data.folders import find_photos
-from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.folders import find_photos, hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
-from dogbreeds.model.architectures import ModelError
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.photo import PhotoError
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
-from dogbreeds.training.callbacks import Observer
-from dogbreeds.training.checkpoint import CheckpointError
+from dogbreeds.system.terminal import progress_bar
+from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
-from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
+from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_head
-from dogbreeds.training.loop import Trainer
+from dogbreeds.training.loop import Result, Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
-from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
-_EXPECTED = (
-    SettingsError,
-    ModelError,
-    PhotosError,
-    PhotoError,
-    CheckpointError,
-    ClusterError,
-    FloatingPointError,
-    OSError,
-)
+_EXPECTED = (DogbreedsError, FloatingPointError, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
         with join_cluster() as cluster:
-            with watched(settings, paths, cluster) as observer:
-                run(settings, paths, stop, cluster, observer)
+            with watched(settings, paths, cluster) as callback:
+                run(settings, paths, stop, cluster, callback)
             if cluster.is_main:  # now those who watched have written what they saw
                 write_html_report(paths.output_data)
     except Stopped:
@@ -92,7 +82,7 @@ def _fail(file: Path, reason: str) -> int:
 
 
 def run(
-    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, observer: Observer
+    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, callback: Callback
 ) -> None:
     """Train, and leave the archive in ``paths.model`` and reports in ``paths.output_data``.
 
@@ -106,6 +96,14 @@ def run(
         settings = dataclasses.replace(settings, layer_decay=1.0)
     remove_partial(paths.model)  # it would travel in model.tar.gz
     classes, splits = find_photos(paths.splits)
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = hold_out(splits["train"], settings.seed)
+        if cluster.is_main:
+            print(
+                f"No split valid: {len(splits['valid'].paths)} photos of train are left out of the"
+                " training, and the model is chosen and calibrated by them",
+                flush=True,
+            )
     device = Device.best(cluster.local_rank, settings.precision)
     torch.manual_seed(settings.seed)
     model = networks.create_model(settings.model, len(classes))
@@ -130,7 +128,7 @@ def run(
             **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
         }
         write_job(settings, facts, paths.output_data)
-    with observer.phase("read photos"):
+    with callback.phase("read photos"):
         photos = load_photos(
             splits,
             classes,
@@ -141,13 +139,12 @@ def run(
             stop,
             paths.output_data / "photos.json",
         )
-    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, observer)
+    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, callback)
 
     def save() -> None:
         if not cluster.is_main:
             return
-        metrics = trainer.history[-1] if trainer.history else {}
-        _save(trainer.result, settings, classes, preprocessing, metrics, paths)
+        _save(trainer.result, settings, classes, preprocessing, paths)
         write_json(paths.output_data / "history.json", trainer.history)
 
     try:
@@ -155,7 +152,7 @@ def run(
             if cluster.is_main:
                 print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
         elif weights and settings.head_epochs:
-            with observer.phase("head first"):
+            with callback.phase("head first"):
                 _head_first(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)
@@ -170,13 +167,32 @@ def run(
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
         write_reports(trainer.history, trainer.predictions, files, classes, paths.output_data)
+        with callback.phase("graphs"):
+            _add_graphs(trainer, settings, paths, stop)
+
+
+def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: StopRequest) -> None:
+    """Add ONNX graphs to the saved model, which is whole without them."""
+    try:
+        graphs = add_graphs(
+            paths.model, trainer.splits, quantize=settings.quantize, check=stop.check
+        )
+        measured = {
+            precision: {"accuracy": graph.accuracy, "agreement": graph.agreement}
+            for precision, graph in graphs.items()
+        }
+        write_json(paths.output_data / GRAPHS_FILE, measured)
+    except Stopped:
+        print("Stopped: the model is saved without ONNX graphs", flush=True)
+    except Exception as error:  # exporter, quantizer and engine raise many types
+        print(f"warning: no ONNX graphs: {error}", file=sys.stderr, flush=True)
 
 
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     free = (  # may change from run to run
         "workers", "checkpoint_seconds", "pixel_cache", "compile",
-        "profiler", "trace_steps", "debugger",
+        "profiler", "trace_steps", "debugger", "quantize",
     )  # fmt: skip
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
     return {**values, "classes": [list(item) for item in classes]}
@@ -207,23 +223,23 @@ def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: St
     if any(cluster.collect(stop.received)):
         raise Stopped
     if trained:
-        trainer.keep_start()
+        trainer.keep_probe()
 
 
 def _save(
-    model: torch.nn.Module,
+    result: Result,
     settings: Settings,
     classes: tuple[PhotoClass, ...],
     preprocessing: Preprocessing,
-    metrics: dict[str, float],
     paths: JobPaths,
 ) -> None:
     trained = artifact.Artifact(
-        model=model,
+        model=result.model,
         architecture=settings.model,
         classes=classes,
         preprocessing=preprocessing,
-        metrics=metrics,
+        metrics=result.metrics,
         provenance={"hyperparameters": dataclasses.asdict(settings)},
+        temperature=result.metrics.get("temperature", 1.0),
     )
     artifact.save(trained, paths.model)

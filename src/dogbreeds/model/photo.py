@@ -6,7 +6,7 @@ from typing import Protocol
 from PIL import Image
 
 from dogbreeds.model import color
-from dogbreeds.model.photo_files import PhotoError, broken, open_photo
+from dogbreeds.model.photo_files import PhotoError, broken, exif_orientation, open_photo
 
 __all__ = [
     "Header",
@@ -16,6 +16,7 @@ __all__ = [
     "decode",
     "decode_unconverted",
     "read_header",
+    "upright_rgb",
 ]
 
 MAX_MEGAPIXELS = 100.0
@@ -107,6 +108,13 @@ def decode(
     )
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image that Pillow opened as `decode` does: upright, sRGB, 8 bits per channel."""
+    turn = _UPRIGHT.get(exif_orientation(image.info.get("exif", b"")))
+    converted = color.to_srgb(color.to_8_bits(image.copy()))
+    return converted.transpose(turn) if turn else converted
+
+
 def decode_unconverted(
     source: bytes | Readable, min_side: int | None = None, *, tolerate_truncated: bool = False
 ) -> Image.Image:
@@ -142,6 +150,6 @@ def decode_unconverted(
         del photo  # a large photo is not held more than twice
         if image.mode != "RGB":
             image = color.to_srgb(image)
-        return image if turn is None else image.transpose(turn)
+        return image.transpose(turn) if turn else image
     except Exception as error:
         raise broken(name, error) from error

@@ -25,6 +25,7 @@ from PIL import (
 )
 
 from dogbreeds.model.photo_formats import FORMATS, describe, photo_format
+from dogbreeds.system.errors import DogbreedsError
 
 # Photos are decoded in parallel; the decoder's own threads would only compete.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -35,7 +36,7 @@ _EOI = b"\xff\xd9"  # a JPEG's end marker
 _EXPECTED = f"a whole {FORMATS} photo"
 
 
-class PhotoError(ValueError):
+class PhotoError(DogbreedsError, ValueError):
     """The bytes are no photo that can be decoded.
 
     Attributes:

@@ -32,6 +32,8 @@ _PHOTOS = (content_types.OCTET_STREAM, "binary/octet-stream", "application/x-ima
 _LINES = (JSON_LINES, "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
 ANSWERS = (JSON, JSON_LINES, CSV)
 """The content types of answers."""
+CONTENT_TYPES = ("image/*", *_PHOTOS, JSON, JSON_LINES)
+"""Of requests; a photo's own type, or JSON with base64 texts."""
 _MAX_PHOTOS = 1000
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
 DEFAULT_TOP_K = 5
@@ -96,7 +98,7 @@ def read_request(
     raise RequestError(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "unsupported content type",
-        ", ".join(("image/*", *_PHOTOS, JSON, JSON_LINES)),
+        ", ".join(CONTENT_TYPES),
         content_type[:200],
     )
 

@@ -19,19 +19,22 @@ from dogbreeds.serving import codecs, loading
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+from dogbreeds.serving.user_code import script
+from dogbreeds.serving.user_code.service import UserService
 from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
-# What loading takes, measured with models of 3 to 334 MB: PyTorch and its kin, and the weights as
-# read, as loaded, converted and in ONNX Runtime's own layout. On CPUs far less of it is kept.
+# What loading takes at most, measured with models of 3 to 334 MB: PyTorch and its kin, and the
+# weights as read, as loaded, converted and in ONNX Runtime's own layout. Of an artifact with graphs
+# nothing is converted, but its files hold the weights twice. On CPUs far less of it is kept.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
 
-_service: "Service | None" = None
+_service: "Service | UserService | None" = None
 
 
 class MmsContext(Protocol):
@@ -64,7 +67,7 @@ def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes
     """
     global _service
     if data is None:
-        _service = _load(context.system_properties)
+        _service = _load(context)
         return None
     if _service is None:
         raise RuntimeError("MMS asked for a prediction before the model was loaded")
@@ -121,7 +124,7 @@ class Service:
                 if isinstance(request, RequestError):
                     raise request
                 answers = [
-                    row if isinstance(row, RequestError) else self._describe(row, top_k)
+                    row if isinstance(row, RequestError) else self._description.answer(row, top_k)
                     for row, top_k in zip(rows, request.top_k, strict=True)
                 ]
                 body = codecs.write_answers(request, answers)
@@ -201,24 +204,6 @@ class Service:
         except Exception as error:
             return _failure(error)
 
-    def _describe(self, row: _Row, top_k: int) -> dict[str, Any]:
-        order = np.argsort(-row, kind="stable")[:top_k]
-        top = [
-            {
-                "label": self._description.classes[index].label,
-                "class_name": self._description.classes[index].name,
-                "probability": round(float(row[index]), 6),
-            }
-            for index in order
-        ]
-        return {
-            "predicted_label": top[0]["label"],
-            "class_name": top[0]["class_name"],
-            "probability": top[0]["probability"],
-            "top_k": top,
-            "model_version": self._description.version,
-        }
-
 
 def _failure(error: Exception) -> RequestError:
     """Return the answer where the fault is ours; the log gets the traceback."""
@@ -227,22 +212,25 @@ def _failure(error: Exception) -> RequestError:
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(properties: dict[str, Any]) -> Service:
-    """Load the archive; if that fails, tell the server to give up instead of trying for ever.
+def _load(context: MmsContext) -> Service | UserService:
+    """Load the model; if that fails, tell the server to give up instead of trying for ever.
 
     Raises:
         MemoryError: It would not fit beside the other models; MMS answers 507.
     """
     processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
+    properties = context.system_properties
     model_dir = Path(properties["model_dir"]).resolve()
     if settings.multi_model:
         size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
         if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
             raise MemoryError
     try:
+        if code := script.find(model_dir, os.environ):
+            return UserService(code, settings, model_dir, context)
         predictor = loading.load(
-            model_dir, properties["gpu_id"], settings.threads, settings.backend
+            model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
         )
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))

@@ -22,7 +22,7 @@ from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.local.ports import check_port
+from dogbreeds.system.ports import check_port
 from dogbreeds.training.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

@@ -1,10 +1,9 @@
 """ONNX Runtime on the CPU: the fastest there, and with a fraction of PyTorch's memory."""
 
-import importlib
-
 import numpy as np
 import numpy.typing as npt
 
+from dogbreeds.model.onnx_runtime import Session
 from dogbreeds.serving.settings import ONNX_RUNTIME
 
 
@@ -12,27 +11,20 @@ class OnnxRuntime:
     """Runs an ONNX graph.
 
     Args:
-        graph: The model in ONNX, as `pytorch.to_onnx` writes it.
+        graph: The model in ONNX, as `onnx_export.to_onnx` writes it.
+        tolerance: See `Backend`.
     """
 
     name = ONNX_RUNTIME
-    tolerance = 1e-3
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: bytes, tolerance: float = 1e-3) -> None:
         self.graph = graph
+        self.tolerance = tolerance
 
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
-        onnxruntime = importlib.import_module("onnxruntime")  # it has no types
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # A thread that waits by spinning takes time from the Java front end and from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            self.graph, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = Session(self.graph, threads)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `Backend.run`."""
-        result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
-        return result
+        return self._session.run(pixels)
