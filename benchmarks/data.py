@@ -32,9 +32,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.workers import chunks, in_processes
 from dogbreeds.model.photo import decode
+from dogbreeds.model.photo_formats import is_photo_name
 from dogbreeds.system.resources import available_cpus
 
 SIZE = (500, 400)
@@ -110,7 +110,7 @@ def peak_memory(*command: str | Path) -> float:
 
 def benchmark_check(photos: Path, scratch: Path, rounds: int) -> list[Row]:
     """All cores that check against one that decodes."""
-    paths = sorted(path for path in photos.rglob("*") if path.suffix in PHOTO_SUFFIXES)
+    paths = sorted(path for path in photos.rglob("*") if is_photo_name(path.name))
     some = paths[:: max(1, len(paths) // 1000)]
     command = (*DOGBREEDS, "check", photos)
     seconds, one_core = median(rounds, lambda: timed(*command), lambda: decode_on_one_core(some))

@@ -73,12 +73,12 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     Raises:
         OSError: A path does not exist, or a folder has no photos.
     """
-    from dogbreeds.data.photo import PHOTO_SUFFIXES
+    from dogbreeds.model.photo_formats import is_photo_file
 
     photos: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+            found = sorted(p for p in path.rglob("*") if p.is_file() and is_photo_file(p))
             if not found:
                 raise FileNotFoundError(f"no photos in {path}")
             photos += found

@@ -13,8 +13,9 @@ from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.s3 import THREADS, list_objects, parse
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.check import find_roots
-from dogbreeds.data.photo import PHOTO_SUFFIXES, PhotosError
+from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.shards import INDEX
+from dogbreeds.model.photo_formats import is_photo_file
 
 _PART = 16 * 2**20  # bytes; larger files go up in several parts
 _DELETED_AT_ONCE = 1000  # S3's limit
@@ -58,10 +59,10 @@ def find_files(folder: Path) -> dict[str, Path]:
         for parent, folders, names in os.walk(root, followlinks=True):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                suffix = Path(name).suffix.lower()
-                wanted = suffix in PHOTO_SUFFIXES or suffix == ".tar" or name == INDEX
-                if wanted and not name.startswith("."):
-                    path = Path(parent, name)
+                path = Path(parent, name)
+                if name.startswith(".") or not path.is_file():
+                    continue
+                if path.suffix.lower() == ".tar" or name == INDEX or is_photo_file(path):
                     files[path.relative_to(root if not split else folder).as_posix()] = path
     if not files:
         raise PhotosError(f"expected photos or shards in {folder}, found none")

@@ -1,17 +1,14 @@
 """Look at every photo once: can it be decoded, what is it, and what does it look like."""
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from PIL import Image
-
 from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError, decode
+from dogbreeds.model.photo import PhotoError, decode, read_header
 
 # JPEGs are decoded to no more than half of this where they are larger: quicker, and enough to see
 # what is broken, because all of the file is read.
@@ -79,12 +76,7 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
 
 def _examine(data: bytes) -> Facts:
     image = decode(data, _MIN_SIDE)
-    with Image.open(io.BytesIO(data)) as header:
-        format_, mode, (width, height) = str(header.format), _stored_mode(header), header.size
+    stored = read_header(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    return Facts(format_, mode, width, height, len(data), digest, look_of(image))
-
-
-def _stored_mode(header: Image.Image) -> str:
-    """Return Pillow's mode, with ``"A"`` for palettes and greys that have transparency."""
-    return f"{header.mode}A" if header.mode == "P" and header.has_transparency_data else header.mode
+    size = stored.width, stored.height
+    return Facts(stored.format, stored.mode, *size, len(data), digest, look_of(image))

@@ -7,9 +7,10 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES, Photo, PhotosError
+from dogbreeds.data.photo import Photo, PhotosError
 from dogbreeds.data.shards import is_sharded, list_shards
 from dogbreeds.model.classes import PhotoClass, parse_folder
+from dogbreeds.model.photo_formats import is_photo_file
 
 SPLITS = ("train", "valid", "test")
 
@@ -22,7 +23,7 @@ class Listing:
         classes: Names of the classes, sorted; also those of folders without photos.
         photos: Sorted by class and name; those of shards in the order of the shards.
         labels: For each photo the name of its class.
-        ignored: Files that are no photos by their suffix, e.g. ``Thumbs.db``.
+        ignored: Files that are no photos by name and content, e.g. ``Thumbs.db``.
     """
 
     classes: tuple[str, ...]
@@ -39,7 +40,7 @@ class Split:
         name: ``"train"``, ``"valid"`` or ``"test"``.
         paths: The photos, in an order that is the same for every run.
         targets: For each path the index of its class.
-        ignored: Files that are no photos by their suffix, e.g. ``Thumbs.db``.
+        ignored: Files that are no photos by name and content, e.g. ``Thumbs.db``.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Split:
 
 
 def find_photos(roots: dict[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split; nothing is opened.
+    """List the photos of every split; files are opened only where their names are silent.
 
     Args:
         roots: Folder of each split that was given, by split name. ``train`` is required, and at
@@ -144,7 +145,7 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the photos of a folder of class folders, or of shards; no photo is opened.
+    """List the photos of a folder of class folders, or of shards; photos are not opened.
 
     Args:
         folder: Of a split, or of photos that are not split.
@@ -164,7 +165,7 @@ def list_folder(folder: Path) -> Listing:
         for path in sorted((folder / name).iterdir()):
             if path.name.startswith(".") or not path.is_file():
                 continue
-            if path.suffix.lower() in PHOTO_SUFFIXES:
+            if is_photo_file(path):
                 photos.append((path, name))
             else:
                 ignored.append(path)

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 from dogbreeds.system.errors import DogbreedsError
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _GAP = 2**16  # bytes between photos of a shard that are read along rather than skipped
 
 

@@ -5,7 +5,6 @@ still finds what is broken, and photos are decoded again whenever they are neede
 """
 
 import hashlib
-import io
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from dogbreeds.data.cache import CacheTier, SharedArray, allocate
 from dogbreeds.data.folders import Split
 from dogbreeds.data.photo import Photo, PhotosError, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError
+from dogbreeds.model.photo import PhotoError, read_header
 from dogbreeds.model.preprocessing import Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
@@ -141,10 +139,9 @@ def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, PhotoFacts], dict[
         except (PhotoError, OSError) as error:
             broken[index] = str(error)
             continue
-        with Image.open(io.BytesIO(data)) as image:  # reads the header only
-            width, height = image.size
+        header = read_header(data)
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        facts[index] = PhotoFacts(width, height, digest)
+        facts[index] = PhotoFacts(header.width, header.height, digest)
         if job.pixels is not None:
             job.pixels[index] = pixels
     return facts, broken

@@ -15,7 +15,8 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES, Photo, PhotosError, ShardPhoto
+from dogbreeds.data.photo import Photo, PhotosError, ShardPhoto
+from dogbreeds.model.photo_formats import is_photo_name
 
 INDEX = "index.jsonl"
 
@@ -81,7 +82,7 @@ def _scan(shards: list[Path]) -> Iterator[ShardPhoto]:
                         stream = tar.extractfile(member)
                         if stream is not None:
                             classes[_key(member.name)] = stream.read().decode().strip()
-                    elif PurePosixPath(member.name).suffix.lower() in PHOTO_SUFFIXES:
+                    elif is_photo_name(PurePosixPath(member.name).name):
                         photos.append(member)
         except (tarfile.TarError, UnicodeDecodeError) as error:
             raise PhotosError(f"{shard} is no tar shard, or it is broken: {error}") from error

@@ -9,10 +9,10 @@ import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.data.photo import PHOTO_SUFFIXES
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
 from dogbreeds.model.classes import parse_folder
+from dogbreeds.model.photo_formats import is_photo_name
 from dogbreeds.system.ports import check_port, free_port
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
@@ -79,7 +79,7 @@ def _choose_photos(photos: Path) -> list[Path]:
     split = photos / "test" if (photos / "test").is_dir() else photos / "valid"
     rng = random.Random(0)  # noqa: S311  (a choice of pictures, no secret)
     by_class = [
-        sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+        sorted(p for p in folder.iterdir() if is_photo_name(p.name))
         for folder in sorted(split.iterdir())
         if folder.is_dir()
     ]

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dogbreeds.model.photo import Readable, decode
+from dogbreeds.model.color import to_srgb
+from dogbreeds.model.photo import Readable, decode_unconverted
 
 if TYPE_CHECKING:  # checking and splitting photos should not wait for torch
     import torch
@@ -65,8 +66,13 @@ class Preprocessing:
             PhotoError: As `decode` does.
             OSError: The file cannot be read.
         """
-        image = decode(source, self.resize_size, tolerate_truncated=tolerate_truncated)
-        return self.to_pixels(image)
+        image = decode_unconverted(source, self.resize_size, tolerate_truncated=tolerate_truncated)
+        pixels = self.to_pixels(image)
+        if profile := image.info.get("icc_profile"):
+            small = Image.fromarray(pixels)
+            small.info["icc_profile"] = profile
+            pixels = np.asarray(to_srgb(small))
+        return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Turn a batch of pixels into the model's input, on the device where the pixels are.

@@ -81,14 +81,22 @@ class Service:
         predictor: A predictor that was started.
         default_accept: The answer's type where a request names none.
         threads: How many photos are decoded at the same time.
+        max_request_bytes: The most that a compressed body may become.
     """
 
-    def __init__(self, predictor: Predictor, default_accept: str, threads: int = 1) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        default_accept: str,
+        threads: int = 1,
+        max_request_bytes: int = 25 * 2**20,
+    ) -> None:
         self._predictor = predictor
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._description = predictor.description
         self._default_accept = default_accept
+        self._max_request_bytes = max_request_bytes
 
     def answer(self, data: list[dict[str, Any]], context: MmsContext) -> list[bytes]:
         """Answer each request by its own content types; good photos share forward passes.
@@ -116,16 +124,17 @@ class Service:
                 if isinstance(request, RequestError):
                     raise request
                 answers = [
-                    row
-                    if isinstance(row, RequestError)
-                    else self._description.answer(row, request.top_k)
-                    for row in rows
+                    row if isinstance(row, RequestError) else self._description.answer(row, top_k)
+                    for row, top_k in zip(rows, request.top_k, strict=True)
                 ]
                 body = codecs.write_answers(request, answers)
                 status, content_type = HTTPStatus.OK, request.accept
-            except RequestError as error:
-                body = (json.dumps(error.to_dict()) + "\n").encode()
-                status, content_type = error.status, codecs.JSON
+            except Exception as error:
+                refusal = error if isinstance(error, RequestError) else _failure(error)
+                body = (json.dumps(refusal.to_dict()) + "\n").encode()
+                status, content_type = refusal.status, codecs.JSON
+                if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
+                    context.set_response_header(index, "accept-encoding", "gzip, deflate")
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, content_type)
             context.set_response_header(index, "server-timing", timing)
@@ -148,9 +157,13 @@ class Service:
         }
         try:
             body = bytes(item.get("body", b""))
-            return codecs.read_request(body, headers, parameters, self._default_accept)
+            return codecs.read_request(
+                body, headers, parameters, self._default_accept, self._max_request_bytes
+            )
         except RequestError as error:
             return error
+        except Exception as error:
+            return _failure(error)
 
     def _decode(
         self, groups: list[list[bytes | RequestError]]
@@ -172,7 +185,6 @@ class Service:
             rows: Iterator[_Row | RequestError]
             rows = iter(self._predictor.predict(np.stack(good)) if good else ())
         except Exception as error:
-            logger.exception("prediction failed")
             rows = itertools.repeat(_failure(error))
         return [
             [pixels if isinstance(pixels, RequestError) else next(rows) for pixels in group]
@@ -182,23 +194,20 @@ class Service:
     def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
-        expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
         try:
             return self._description.preprocessing.read_pixels(photo)
         except PhotoTooLargeError as error:
             status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
-            expected, _, got = str(error).removeprefix("expected ").partition(", got ")
-            return RequestError(status, word, expected, got)
+            return RequestError(status, word, error.expected, error.got)
         except PhotoError as error:
-            got = str(error).rpartition(", got ")[2]
-            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", expected, got)
+            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", error.expected, error.got)
         except Exception as error:
-            logger.exception("decoding failed")
             return _failure(error)
 
 
 def _failure(error: Exception) -> RequestError:
-    """Return the answer where the fault is ours; the log has the traceback."""
+    """Return the answer where the fault is ours; the log gets the traceback."""
+    logger.error("cannot answer a request", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
@@ -232,7 +241,7 @@ def _load(context: MmsContext) -> Service | UserService:
         if not settings.multi_model:  # where the others must go on
             _give_up(error)
         raise
-    return Service(predictor, settings.default_accept, settings.threads)
+    return Service(predictor, settings.default_accept, settings.threads, settings.max_request_bytes)
 
 
 def _start_in_worker(predictor: Predictor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sagemaker_inference import parameters
 
 from dogbreeds.model.onnx_runtime import PRECISIONS
+from dogbreeds.serving import codecs
 from dogbreeds.serving.user_code import script
 from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
@@ -52,7 +53,7 @@ class Settings:
         response_timeout: Seconds until a worker that does not answer is replaced
             (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
         max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
-            of real-time endpoints).
+            of real-time endpoints; 0 for no limit but what the front end can hold).
         queue_size: Requests that may wait for a worker; more get 503 (``DOGBREEDS_QUEUE_SIZE``).
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
@@ -125,10 +126,17 @@ class Settings:
                 f"expected {PRECISION_ENV} auto, {' or '.join(PRECISIONS)}, got {precision!r}"
             )
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
+        payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
         model_dir = Path(environment.get(MODEL_DIR_ENV) or base / "model")
         user_code = None if multi_model else script.find(model_dir, environment)
+        accept = environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV) or codecs.JSON
+        if accept not in codecs.ANSWERS and not (user_code or multi_model):
+            raise SettingsError(
+                f"expected {parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV}"
+                f" {', '.join(codecs.ANSWERS)}, got {accept!r}"
+            )
         # A user's code computes little in threads: decoding, for one, has none.
         cpu_workers = cpus if user_code else max(1, cpus // _THREADS_PER_WORKER)
         default_workers = 1 if multi_model else gpus or cpu_workers
@@ -145,10 +153,9 @@ class Settings:
             workers=workers,
             threads=max(1, cpus // workers),
             response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
-            max_request_bytes=number(parameters.MAX_REQUEST_SIZE, 25, 1, 1024) * 2**20,
+            max_request_bytes=payload or 2**31 - 1,
             queue_size=number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000),
-            default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
-            or "application/json",
+            default_accept=accept,
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
             batch_size=1 if user_code and not user_code.batches else batch_size,
             batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
