@@ -2,8 +2,8 @@
 
     python verify_packages.py LOCK_FILE ...
 
-torch and torchvision, if the base image has them, must be its own, and everything in the lock files must be there
-in its locked version, from the environment on top of the base, and must import.
+torch and torchvision, if the base image has them, must be its own, and everything in the lock files
+must be there in its locked version, from the environment on top of the base, and must import.
 """
 
 import importlib

@@ -67,7 +67,7 @@ def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "packages"),
+    ("notebook", "packages"),
     [
         ("sagemaker_v2.ipynb", ""),
         pytest.param(
@@ -82,7 +82,7 @@ def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_notebook_runs_from_top_to_bottom(
-    name: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dogbreeds.toml").write_text(SETTINGS)
     for name, value in {
@@ -107,7 +107,7 @@ def test_a_notebook_runs_from_top_to_bottom(
             server.wait_until_ready(200)
             with account(moto_url, f"http://127.0.0.1:{server.port}") as url:
                 monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-                outputs = run(name, tmp_path)
+                outputs = run(notebook, tmp_path)
     finally:
         moto.stop()
     answer = next(text for text in outputs if "predicted_label" in text)
