@@ -62,9 +62,10 @@ def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
 def test_an_archive_with_graphs_is_served_without_pytorch_or_another_process(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = with_graphs(model_dir, tmp_path)
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    predictor = loading.load(with_graphs(model_dir, tmp_path), None, 1)
+    predictor = loading.load(folder, None, 1)
     predictor.start()
     golden_example = predictor.description.golden_example
     assert golden_example is not None
