@@ -24,7 +24,7 @@ build: build-training build-serving  ## Build both images [FLAVOR=gpu|cpu BASE_I
 build-training:  ## Build the training image alone
 	docker/build training $(FLAVOR) $(TRAINING_IMAGE)
 
-build-serving:  ## Build the serving image alone
+build-serving:  ## Build the serving image alone; FLAVOR=slim: without PyTorch
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
 # Without REGISTRY to the account's ECR, which is logged in to; settings in dogbreeds.toml.

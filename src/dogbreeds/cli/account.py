@@ -88,14 +88,15 @@ def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, ye
 
     NAMES are those that dogbreeds list shows.
     """
-    from dogbreeds.cloud import inventory
+    from dogbreeds.cloud import inventory, naming
     from dogbreeds.cloud.aws import Cloud
 
     if bool(names) == everything:
         raise ConfigError("name what to delete (dogbreeds list), or say --all")
     cloud = Cloud(settings)
-    found = [r for r in inventory.find(cloud) if everything or r.name in names]
-    if unknown := sorted(set(names) - {r.name for r in found}):
+    wanted = {naming.own_name(settings, name) for name in names}
+    found = [r for r in inventory.find(cloud) if everything or r.name in wanted]
+    if unknown := sorted(wanted - {r.name for r in found}):
         raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
     chosen = [r for r in found if r.removable]
     click.echo(inventory.table(chosen))

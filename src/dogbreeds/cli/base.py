@@ -140,8 +140,10 @@ def on_option(*places: str) -> Callable[[F], F]:
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 dry_run_option = option(
-    "--dry-run", is_flag=True, help="Print the requests; send nothing, need no credentials."
-)
+    "--dry-run", is_flag=True,
+    help="Print what would be done and what it costs (--json: the requests); send nothing, need no"
+    " credentials.",
+)  # fmt: skip
 _JOB_OPTIONS = (
     option("--name", help="The job's name.", show_default="made from what it does"),
     option("--new", is_flag=True, help="Start another job even if the same one is running."),
@@ -179,7 +181,12 @@ class Job:
         """
         name = start()
         if self.dry_run:
-            print_json(cloud.requests)
+            from dogbreeds.cloud import plan
+
+            if self.as_json:
+                print_json(cloud.requests)
+            else:
+                click.echo(plan.text(cloud))
             return
         document = {"name": name}
         with only_json(self.as_json):
@@ -243,11 +250,12 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def run(config: Path | None, **options: Any) -> Any:  # noqa: ANN401
-            from dogbreeds.cloud.settings_sources import load
+        def run(config: Path | None, setting: Sequence[str], **options: Any) -> Any:  # noqa: ANN401
+            from dogbreeds.cloud.settings_sources import load, read_settings
 
             given = {name: options.pop(name.replace(".", "__")) for name in chosen}
-            flags = {name: value for name, value in given.items() if value is not None}
+            flags = read_settings(setting)
+            flags |= {name: value for name, value in given.items() if value is not None}
             return function(load(config, flags=flags), **options)
 
         result: Any = run
@@ -255,7 +263,8 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
             result = add(result)
         typed: F = option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
                           help="The settings file.")(result)  # fmt: skip
-        return typed
+        return option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
+                      help="Any setting of that file, e.g. project=dogs.")(typed)  # fmt: skip
 
     return decorate
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dogbreeds.cli import base
-from dogbreeds.cli.predict import line
+from dogbreeds.cli.predict import find_photos, line
 from dogbreeds.cli.serve import serve_until_stopped
 from dogbreeds.cloud.settings import CloudSettings
 
@@ -76,21 +76,26 @@ def _on_sagemaker(
     photo: Path | None, job: base.Job,
 ) -> None:  # fmt: skip
     from dogbreeds.cloud.aws import Cloud
-    from dogbreeds.cloud.endpoints import deploy, predict
+    from dogbreeds.cloud.endpoints import deploy, predict, scaling
+    from dogbreeds.cloud.endpoints.config import Side, endpoint_name
 
-    variant = deploy.Side.parse(challenger, most=0.99) if challenger else None
-    copies = deploy.Side.parse(shadow, most=1) if shadow else None
+    if photo:
+        find_photos([photo])  # before anything is made
+    variant = Side.parse(challenger, most=0.99) if challenger else None
+    copies = Side.parse(shadow, most=1) if shadow else None
     cloud = Cloud(settings, dry_run=job.dry_run)
-    name, kind = deploy.endpoint_name(settings), settings.endpoint.kind
+    name, kind = endpoint_name(settings), settings.endpoint.kind
     config = deploy.deploy(cloud, model, challenger=variant, shadow=copies)
 
     def wait(name: str) -> dict[str, Any]:
         deploy.wait(cloud, config)
-        deploy.scale(cloud)
+        scaling.scale(cloud)
         asked = predict.smoke_test(cloud, model, photo)
         click.echo(line(asked.photo, asked.answer, asked.error, asked.variant))
         return {"config": config, "answer": asked.answer}
 
+    if job.dry_run:
+        scaling.scale(cloud)
     job.run(cloud, lambda: name, wait)
     if not job.dry_run and not job.as_json:
         flags = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}

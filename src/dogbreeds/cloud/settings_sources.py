@@ -11,7 +11,7 @@ import re
 import sys
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,23 @@ def load(
         **values[""],
         origins={name: origin for name, (_, origin) in given.items()},
     )
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """Return settings given as ``SECTION.KEY=VALUE``, for `load`'s flags.
+
+    Raises:
+        ConfigError: There is no such setting, or no ``=``.
+    """
+    given: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--setting: expected SECTION.KEY=VALUE, got {pair!r}")
+        if name not in setting_names():
+            raise ConfigError(f"--setting: unknown setting {name}{_nearest(name, setting_names())}")
+        given[name] = value
+    return given
 
 
 def override(settings: CloudSettings, name: str, value: object, origin: str) -> CloudSettings:

@@ -12,8 +12,10 @@ import torch
 
 from dogbreeds.data.folders import find_photos, hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
@@ -165,13 +167,32 @@ def run(
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
         write_reports(trainer.history, trainer.predictions, files, classes, paths.output_data)
+        with callback.phase("graphs"):
+            _add_graphs(trainer, settings, paths, stop)
+
+
+def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: StopRequest) -> None:
+    """Add ONNX graphs to the saved model, which is whole without them."""
+    try:
+        graphs = add_graphs(
+            paths.model, trainer.splits, quantize=settings.quantize, check=stop.check
+        )
+        measured = {
+            precision: {"accuracy": graph.accuracy, "agreement": graph.agreement}
+            for precision, graph in graphs.items()
+        }
+        write_json(paths.output_data / GRAPHS_FILE, measured)
+    except Stopped:
+        print("Stopped: the model is saved without ONNX graphs", flush=True)
+    except Exception as error:  # exporter, quantizer and engine raise many types
+        print(f"warning: no ONNX graphs: {error}", file=sys.stderr, flush=True)
 
 
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     free = (  # may change from run to run
         "workers", "checkpoint_seconds", "pixel_cache", "compile",
-        "profiler", "trace_steps", "debugger",
+        "profiler", "trace_steps", "debugger", "quantize",
     )  # fmt: skip
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
     return {**values, "classes": [list(item) for item in classes]}

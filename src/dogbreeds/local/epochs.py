@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import IO
 
@@ -29,8 +31,8 @@ def show(output: IO[bytes], log: Path) -> None:
         log: The file for all of it.
     """
     on_terminal = sys.stderr.isatty()
-    rows, rest = 0, b""
-    with log.open("wb", buffering=0) as file, progress_bar("Train", None, shown=on_terminal) as bar:
+    rows, rest, label = 0, b"", ""
+    with log.open("wb", buffering=0) as file, progress_bar("Start", None, shown=on_terminal) as bar:
         while piece := os.read(output.fileno(), 2**16):
             file.write(piece)
             *lines, rest = re.split(rb"[\r\n]", rest + piece)
@@ -38,7 +40,10 @@ def show(output: IO[bytes], log: Path) -> None:
                 text = line.decode(errors="replace")
                 if found := _BAR.match(text):
                     if on_terminal:
-                        bar.set_description(found["label"], refresh=False)
+                        if found["label"] != label:
+                            label = found["label"]
+                            bar.reset()  # its rate is of this part of the job
+                            bar.set_description(label, refresh=False)
                         bar.total, bar.n = int(found["total"]), int(found["done"])
                         bar.refresh()
                     continue
@@ -46,7 +51,8 @@ def show(output: IO[bytes], log: Path) -> None:
                     shown = _row(text, header=rows == 0)
                     rows += 1
                 elif _SAID.match(text):
-                    shown = text
+                    columns = shutil.get_terminal_size().columns if on_terminal else len(text)
+                    shown = textwrap.fill(text, columns)
                 else:
                     continue
                 with bar.external_write_mode():

@@ -31,6 +31,9 @@ ARCHITECTURES = frozenset(
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
 
+_TRANSFORMERS = ("maxvit", "swin", "vit")
+
+
 class ModelError(DogbreedsError, ValueError):
     """A model or its weights cannot be had as asked; the message says what to do."""
 
@@ -46,6 +49,11 @@ def check_architecture(name: str) -> None:
             "expected a torchvision classifier such as resnet18, mobilenet_v2 or efficientnet_b0,"
             f" got model {name!r}"
         )
+
+
+def is_transformer(name: str) -> bool:
+    """Tell whether an architecture of `ARCHITECTURES` is a vision transformer."""
+    return name.startswith(_TRANSFORMERS)
 
 
 def find_imagenet_weights(architecture: str) -> Path:

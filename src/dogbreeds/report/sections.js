@@ -37,6 +37,10 @@ function summary(job) {
     const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
     cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
   }
+  const int8 = job.graphs.int8;
+  for (const name of ["valid", "test"].filter((split) => isNumber(int8?.accuracy[split]))) {
+    cards.push(card(`${name} accuracy in int8`, percent(int8.accuracy[name]), `float32 ${percent(job.graphs.float32.accuracy[name])}, same class on ${percent(int8.agreement[name])}`));
+  }
   const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
   if (epochs.length) {
     const seconds = sum(epochs.map((epoch) => epoch.seconds));

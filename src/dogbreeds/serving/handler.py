@@ -25,8 +25,9 @@ from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
-# What loading takes, measured with models of 3 to 334 MB: PyTorch and its kin, and the weights as
-# read, as loaded, converted and in ONNX Runtime's own layout. On CPUs far less of it is kept.
+# What loading takes at most, measured with models of 3 to 334 MB: PyTorch and its kin, and the
+# weights as read, as loaded, converted and in ONNX Runtime's own layout. Of an artifact with graphs
+# nothing is converted, but its files hold the weights twice. On CPUs far less of it is kept.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
@@ -220,7 +221,7 @@ def _load(context: MmsContext) -> Service | UserService:
         if code := script.find(model_dir, os.environ):
             return UserService(code, settings, model_dir, context)
         predictor = loading.load(
-            model_dir, properties["gpu_id"], settings.threads, settings.backend
+            model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
         )
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))

@@ -7,7 +7,8 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from dogbreeds.serving.settings import NO_TELEMETRY, Settings
+from dogbreeds.model.onnx_runtime import NO_TELEMETRY
+from dogbreeds.serving.settings import Settings
 from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
@@ -103,9 +104,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
     spec = importlib.util.find_spec("mms")
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")
-    package = Path(spec.origin).parent
+    package, plugin = Path(spec.origin).parent, _plugin()
     # Above all photos on their way; a quarter of the memory, as Java's own default.
     heap = min(2**31, settings.memory // 4)
+    classes = plugin.with_name("classes.jsa")  # made with the image
     # It starts small and grows if need be: Java fills what it has before it tidies up.
     first_heap = min(2**26, heap)
     return [
@@ -127,9 +129,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
+        *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),
         *settings.vmargs,
         "-cp",
-        f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",
+        f"{plugin}{os.pathsep}{package}/frontend/model-server.jar",
         "dogbreeds.Server",
         "--python",
         sys.executable,

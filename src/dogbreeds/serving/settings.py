@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sagemaker_inference import parameters
 
+from dogbreeds.model.onnx_runtime import PRECISIONS
 from dogbreeds.serving.user_code import script
 from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
@@ -17,8 +18,7 @@ MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
-NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
-"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
+PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # With more threads a worker's forward pass gains less than another worker would.
@@ -65,6 +65,8 @@ class Settings:
             batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
         backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
             fastest that works here.
+        precision: What ONNX Runtime computes in, a name of `onnx_runtime.PRECISIONS`
+            (``DOGBREEDS_PRECISION``); None (``auto``) is int8 where it is as good and faster.
     """
 
     port: int
@@ -84,6 +86,7 @@ class Settings:
     batch_size: int
     batch_delay_ms: int
     backend: str | None
+    precision: str | None
 
     @property
     def preload(self) -> bool:
@@ -116,6 +119,11 @@ class Settings:
         backend = environment.get(BACKEND_ENV) or None
         if backend not in (None, *BACKENDS):
             raise SettingsError(f"expected {BACKEND_ENV} {', '.join(BACKENDS)}, got {backend!r}")
+        precision = environment.get(PRECISION_ENV) or "auto"
+        if precision not in ("auto", *PRECISIONS):
+            raise SettingsError(
+                f"expected {PRECISION_ENV} auto, {' or '.join(PRECISIONS)}, got {precision!r}"
+            )
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
@@ -145,4 +153,5 @@ class Settings:
             batch_size=1 if user_code and not user_code.batches else batch_size,
             batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
             backend=backend,
+            precision=None if precision == "auto" else precision,
         )

@@ -3,7 +3,7 @@
 Each message says what was expected, what came and what to do::
 
     DogbreedsError
-    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError
+    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError
     ├── data          PhotosError (ArchiveError), DownloadError, BrokenOffError
     ├── job_output    ReportError, ProfileError
     ├── training      SettingsError, CheckpointError, ClusterError

@@ -97,6 +97,10 @@ class Settings:
         "auto", "auto trains with 16 bits where GPU or CPU gain from it",
         choices=("auto", "float32"),
     )  # fmt: skip
+    quantize: bool = _setting(
+        True, "measure the model in int8 beside float32 at the end; CNNs only. Servers on CPUs take"
+        " it where it is as good and faster"
+    )  # fmt: skip
     compile: bool = _setting(False, "torch.compile; needs a C++ compiler, pays off in long jobs")
     pixel_cache: str = _setting(
         "auto", "where decoded photos are kept: auto is memory if they fit, else a file in TMPDIR"
