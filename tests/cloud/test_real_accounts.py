@@ -50,7 +50,6 @@ def test_the_pages_first_commands_work_word_for_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
-    monkeypatch.setattr("builtins.input", lambda _: "y")
     commands = readme_commands()
     assert ["train", "--name", "breeds-1"] in [command[:3] for command in commands]
     for command in commands:
@@ -62,7 +61,7 @@ def test_the_pages_first_commands_work_word_for_word(
         if command[0] == "list":
             for name in ("dogbreeds", "dogbreeds-breeds-1", "dogbreeds-breeds-2"):
                 assert f" {name} " in result.out
-    assert dogbreeds("delete", "--all").code == 0
+    assert dogbreeds("delete", "--all", "--yes").code == 0
     left = json.loads(dogbreeds("list", "--json").out)
     assert {item["kind"] for item in left} <= {"training-job", "tuning-job"}  # history
 
@@ -153,7 +152,7 @@ def test_channels_are_the_splits_that_are_there(
     result = dogbreeds("train", "--no-wait", "--new")
     assert result.code == 2
     assert "found no valid/ or test/" in result.err
-    assert "there is no bucket no-bucket" in dogbreeds("train", "--data=s3://no-bucket/x").err
+    assert "there is no bucket no-bucket" in dogbreeds("train", "s3://no-bucket/x").err
 
 
 def test_a_plan_says_what_is_made_what_stays_and_what_it_costs(

@@ -94,9 +94,10 @@ def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, ye
     if bool(names) == everything:
         raise ConfigError("name what to delete (dogbreeds list), or say --all")
     cloud = Cloud(settings)
-    wanted = {naming.own_name(settings, name) for name in names}
+    wanted = {naming.own_name(settings, name): name for name in names}
     found = [r for r in inventory.find(cloud) if everything or r.name in wanted]
-    if unknown := sorted(wanted - {r.name for r in found}):
+    known = {r.name for r in found}
+    if unknown := sorted(name for own, name in wanted.items() if own not in known):
         raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
     chosen = [r for r in found if r.removable]
     click.echo(inventory.table(chosen))
