@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from serving_process import ServingProcess, serving
 
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import Split, list_folder
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.model.photo import PhotoError, decode
 from dogbreeds.model.preprocessing import Preprocessing
+from helpers.serving_process import ServingProcess, serving
 
 pytestmark = pytest.mark.integration
 

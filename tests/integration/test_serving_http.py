@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from serving_process import ServingProcess, one_line_reason, photo, serving
+
+from helpers.serving_process import ServingProcess, one_line_reason, photo, serving
 
 pytestmark = pytest.mark.integration
 
