@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"  # moto's

@@ -67,8 +67,8 @@ def resource_of(service: str, operation: str, parameters: dict[str, Any]) -> str
     if service == "s3":
         bucket = f"arn:aws:s3:::{parameters['Bucket']}"
         return f"{bucket}/{parameters['Key']}" if "Key" in parameters else bucket
-    if service == "ecr" and (name := parameters.get("repositoryName")):
-        return f"arn:aws:ecr:{here}:repository/{name}"
+    if service == "ecr" and "repositoryName" in parameters:
+        return f"arn:aws:ecr:{here}:repository/{parameters['repositoryName']}"
     if service == "logs":
         return f"arn:aws:logs:{here}:log-group:{parameters['logGroupName']}"
     if service == "iam":
