@@ -154,8 +154,6 @@ def _check(options: argparse.Namespace) -> int:
             raise PhotosError("photos cannot be moved out of shards: fix the folder they came from")
         away = quarantine.move_away(options.folder, checked.offenders)
         print(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back")
-    elif checked.clean:
-        print("Nothing to mend")
     return 0 if checked.clean else 1
 
 
@@ -199,8 +197,8 @@ def _split(options: argparse.Namespace) -> int:
 
 
 def _shard(options: argparse.Namespace) -> int:
-    from dogbreeds.data.check import find_roots
-    from dogbreeds.data.folders import list_folder
+    from dogbreeds.data.folders import find_roots
+    from dogbreeds.data.listing import list_folder
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.shards import write_shards
     from dogbreeds.system.files import atomic_folder

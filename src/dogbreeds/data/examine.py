@@ -6,16 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
 from dogbreeds.data.workers import chunks, in_processes
 from dogbreeds.model.photo import PhotoError, decode
+from dogbreeds.model.photo_formats import photo_format
 
 # JPEGs are decoded to no more than half of this where they are larger: quicker, and enough to see
 # what is broken, because all of the file is read.
 _MIN_SIDE = 128
+_APART = 4  # pixels between those of a coarse difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Facts:
         size: Of the file in bytes.
         digest: Of the file's bytes.
         look: What it looks like, for finding near-duplicates.
+        sharpness: Difference of neighbouring pixels relative to that of pixels 4 apart, 0.25
+            (a blurred photo) to 1 (noise); 1 where all pixels are equal.
     """
 
     format: str
@@ -39,6 +44,7 @@ class Facts:
     size: int
     digest: bytes
     look: Look
+    sharpness: float
 
 
 def examine(
@@ -54,7 +60,7 @@ def examine(
         on_progress: Called with the number of photos done since the last call.
 
     Returns:
-        For each photo its facts, or the reason why it cannot be decoded. Some 500 bytes a photo.
+        For each photo its facts, or the reason why it cannot be decoded. Some 1.5 kB per photo.
 
     Raises:
         OSError: A worker was killed.
@@ -71,18 +77,43 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
     found: list[Facts | str] = []
     for _, data in read_photos([photos[index] for index in chunk]):
         try:
-            found.append(str(data) if isinstance(data, OSError) else _examine(data))
+            if isinstance(data, OSError):
+                found.append(str(data))
+            else:
+                found.append(facts_of(data, decode(data, _MIN_SIDE)))
         except PhotoError as error:
             found.append(str(error))
     return found
 
 
-def _examine(data: bytes) -> Facts:
-    image = decode(data, _MIN_SIDE)
-    with Image.open(io.BytesIO(data)) as header:
-        format_, mode, (width, height) = str(header.format), _stored_mode(header), header.size
+def facts_of(data: bytes, image: Image.Image) -> Facts:
+    """Return what is known of a photo.
+
+    Args:
+        data: The encoded photo.
+        image: The decoded photo, upright RGB, perhaps at a part of its size.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            format_, mode, (width, height) = str(header.format), _stored_mode(header), header.size
+    except Exception:  # a damaged header from which `decode` could read the pixels all the same
+        format_, mode, (width, height) = photo_format(data) or "", image.mode, image.size
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    return Facts(format_, mode, width, height, len(data), digest, look_of(image))
+    look, sharpness = look_of(image), _sharpness(image)
+    return Facts(format_, mode, width, height, len(data), digest, look, sharpness)
+
+
+def _sharpness(image: Image.Image) -> float:
+    """Compare fine with coarse differences in every fourth row and column: it is scale-free."""
+    factor = min(image.size) // _MIN_SIDE
+    grey = (image.reduce(factor) if factor > 1 else image).convert("L")
+    pixels = np.asarray(grey).astype(np.int16)
+    fine = coarse = 0.0
+    for lines in (pixels[::_APART], pixels.T[::_APART]):
+        if lines.shape[1] > _APART:
+            fine += np.abs(lines[:, 1:] - lines[:, :-1]).mean()
+            coarse += np.abs(lines[:, _APART:] - lines[:, :-_APART]).mean()
+    return float(fine / coarse) if coarse else 1.0
 
 
 def _stored_mode(header: Image.Image) -> str:

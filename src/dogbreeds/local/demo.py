@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dogbreeds.data.folders import find_photos, find_roots
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.sample import draw_sample
+from dogbreeds.data.split import ensure_split
 from dogbreeds.local import server, training
 from dogbreeds.local.ports import check_port, free_port
 from dogbreeds.local.try_page.server import try_page
 from dogbreeds.model import artifact
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.model.classes import parse_folder
-from dogbreeds.model.photo_formats import is_photo_name
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {
@@ -85,10 +86,10 @@ def run(options: DemoOptions) -> None:
     with server.serving(served, port, options.work_dir / "serve.log") as running:
         _say("3/3 Ask it")
         chosen = _choose_photos(photos)
-        for photo in chosen:
-            _ask(running.url, photo)
+        for photo, folder in chosen:
+            _ask(running.url, photo, folder)
         if options.keep_serving:
-            _serve_until_stopped(running, port, chosen[0])
+            _serve_until_stopped(running, port, chosen[0][0])
     _say_done(options, metrics, served / artifact.TAR_FILE, time.monotonic() - started)
 
 
@@ -113,11 +114,8 @@ def _photos(options: DemoOptions) -> tuple[Path, dict[str, object]]:
         photos = options.work_dir / "photos"
         draw_sample(photos)
         return photos, {**_SAMPLE_HYPERPARAMETERS, **options.hyperparameters}
-    if not (options.photos / "train").is_dir():
-        raise PhotosError(
-            f"expected train/, valid/ and test/ with class folders in {options.photos}"
-        )
-    return options.photos, dict(options.hyperparameters)
+    photos = ensure_split(options.photos, options.work_dir / "photos")
+    return photos, dict(options.hyperparameters)
 
 
 def _weights(options: DemoOptions, hyperparameters: Mapping[str, object]) -> Path | None:
@@ -145,26 +143,26 @@ def _weights(options: DemoOptions, hyperparameters: Mapping[str, object]) -> Pat
             ) from error
 
 
-def _choose_photos(photos: Path) -> list[Path]:
-    """Return test photos of different classes, the same ones at every run."""
-    split = photos / "test" if (photos / "test").is_dir() else photos / "valid"
+def _choose_photos(photos: Path) -> list[tuple[Path, str]]:
+    """Return test photos of different classes, and those, the same ones at every run."""
+    _, splits = find_photos(find_roots(photos))
+    split = splits.get("test") or splits["valid"]
     rng = random.Random(0)  # noqa: S311  (a choice of pictures, no secret)
-    by_class = [
-        sorted(p for p in folder.iterdir() if is_photo_name(p.name))
-        for folder in sorted(split.iterdir())
-        if folder.is_dir()
-    ]
-    by_class = [paths for paths in by_class if paths]
-    return [rng.choice(paths) for paths in rng.sample(by_class, min(_ASKED, len(by_class)))]
+    by_class: dict[str, list[Path]] = {}
+    for photo, target in zip(split.paths, split.targets, strict=True):
+        if isinstance(photo, Path):
+            by_class.setdefault(split.classes[target], []).append(photo)
+    chosen = rng.sample(list(by_class), min(_ASKED, len(by_class)))
+    return [(rng.choice(by_class[name]), name) for name in chosen]
 
 
-def _ask(url: str, photo: Path) -> None:
+def _ask(url: str, photo: Path, folder: str) -> None:
     try:
         answer = server.predict(url, photo)
     except urllib.error.HTTPError as error:  # e.g. a broken photo among the user's own
         print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
         return
-    expected = parse_folder(photo.parent.name)
+    expected = parse_folder(folder)
     print(f"{photo}  (is {expected.label} {expected.name})\n  {json.dumps(answer)}")
 
 

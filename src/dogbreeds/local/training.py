@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.data.folders import SPLITS
+from dogbreeds.data.folders import find_roots
 from dogbreeds.system.processes import die_with_parent
 
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
@@ -32,7 +32,7 @@ def make_tree(
     Raises:
         OSError: The tree cannot be written.
     """
-    channels = {split: photos / split for split in SPLITS if (photos / split).is_dir()}
+    channels = {split or "train": folder for split, folder in find_roots(photos).items()}
     for made in ("input/config", "input/data", "model", "output/data", "checkpoints"):
         (root / made).mkdir(parents=True)
     for name, folder in channels.items():

@@ -27,6 +27,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from dogbreeds.data.folders import find_roots
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.split import ensure_split
 from dogbreeds.data.workers import default_workers
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.local import training
@@ -305,7 +308,12 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--set: {error}")
     if options.jobs < 1 or options.parallel < 1:
         parser.error("--jobs and --parallel: expected at least 1")
-    has_valid = (options.data / "valid").is_dir()
+    try:
+        photos = ensure_split(options.data, options.work_dir / "photos")
+        has_valid = "valid" in find_roots(photos)
+    except (PhotosError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     objective = options.objective or ("valid_accuracy" if has_valid else "test_accuracy")
     if objective not in METRICS:
         parser.error(f"--objective: expected one of {', '.join(METRICS)}, got {objective}")
@@ -315,7 +323,7 @@ def main(arguments: list[str]) -> int:
     elif options.weights:
         weights = Path(options.weights)
     search = Search(
-        options.work_dir, options.data, weights, hyperparameters, objective, options.jobs,
+        options.work_dir, photos, weights, hyperparameters, objective, options.jobs,
         options.parallel,
     )  # fmt: skip
     try:
