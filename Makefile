@@ -20,7 +20,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo cloud test test-photos test-python312 lint lock clean
+.PHONY: help demo serve-demo cloud test test-unit test-photos test-python312 lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test: .venv/.installed-dev lint  ## The tests: the real `train`, the real server
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder \
 		-m "not photos" tests/integration tests/cloud tests/unit
 
+test-unit: .venv/.installed-dev  ## The tests without sockets and processes: under a minute
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --dist loadfile tests/unit
+
 test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_PHOTOS has them
 	.venv/bin/python -m pytest -m photos tests/integration
 
@@ -61,6 +64,7 @@ test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where th
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy src benchmarks docker
 	@# One folder of tests at a time: each has its own conftest.py
 	for tests in tests/conftest.py tests/*/; do .venv/bin/mypy $$tests || exit 1; done

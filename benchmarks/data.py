@@ -32,9 +32,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from dogbreeds.data.workers import chunks, default_workers, in_processes
+from dogbreeds.data.workers import chunks, in_processes
 from dogbreeds.model.photo import decode
 from dogbreeds.model.photo_formats import is_photo_name
+from dogbreeds.system.resources import available_cpus
 
 SIZE = (500, 400)
 CLASSES = 10
@@ -59,7 +60,7 @@ def invent_photos(root: Path, photos: int) -> None:
     for split in ("train", "test"):
         for label in range(CLASSES):
             (root / split / f"{label:03d}.Class").mkdir(parents=True)
-    list(in_processes(invent, root, chunks(photos), default_workers()))
+    list(in_processes(invent, root, chunks(photos), available_cpus()))
 
 
 def timed(*command: str | Path, env: dict[str, str] | None = None) -> float:
@@ -113,7 +114,7 @@ def benchmark_check(photos: Path, scratch: Path, rounds: int) -> list[Row]:
     some = paths[:: max(1, len(paths) // 1000)]
     command = (*DOGBREEDS, "check", photos)
     seconds, one_core = median(rounds, lambda: timed(*command), lambda: decode_on_one_core(some))
-    cores = default_workers()
+    cores = available_cpus()
     ideal = one_core / len(some) * len(paths) / cores
     quarter = scratch / "quarter"
     for path in paths[::4]:
@@ -258,11 +259,11 @@ def main() -> None:
         photos = Path(name) / "photos"
         invent_photos(photos, options.photos)
         size = sum(path.stat().st_size for path in photos.rglob("*.jpg"))
-        print(f"{options.photos} photos, {size / 2**20:.0f} MiB, {default_workers()} cores")
+        print(f"{options.photos} photos, {size / 2**20:.0f} MiB, {available_cpus()} cores")
         for benchmark in options.names or BENCHMARKS:
             for result in BENCHMARKS[benchmark](photos, Path(name), options.rounds):
                 print(result, flush=True)
-                rows.append({**result, "photos": options.photos, "cores": default_workers(),
+                rows.append({**result, "photos": options.photos, "cores": available_cpus(),
                              "machine": platform.machine()})  # fmt: skip
     if options.output:
         with options.output.open("w", newline="") as stream:

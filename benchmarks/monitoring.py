@@ -24,7 +24,7 @@ from dogbreeds.model import networks
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.monitoring.debugger.hook import Debugger, default_configuration
 from dogbreeds.monitoring.system_metrics import sampling
-from dogbreeds.training.callbacks import Observer
+from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings
@@ -33,32 +33,32 @@ from dogbreeds.training.stop import StopRequest
 _CLASSES = 133
 
 
-class Stopwatch(Observer):
+class Stopwatch(Callback):
     """Times steps; Debugger looks on in every second one."""
 
     def __init__(self, debugger: Debugger) -> None:
         self._debugger = debugger
-        self._watching = Observer()
+        self._watching = Callback()
         self.seconds: dict[str, list[float]] = {"without": [], "saving": [], "not saving": []}
 
-    def training_starts(self, trainer: Trainer) -> None:
+    def on_train_begin(self, state: TrainingState) -> None:
         """Open Debugger's trial."""
-        self._trainer = trainer
-        self._debugger.training_starts(trainer)
+        self._state = state
+        self._debugger.on_train_begin(state)
 
-    def step_starts(self) -> None:
+    def on_step_begin(self) -> None:
         """Start the clock, and choose who looks on."""
-        kind = ("saving", "without", "not saving", "without")[self._trainer.step % 4]
+        kind = ("saving", "without", "not saving", "without")[self._state.step % 4]
         self._kind = kind
-        self._watching = Observer() if kind == "without" else self._debugger
-        self.loss_computed = self._watching.loss_computed  # type: ignore[method-assign]
-        self.gradients_ready = self._watching.gradients_ready  # type: ignore[method-assign]
+        self._watching = Callback() if kind == "without" else self._debugger
+        self.on_loss = self._watching.on_loss  # type: ignore[method-assign]
+        self.on_gradients = self._watching.on_gradients  # type: ignore[method-assign]
         self._started = time.perf_counter()
-        self._watching.step_starts()
+        self._watching.on_step_begin()
 
-    def step_ended(self) -> None:
+    def on_step_end(self) -> None:
         """Stop the clock."""
-        self._watching.step_ended()
+        self._watching.on_step_end()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds[self._kind].append(time.perf_counter() - self._started)
@@ -93,7 +93,7 @@ def measure_debugger(options: argparse.Namespace) -> None:
         )  # fmt: skip
         splits = {"train": store, "test": invented(1, options.image_size, device)}
         trainer = Trainer(
-            model, settings, splits, device, Path(name), StopRequest(), observer=watch
+            model, settings, splits, device, Path(name), StopRequest(), callback=watch
         )
         trainer.run(lambda: None)
         watch._debugger.close()

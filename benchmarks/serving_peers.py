@@ -17,6 +17,9 @@ from pathlib import Path
 import torch
 
 from dogbreeds.model import artifact
+from dogbreeds.serving.settings import NO_TELEMETRY
+
+os.environ.update(NO_TELEMETRY)  # inherited by the servers: TorchServe imports ONNX Runtime too
 
 FORMAT_ENV = "BENCHMARK_MEMORY_FORMAT"
 CONTIGUOUS, CHANNELS_LAST = "contiguous_format", "channels_last"

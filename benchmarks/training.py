@@ -38,10 +38,10 @@ from torchvision import datasets, transforms
 from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import decode_split
-from dogbreeds.data.workers import default_workers
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.resources import available_cpus
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer
@@ -113,7 +113,7 @@ def load(photos: Path, settings: Settings, device: Device) -> dict[str, PixelSto
     preprocessing = Preprocessing(settings.image_size, settings.image_size)
     stores = {}
     for name, split in splits.items():
-        decoded = decode_split(split, preprocessing, workers=default_workers())
+        decoded = decode_split(split, preprocessing, workers=available_cpus())
         stores[name] = PixelStore(decoded, preprocessing, device)
     return stores
 
@@ -157,7 +157,7 @@ def reference_loop(photos: Path, settings: Settings, device: Device, epochs: int
         ),
     )
     loader = torch.utils.data.DataLoader(
-        data, settings.batch_size, shuffle=True, drop_last=True, num_workers=default_workers(),
+        data, settings.batch_size, shuffle=True, drop_last=True, num_workers=available_cpus(),
         pin_memory=device.device.type == "cuda", persistent_workers=True,
     )  # fmt: skip
     model = new_model(settings, device, CLASSES).train()
@@ -204,7 +204,7 @@ def decode_only(split: Split, preprocessing: Preprocessing) -> float:
     """Return the seconds that decoding takes with a process a core and nothing else."""
     started = time.perf_counter()
     context = multiprocessing.get_context("fork")
-    with context.Pool(default_workers()) as pool:
+    with context.Pool(available_cpus()) as pool:
         for _ in pool.imap_unordered(_DecodeOne(preprocessing), split.paths, chunksize=16):
             pass
         pool.close()  # to terminate it would wait for workers that inherit our handler of SIGTERM
@@ -228,11 +228,11 @@ def benchmark_inspection(options: argparse.Namespace, photos: Path) -> list[Row]
     ours, plain, busy = [], [], []
     for _ in range(options.rounds):
         before, started = os.times(), time.perf_counter()
-        decode_split(split, preprocessing, workers=default_workers())
+        decode_split(split, preprocessing, workers=available_cpus())
         seconds, after = time.perf_counter() - started, os.times()
         used = sum(after[:4]) - sum(before[:4])
         ours.append(len(split.paths) / seconds)
-        busy.append(used / seconds / default_workers())
+        busy.append(used / seconds / available_cpus())
         plain.append(len(split.paths) / decode_only(split, preprocessing))
     rows = compare("inspection", "inspection", ours, "decoding", plain, "photos/s")
     return [*rows, row("inspection", "cores busy", statistics.median(busy), "share")]
@@ -281,7 +281,7 @@ def row(benchmark: str, what: str, value: float, unit: str) -> Row:
         "unit": unit,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
-        "cores": default_workers(),
+        "cores": available_cpus(),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -3,7 +3,6 @@
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,7 @@ from moto.server import ThreadedMotoServer
 from dogbreeds.cli import main
 from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud.jobs import follow
-
-REGION = "eu-central-1"
-ACCOUNT = "123456789012"  # moto's
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/dogbreeds-job"
-REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-TRAINING_URI = f"{REGISTRY}/dogbreeds-training@sha256:{'a' * 64}"
-SERVING_URI = f"{REGISTRY}/dogbreeds-serving@sha256:{'b' * 64}"
-
-SETTINGS = f"""
-[aws]
-region = "{REGION}"
-role = "{ROLE}"
-bucket = "dog-bucket"
-
-[images]
-training_uri = "{TRAINING_URI}"
-serving_uri = "{SERVING_URI}"
-
-[training]
-data = "s3://dog-bucket/photos"
-
-[endpoint]
-instance_type = "ml.m5.large"  # moto knows no newer GPU
-
-[transform]
-instance_type = "ml.m5.large"
-"""
+from helpers.control_plane import REGION, SETTINGS, Calls, Result
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,27 +78,10 @@ def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto
     return session
 
 
-class Calls(list[tuple[str, str, dict[str, Any]]]):
-    """Service, operation and parameters of every call."""
-
-    def of(self, operation: str) -> list[dict[str, Any]]:
-        """Return the parameters of an operation's calls."""
-        return [parameters for _, name, parameters in self if name == operation]
-
-
 @pytest.fixture
 def calls() -> Calls:
     """The calls that `dogbreeds` makes (and not a test's own)."""
     return Calls()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

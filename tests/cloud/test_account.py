@@ -13,8 +13,7 @@ from dogbreeds.cloud import inventory
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.jobs import transform
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import ACCOUNT, Calls, Result
+from helpers.control_plane import ACCOUNT, Calls, Result
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent / "golden"

@@ -16,9 +16,7 @@ from dogbreeds.model import artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
-
-from .conftest import ACCOUNT, REGISTRY, Result
-from .test_push import put_image
+from helpers.control_plane import ACCOUNT, REGISTRY, Result, put_image
 
 Run = Callable[..., Result]
 TRUST = {
@@ -252,7 +250,7 @@ def test_an_archive_is_read(dogbreeds: Run, healthy: boto3.Session, tmp_path: Pa
     s3 = healthy.client("s3")
     s3.upload_file(str(tmp_path / "model.tar.gz"), "dog-bucket", "m/model.tar.gz")
     result = dogbreeds("doctor", "deploy", "s3://dog-bucket/m/model.tar.gz")
-    assert "ok    archive: squeezenet1_1, 2 classes" in result.out
+    assert "ok    artifact: squeezenet1_1, 2 classes" in result.out
     s3.put_object(Bucket="dog-bucket", Key="m/model.tar.gz", Body=b"no archive")
     found = failure(dogbreeds("doctor", "deploy", "s3://dog-bucket/m/model.tar.gz"))
     assert "cannot read the model archive s3://dog-bucket/m/model.tar.gz" in found

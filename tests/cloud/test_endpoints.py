@@ -17,8 +17,7 @@ from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.endpoints import deploy as endpoints
 from dogbreeds.cloud.endpoints import predict
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import ACCOUNT, REGION, Calls, Result
+from helpers.control_plane import ACCOUNT, REGION, Calls, Result
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent / "golden"

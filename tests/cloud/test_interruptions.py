@@ -18,8 +18,7 @@ from botocore.stub import Stubber
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.jobs import describe, follow, training
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import Calls, Result
+from helpers.control_plane import Calls, Result
 
 Run = Callable[..., Result]
 DROP = "drop the connection"

@@ -13,8 +13,7 @@ import pytest
 
 from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict
 from dogbreeds.monitoring.system_metrics import write_samples
-
-from .conftest import Result
+from helpers.control_plane import Result
 
 Run = Callable[..., Result]
 START = 1795378560.25

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import Calls, Result
+from helpers.control_plane import Calls, Result
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]

@@ -8,21 +8,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
 
 from dogbreeds import __version__
 from dogbreeds.cloud.aws import Cloud
-from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST, ensure_repository
+from dogbreeds.cloud.images.ecr import ensure_repository
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import REGISTRY, Calls, Result
+from helpers.control_plane import DIGEST, REGISTRY, Calls, Result, put_image
 
 Run = Callable[..., Result]
 IMAGE_ID = f"sha256:{'1' * 64}"
-DIGEST = f"sha256:{'2' * 64}"
 BASE = "nvcr.io/nvidia/pytorch:25.04-py3"
 
 # Notes its arguments, and at a push what a registry would be told and what lies on the disk.
@@ -55,24 +52,6 @@ def docker(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_DOCKER_LOG", str(log))
     return log
-
-
-def put_image(aws: boto3.Session, repository: str, tag: str, image_id: str, **more: Any) -> None:
-    """Put a manifest into ECR, as a push does."""
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": DOCKER_MANIFEST,
-        "config": {"mediaType": "application/json", "size": 1, "digest": image_id},
-        "layers": [],
-    }
-    aws.client("ecr").put_image(
-        repositoryName=repository,
-        imageManifest=json.dumps(manifest),
-        imageManifestMediaType=DOCKER_MANIFEST,
-        imageTag=tag,
-        imageDigest=DIGEST,
-        **more,
-    )
 
 
 @pytest.fixture

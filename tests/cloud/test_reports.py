@@ -8,7 +8,7 @@ from pathlib import Path
 
 import boto3
 
-from .conftest import Result
+from helpers.control_plane import Result
 
 Run = Callable[..., Result]
 

@@ -8,8 +8,7 @@ import pytest
 
 from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
 from dogbreeds.cloud.settings_sources import load
-
-from .conftest import Result
+from helpers.control_plane import Result
 
 Run = Callable[..., Result]
 

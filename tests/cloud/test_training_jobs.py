@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import ROLE, TRAINING_URI, Calls, Result
+from helpers.control_plane import ROLE, TRAINING_URI, Calls, Result
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent / "golden"

@@ -16,8 +16,7 @@ from dogbreeds.cloud.jobs import tuning
 from dogbreeds.cloud.settings_sources import load
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice
 from dogbreeds.training.settings import Settings
-
-from .conftest import Calls, Result
+from helpers.control_plane import Calls, Result
 
 Run = Callable[..., Result]
 GOLDEN = Path(__file__).parent / "golden"

@@ -18,8 +18,7 @@ from botocore.response import StreamingBody
 
 from dogbreeds.cloud import upload
 from dogbreeds.data import download
-
-from .conftest import Calls, Result
+from helpers.control_plane import Calls, Result
 
 Run = Callable[..., Result]
 

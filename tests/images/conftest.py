@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from containers import SPLITS, Job, MakeJob, run
 
 from dogbreeds.data.sample import draw_sample
+from helpers.containers import SPLITS, Job, MakeJob, run
 
 # From random weights, on small pictures: seconds, not minutes.
 QUICK = {"weights": "none", "epochs": "1", "image-size": "64", "lr": "0.001"}

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from containers import REPOSITORY
+
+from helpers.containers import REPOSITORY
 
 pytestmark = [
     pytest.mark.images,

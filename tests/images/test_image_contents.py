@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import REPOSITORY, run
+
+from helpers.containers import REPOSITORY, run
 
 pytestmark = pytest.mark.images
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import Job, run
+
+from helpers.containers import Job, run
 
 pytestmark = pytest.mark.images
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import registry_process, run
+
+from helpers.containers import registry_process, run
 
 pytestmark = pytest.mark.images
 

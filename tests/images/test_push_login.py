@@ -5,9 +5,9 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from containers import registry_process, run
 
 from dogbreeds.cloud.images.ecr import docker_credentials
+from helpers.containers import registry_process, run
 
 pytestmark = pytest.mark.images
 

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from containers import REPOSITORY, SPLITS, MakeJob, server
+
+from helpers.containers import REPOSITORY, SPLITS, MakeJob, server
 
 pytestmark = [pytest.mark.images, pytest.mark.photos]
 

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from containers import Job, Server, logs, server, state, stop
 from PIL import Image
+
+from helpers.containers import Job, Server, logs, server, state, stop
 
 pytestmark = pytest.mark.images
 

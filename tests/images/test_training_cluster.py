@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from containers import Job, MakeJob, container, logs, run, state, wait_for_log
 
 from dogbreeds.model import artifact
+from helpers.containers import Job, MakeJob, container, logs, run, state, wait_for_log
 
 pytestmark = pytest.mark.images
 

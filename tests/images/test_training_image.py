@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from containers import Job, MakeJob, container, logs, run, state, stop, wait_for_log
 
 from dogbreeds.model import artifact
+from helpers.containers import Job, MakeJob, container, logs, run, state, stop, wait_for_log
 
 pytestmark = pytest.mark.images
 

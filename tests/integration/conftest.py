@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from serving_process import ServingProcess, save_tiny_archive, serving
 
 from dogbreeds.data.sample import draw_sample
+from helpers.serving_process import ServingProcess, save_tiny_archive, serving
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +50,15 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no Chromium to look at pages with: apt-get install chromium")
     quiet = (
         "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        " --disable-component-update --disable-sync"
+        " --disable-component-update --disable-sync --disable-domain-reliability --disable-breakpad"
+        " --no-pings --metrics-recording-only"
     )
+    # Whatever it still wants from the network, it finds no name but this machine's.
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
     camera = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=program, args=[*quiet.split(), *camera.split()]
+            executable_path=program, args=[*quiet.split(), offline, *camera.split()]
         )
         yield running
         running.close()

@@ -16,10 +16,11 @@ import pytest
 import dogbreeds.training
 from dogbreeds.local import training
 from dogbreeds.model import artifact
+from helpers import trainer_program
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = str(Path(__file__).with_name("trainer_program.py"))
+PROGRAM = str(Path(trainer_program.__file__))
 JOB = {
     "epochs": "4",
     "batch_size": "20",

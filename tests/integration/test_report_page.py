@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from browsing import DESKTOP, PHONE, brightness, look, opened
-from invented import HOSTILE, write_job, write_local_search
 from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
 from dogbreeds.monitoring.system_metrics import write_samples
+from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
+from helpers.invented import HOSTILE, write_job, write_local_search
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +98,7 @@ def test_one_jobs_report_has_all_there_is_to_know(
             "Result", "Learning curves", "What is taken for what", "Worst mistakes", "Classes",
             "Photos", "Machine", "Debugger", "Settings",
         ]  # fmt: skip
-        expect(page.locator("#summary")).to_contain_text("95% sure")
+        expect(page.locator("#summary")).to_contain_text("95 % confidence interval")
         expect(page.locator("#photos")).to_contain_text("In another split as well: 1 photo")
         machine = page.locator("#system")
         expect(machine.locator("figure")).to_have_count(3)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from serving_process import (
+
+from dogbreeds.model import artifact
+from helpers.serving_process import (
     CLASSES,
     ServingProcess,
     as_json,
@@ -24,8 +26,6 @@ from serving_process import (
     serving,
     slow_photo,
 )
-
-from dogbreeds.model import artifact
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from serving_process import Answer, serving
 
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.pixels import decode_split
@@ -18,6 +17,7 @@ from dogbreeds.model import artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import Predictions, evaluate
+from helpers.serving_process import Answer, serving
 
 pytestmark = pytest.mark.integration
 

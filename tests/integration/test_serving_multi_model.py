@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving_process import Answer, ServingProcess, photo, save_tiny_archive, serving
+
+from helpers.serving_process import Answer, ServingProcess, photo, save_tiny_archive, serving
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,8 @@ from os import environ
 from pathlib import Path
 
 import pytest
-from serving_process import (
+
+from helpers.serving_process import (
     Answer,
     ServingProcess,
     as_json,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from browsing import PHONE, brightness, look, opened
 from playwright.sync_api import Browser, FilePayload, Page, expect
-from serving_process import CLASSES, photo, serving
 
-from dogbreeds.local.ports import free_port
 from dogbreeds.local.try_page.server import try_page
+from dogbreeds.system.ports import free_port
+from helpers.browsing import PHONE, brightness, look, opened
+from helpers.serving_process import CLASSES, photo, serving
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fetching import assert_whole, photos_zip, run
 
 from dogbreeds.data import archives
+from helpers.fetching import assert_whole, photos_zip, run
 
 
 @pytest.fixture(autouse=True)

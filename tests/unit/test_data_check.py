@@ -87,8 +87,7 @@ def test_each_oddity_is_named_with_its_reason(photos: Path) -> None:
     }
     assert details["huge"] == {"huge.jpg": "6000 x 4500 pixels"}
     assert set(details["ignored"]) == {"Thumbs.db"}
-    assert set(details["blurred"]) == {"huge.jpg"}
-    assert set(details) == {"broken", "tiny", "extension", "colour", "huge", "ignored", "blurred"}
+    assert set(details) == {"broken", "tiny", "extension", "colour", "huge", "ignored"}
 
 
 def _recompressed(image: Image.Image, file: Path) -> None:

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from fetching import assert_whole, photos_zip, run
 
 from dogbreeds.data import download, fetch, udacity
 from dogbreeds.data.folders import find_photos
+from helpers.fetching import assert_whole, photos_zip, run
 
 
 @dataclass

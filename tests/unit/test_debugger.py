@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_jobs import job, network, run, store
 from torch import nn
 
 from dogbreeds.monitoring.debugger.hook import LOSS, Debugger, default_configuration
 from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, create_trial
-from dogbreeds.training.callbacks import Observer
+from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.device import Device
-from dogbreeds.training.distributed import Cluster
-from dogbreeds.training.loop import Trainer
+from helpers.small_jobs import job, network, run, store
 
 WEIGHT = "Sequential_0.weight"
 EVERY_STEP = {
@@ -30,17 +28,17 @@ EVERY_STEP = {
 }
 
 
-class Noted(Observer):
+class Noted(Callback):
     """Keeps what a job computes, for comparison."""
 
     def __init__(self) -> None:
         self.weights: list[np.ndarray[Any, Any]] = []
         self.gradients: list[np.ndarray[Any, Any]] = []
 
-    def training_starts(self, trainer: Trainer) -> None:
-        self._weight = trainer.model.get_parameter("0.weight")
+    def on_train_begin(self, state: TrainingState) -> None:
+        self._weight = state.model.get_parameter("0.weight")
 
-    def gradients_ready(self, scale: Callable[[], float]) -> None:
+    def on_gradients(self, scale: Callable[[], float]) -> None:
         assert self._weight.grad is not None
         self.weights.append(self._weight.detach().clone().numpy())
         self.gradients.append(self._weight.grad.clone().numpy() / scale())
@@ -139,17 +137,17 @@ def test_compiled_jobs_save_all_but_activations(
     assert not any("relu" in name for name in trial.tensor_names())
 
 
-class Killed(Observer):
+class Killed(Callback):
     """Debugger, in a process that dies during a step."""
 
     def __init__(self, debugger: Debugger, step: int) -> None:
         self._step = step
-        for name in ("training_starts", "step_starts", "loss_computed", "epoch_ended"):
+        for name in ("on_train_begin", "on_step_begin", "on_loss", "on_epoch_end"):
             setattr(self, name, getattr(debugger, name))
-        self.gradients_ready = debugger.gradients_ready  # type: ignore[method-assign]
-        self._ended = debugger.step_ended
+        self.on_gradients = debugger.on_gradients  # type: ignore[method-assign]
+        self._ended = debugger.on_step_end
 
-    def step_ended(self) -> None:
+    def on_step_end(self) -> None:
         self._ended()
         self._step -= 1
         if self._step == 0:
@@ -216,14 +214,14 @@ def test_a_wrong_configuration_is_named_and_training_goes_on(
 def test_the_loss_of_one_of_several_processes_is_the_mean_of_its_photos(tmp_path: Path) -> None:
     debugger = Debugger(tmp_path / "tensors", EVERY_STEP)
     trainer = job(tmp_path, debugger)
-    trainer.cluster = Cluster(rank=0, size=2)
-    debugger.training_starts(trainer)
-    debugger.step_starts()
+    trainer.state.world_size = 2
+    debugger.on_train_begin(trainer.state)
+    debugger.on_step_begin()
     logits, targets = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
     loss = nn.functional.cross_entropy(logits, targets, reduction="sum") / 8  # a batch of 8
-    debugger.loss_computed(loss, logits, targets)
-    debugger.gradients_ready(lambda: 1.0)
-    debugger.step_ended()
+    debugger.on_loss(loss, logits, targets)
+    debugger.on_gradients(lambda: 1.0)
+    debugger.on_step_end()
     debugger.close()
     assert values(trial_of(tmp_path / "tensors"), LOSS) == [pytest.approx(np.log(3))]
 

@@ -1,5 +1,4 @@
 import errno
-import os
 import subprocess
 import sys
 import threading
@@ -12,67 +11,13 @@ import torch
 from PIL import Image
 
 from dogbreeds.data import cache
-from dogbreeds.data.cache import CacheTier, allocate, attach, available_memory, choose_tier
+from dogbreeds.data.cache import CacheTier, allocate, attach, choose_tier
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 
 GIB = 2**30
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    """A machine with 8 GiB available; the process is in control group /box."""
-    folder = tmp_path / "proc"
-    (folder / "self").mkdir(parents=True)
-    (folder / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {8 * GIB // 1024} kB\n")
-    (folder / "self" / "cgroup").write_text("0::/box\n")
-    return folder
-
-
-def group(folder: Path, **files: str) -> Path:
-    folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name.replace("__", ".")).write_text(text)
-    return folder
-
-
-def test_the_memory_of_a_machine_without_limits_is_what_the_kernel_says(
-    proc: Path, tmp_path: Path
-) -> None:
-    group(tmp_path / "box", memory__max="max\n", memory__current="5\n", memory__stat="")
-    assert available_memory(tmp_path, proc) == 8 * GIB
-
-
-@pytest.mark.parametrize("where", ["box", "."])
-def test_a_containers_limit_counts_and_its_page_cache_does_not(
-    proc: Path, tmp_path: Path, where: str
-) -> None:
-    files = {
-        "memory__max": str(4 * GIB),
-        "memory__current": str(3 * GIB),
-        "memory__stat": f"anon {GIB}\ninactive_file {2 * GIB}\n",
-    }
-    root = tmp_path / "groups"
-    group(root / where, **files)
-    assert available_memory(root, proc) == 3 * GIB
-
-
-def test_the_first_version_of_control_groups_counts_too(proc: Path, tmp_path: Path) -> None:
-    (proc / "self" / "cgroup").write_text("4:memory:/docker/abc\n")
-    files = {
-        "memory__limit_in_bytes": str(2 * GIB),
-        "memory__usage_in_bytes": str(GIB),
-        "memory__stat": "total_inactive_file 0\n",
-    }
-    group(tmp_path / "groups" / "memory", **files)
-    assert available_memory(tmp_path / "groups", proc) == GIB
-
-
-def test_this_machine_has_some_memory() -> None:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < available_memory() <= total
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from small_jobs import job, network, run, store
 from torch import nn
 
 from dogbreeds.cli import monitoring
@@ -18,6 +17,7 @@ from dogbreeds.monitoring.debugger import rules
 from dogbreeds.monitoring.debugger.hook import Debugger
 from dogbreeds.monitoring.debugger.rules import TrialError, VanishingGradients, check
 from dogbreeds.monitoring.debugger.smdebug_compat import create_trial, invoke_rule
+from helpers.small_jobs import job, network, run, store
 
 EVERY_OTHER_STEP = {
     "HookParameters": {"save_interval": "2"},

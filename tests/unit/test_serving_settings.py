@@ -1,11 +1,10 @@
-"""Settings from the environment, and what a container may use of its machine."""
+"""Settings of the server, from its environment."""
 
 from pathlib import Path
 
 import pytest
 
 from dogbreeds.serving.settings import Settings, SettingsError
-from dogbreeds.system import resources
 
 
 def test_defaults_are_sagemakers() -> None:
@@ -58,48 +57,3 @@ def test_the_model_directory_can_be_named_directly() -> None:
 def test_an_impossible_number_is_refused_by_name(value: str) -> None:
     with pytest.raises(SettingsError, match="SAGEMAKER_BIND_TO_PORT"):
         Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({"cpu.max": "100000 100000"}, 1),
-        ({"cpu.max": "50000 100000"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-    ],
-)
-def test_the_cgroup_bounds_the_processors(files: dict[str, str], cpus: int, tmp_path: Path) -> None:
-    write(tmp_path, files)
-    assert resources.available_cpus(tmp_path) == cpus
-
-
-@pytest.mark.parametrize(
-    "files", [{}, {"cpu.max": "max 100000"}, {"cpu/cpu.cfs_quota_us": "-1"}, {"cpu.max": ""}]
-)
-def test_without_a_quota_the_processors_are_the_machines(
-    files: dict[str, str], tmp_path: Path
-) -> None:
-    write(tmp_path, files)
-    assert resources.available_cpus(tmp_path) == resources.available_cpus(tmp_path / "none") >= 1
-
-
-@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
-def test_the_cgroup_bounds_the_memory(file: str, tmp_path: Path) -> None:
-    machine = resources.available_memory(tmp_path)
-    write(tmp_path, {file: str(2**28)})
-    assert resources.available_memory(tmp_path) == 2**28
-    write(tmp_path, {file: "max" if file == "memory.max" else str(2**63 - 4096)})
-    assert resources.available_memory(tmp_path) == machine
-
-
-def test_gpus_are_counted_by_their_devices(tmp_path: Path) -> None:
-    assert resources.gpu_count(tmp_path) == 0
-    for name in ("nvidia0", "nvidia11", "nvidiactl", "nvidia-uvm", "null"):
-        (tmp_path / name).touch()
-    assert resources.gpu_count(tmp_path) == 2
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)

@@ -1,4 +1,6 @@
+import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from dogbreeds.model.classes import PhotoClass
 from dogbreeds.system.files import write_json
 from dogbreeds.training.evaluation import Predictions
 
+HISTORY = [{"train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5}]
 BREEDS = [PhotoClass("1", "Ant"), PhotoClass("2", "Bee"), PhotoClass("3", "Cat")]
 
 
@@ -33,9 +36,9 @@ def test_a_report_counts_what_is_taken_for_what() -> None:
     assert report["top5"] == pytest.approx(0.6)
     assert report["loss"] == pytest.approx(7.4 / 5)
     ant, bee, cat = report["classes"]
-    assert (ant["photos"], ant["accuracy"], ant["precision"]) == pytest.approx((3, 2 / 3, 2 / 3))
-    assert (bee["photos"], bee["accuracy"], bee["precision"]) == (2, 0, 0)
-    assert (cat["photos"], cat["accuracy"], cat["precision"]) == (0, None, 0)
+    assert (ant["photos"], ant["recall"], ant["precision"]) == pytest.approx((3, 2 / 3, 2 / 3))
+    assert (bee["photos"], bee["recall"], bee["precision"]) == (2, 0, 0)
+    assert (cat["photos"], cat["recall"], cat["precision"]) == (0, None, 0)
 
 
 def test_the_worst_mistakes_come_first_with_their_files() -> None:
@@ -48,10 +51,9 @@ def test_the_worst_mistakes_come_first_with_their_files() -> None:
 
 @pytest.mark.parametrize("classes", [3, 60])
 def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) -> None:
-    classes = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
-    history = [{"train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5}]
-    write_json(tmp_path / "history.json", history)  # the job writes it after each epoch
-    write_reports(history, {"test": predictions()}, {"test": PATHS}, classes, tmp_path)
+    named = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
+    write_json(tmp_path / "history.json", HISTORY)  # the job writes it after each epoch
+    write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, named, tmp_path)
     write_html_report(tmp_path)
     assert json.loads((tmp_path / "evaluation_test.json").read_text())["photos"] == 5
     for name in ("confusion_test.png", "learning_curves.png"):
@@ -61,5 +63,39 @@ def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) 
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "confusion_test.png", "evaluation_test.json", "history.json", "learning_curves.png",
-        "report.html", "thumbnails.json",
+        "predictions_test.csv", "report.html", "thumbnails.json",
     }  # fmt: skip
+
+
+def test_predictions_are_kept_one_line_per_photo(tmp_path: Path) -> None:
+    write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, BREEDS, tmp_path)
+    with (tmp_path / "predictions_test.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == list(map(str, PATHS))
+    found = predictions()
+    for row, target, loss in zip(rows, found.targets, found.losses, strict=True):
+        assert row["class_id"] == BREEDS[int(target)].label
+        assert float(row["probability_of_class"]) == pytest.approx(math.exp(-loss), abs=1e-5)
+        assert row["top5"].split()[0] == row["predicted"]
+
+
+def test_names_that_cannot_be_drawn_do_not_fail_the_job(tmp_path: Path) -> None:
+    # A Latin-1 folder name as Linux gives it, mathtext that does not parse, a tab
+    hostile = [PhotoClass(name, name) for name in ("\udce9t\udce9", r"$\frac$", "a\tb")]
+    write_json(tmp_path / "history.json", HISTORY)
+    write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, hostile, tmp_path)
+    write_html_report(tmp_path)
+    written = {file.name for file in tmp_path.iterdir()}
+    assert {"confusion_test.png", "predictions_test.csv", "report.html"} <= written
+
+
+def test_a_picture_that_cannot_be_made_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("dogbreeds.entrypoint.report._draw_confusion", fail)
+    write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, BREEDS, tmp_path)
+    assert "warning: no confusion_test.png: no such font" in capsys.readouterr().err
+    assert (tmp_path / "learning_curves.png").is_file()

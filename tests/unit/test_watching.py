@@ -6,26 +6,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_jobs import job, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dogbreeds.entrypoint import monitors
 from dogbreeds.monitoring.phases import Phases
 from dogbreeds.monitoring.tensorboard import TensorBoard
 from dogbreeds.monitoring.traces import Traces
-from dogbreeds.training.callbacks import Observer, Observers
+from dogbreeds.training.callbacks import Callback, Callbacks
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError
+from helpers.small_jobs import job, run
 
 
-class KilledAfter(Observer):
+class KilledAfter(Callback):
     """Ends the process, as it were, when an epoch is evaluated."""
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
 
-    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
         if epoch == self._epoch:
             raise KeyboardInterrupt
 
@@ -51,7 +51,7 @@ def test_tensorboard_shows_the_metrics_of_the_log(tmp_path: Path) -> None:
 def test_a_resumed_job_shows_each_epoch_once(tmp_path: Path) -> None:
     folder = tmp_path / "tensorboard"
     with pytest.raises(KeyboardInterrupt):  # epoch 2 is written but has no checkpoint
-        run(job(tmp_path, Observers([TensorBoard(folder), KilledAfter(2)])))
+        run(job(tmp_path, Callbacks([TensorBoard(folder), KilledAfter(2)])))
     trainer = run(job(tmp_path, TensorBoard(folder)), resume=True)
     losses = scalars(folder)["train_loss"]
     assert [step for step, _ in losses] == [1, 2, 3]
@@ -90,7 +90,7 @@ def test_steps_to_trace_are_checked(wrong: str) -> None:
 def test_phases_follow_each_other_and_survive_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "phases.json"
     with pytest.raises(KeyboardInterrupt):
-        run(job(tmp_path, Observers([Phases(file), KilledAfter(2)])))
+        run(job(tmp_path, Callbacks([Phases(file), KilledAfter(2)])))
     run(job(tmp_path, Phases(file)), resume=True)
     phases = json.loads(file.read_text())
     assert [phase["name"] for phase in phases] == [

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from dogbreeds.data.workers import default_workers
+from dogbreeds.system.resources import available_cpus
 
 _LAYOUT = "photos in train|valid|test/CLASS/, or in CLASS/; or shards"
 _Verb = Callable[[argparse.Namespace], int]
@@ -67,7 +67,7 @@ def _add(group: Any, name: str, run: _Verb, text: str, more: str = "") -> argpar
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add a flag for how many processes work."""
-    parser.add_argument("--workers", type=_positive, default=default_workers(), metavar="N",
+    parser.add_argument("--workers", type=_positive, default=available_cpus(), metavar="N",
                         help="processes (default: one a core)")  # fmt: skip
 
 

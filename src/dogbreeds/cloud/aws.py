@@ -18,6 +18,7 @@ from botocore.exceptions import (
 )
 
 from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.system.errors import DogbreedsError
 
 if TYPE_CHECKING:
     from sagemaker.session import Session
@@ -29,7 +30,7 @@ _CONFIG = Config(
 _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
 
-class CloudError(RuntimeError):
+class CloudError(DogbreedsError, RuntimeError):
     """Something on AWS is not as it must be; the message says what to do."""
 
 

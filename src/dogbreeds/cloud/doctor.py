@@ -415,4 +415,4 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
             reason = str(error).replace(str(path), uri)
             yield _fail(f"archive: {reason}", "train again, or give another model")
             return
-    yield _ok(f"archive: {document['architecture']}, {len(document['classes'])} breeds")
+    yield _ok(f"artifact: {document['architecture']}, {len(document['classes'])} classes")

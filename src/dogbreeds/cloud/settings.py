@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.data import udacity
+from dogbreeds.system.errors import DogbreedsError
 
 DEFAULT_FILE = Path("dogbreeds.toml")
 ENV_PREFIX = "DOGBREEDS_"
@@ -19,7 +20,7 @@ _INSTANCE_TYPE = (r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.g5.
 _S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
 
 
-class ConfigError(ValueError):
+class ConfigError(DogbreedsError, ValueError):
     """A setting is unknown or impossible; the message names its place and what was expected."""
 
 

@@ -17,59 +17,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dogbreeds.system.resources import free_memory
+
 CacheTier = Literal["memory", "file", "none"]
 
-_MEMORY_SHARE = 0.6  # of the available memory; the rest is for the model and its activations
+_MEMORY_SHARE = 0.6  # of the free memory; the rest is for the model and its activations
 _DISK_RESERVE = 2**30  # left free for checkpoints and reports
 _IN_MEMORY = ("tmpfs", "ramfs")
-_CGROUP = Path("/sys/fs/cgroup")
-_PROC = Path("/proc")
 
 
-def available_memory(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
-    """Return how many bytes this process may still use before the kernel ends it.
-
-    The least of what the machine has available and what the control groups of the container
-    leave (version 2, or 1), whose page cache counts as free because the kernel gives it back.
-
-    Args:
-        cgroup: The control-group file system as the container sees it.
-        proc: The process file system.
-    """
-    meminfo = (proc / "meminfo").read_text()
-    available = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
-    membership = proc / "self" / "cgroup"
-    own = membership.read_text().splitlines() if membership.is_file() else []
-    # The own group first; inside a container it is the root of what is mounted.
-    groups = [line.split(":", 2)[2].lstrip("/") for line in own if line.count(":") >= 2]
-    for group in {*groups, ""}:
-        for folder, limit, usage, cached in (
-            (cgroup / group, "memory.max", "memory.current", "inactive_file"),
-            (
-                cgroup / "memory" / group,
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            ),
-        ):
-            try:
-                limit_bytes = int((folder / limit).read_text())  # "max": there is no limit
-                used = int((folder / usage).read_text())
-                stat = dict(
-                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
-                )
-            except (OSError, ValueError):
-                continue
-            available = min(available, limit_bytes - used + int(stat.get(cached, 0)))
-    return max(available, 0)
-
-
-def choose_tier(size: int, memory: Callable[[], int] = available_memory) -> CacheTier:
+def choose_tier(size: int, memory: Callable[[], int] = free_memory) -> CacheTier:
     """Return where pixels of all splits together can be kept.
 
     Args:
         size: Bytes of all pixels.
-        memory: Gives the memory available in bytes.
+        memory: Gives the free memory in bytes.
     """
     if size <= _MEMORY_SHARE * memory():
         return "memory"
@@ -83,7 +45,7 @@ def _is_on_disk(folder: Path) -> bool:
     """Tell whether files in a folder cost no memory; a container's /tmp may be a tmpfs."""
     device = folder.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if line.split()[2] == wanted:  # proc(5): ... - FSTYPE SOURCE OPTIONS
             return line.split(" - ")[1].split()[0] not in _IN_MEMORY
     return True

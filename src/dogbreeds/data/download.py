@@ -1,6 +1,5 @@
 """Download one large file, and go on where a broken connection or a stopped command left off."""
 
-import errno
 import http.client
 import json
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
 _BLOCK = 2**20
@@ -20,11 +20,11 @@ _TIMEOUT = 60.0  # seconds without a byte
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may be over soon
 
 
-class DownloadError(OSError):
+class DownloadError(DogbreedsError, OSError):
     """The file cannot be had; the message says why, and whether trying again makes sense."""
 
 
-class BrokenOffError(OSError):
+class BrokenOffError(DogbreedsError, OSError):
     """The connection broke; what came so far is good."""
 
 
@@ -203,8 +203,3 @@ def _content_range(text: str) -> tuple[int, int | None]:
     span, _, size = text.removeprefix("bytes").strip().partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdecimal() else -1, int(size) if size.isdecimal() else None
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether a write failed for want of room."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

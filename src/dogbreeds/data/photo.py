@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dogbreeds.system.errors import DogbreedsError
+
 _GAP = 2**16  # bytes between photos of a shard that are read along rather than skipped
 
 
-class PhotosError(ValueError):
+class PhotosError(DogbreedsError, ValueError):
     """The photos directory cannot be used; the message says what to change."""
 
 

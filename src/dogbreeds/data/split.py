@@ -13,8 +13,8 @@ from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import SPLITS, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.workers import default_workers
 from dogbreeds.system.files import atomic_folder, free_path
+from dogbreeds.system.resources import available_cpus
 
 
 def split_photos(
@@ -100,7 +100,7 @@ def ensure_split(folder: Path, target: Path) -> Path:
         test=0.1,
         seed=0,
         link=True,
-        workers=default_workers(),
+        workers=available_cpus(),
         on_start=lambda photos: lambda done: None,
     )
     shown = ", ".join(f"{count} {split}" for split, count in counts.items())

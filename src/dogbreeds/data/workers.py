@@ -1,7 +1,6 @@
 """Work on many photos by processes that inherit what the parent holds."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,13 +12,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 16  # photos a worker takes at a time: small enough for a smooth progress bar
-
-
-def default_workers() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def chunks(count: int, size: int = _CHUNK) -> list[range]:

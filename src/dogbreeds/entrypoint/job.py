@@ -11,39 +11,27 @@ from typing import Any
 import torch
 
 from dogbreeds.data.folders import find_photos
-from dogbreeds.data.photo import PhotosError
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
 from dogbreeds.model import artifact, networks
-from dogbreeds.model.architectures import ModelError
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.photo import PhotoError
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
-from dogbreeds.training.callbacks import Observer
-from dogbreeds.training.checkpoint import CheckpointError
+from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
-from dogbreeds.training.distributed import Cluster, ClusterError, join_cluster
+from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_head
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.progress import progress_bar
-from dogbreeds.training.settings import Settings, SettingsError, parse_arguments, resolve_weights
+from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
-_EXPECTED = (
-    SettingsError,
-    ModelError,
-    PhotosError,
-    PhotoError,
-    CheckpointError,
-    ClusterError,
-    FloatingPointError,
-    OSError,
-)
+_EXPECTED = (DogbreedsError, FloatingPointError, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
         with join_cluster() as cluster:
-            with watched(settings, paths, cluster) as observer:
-                run(settings, paths, stop, cluster, observer)
+            with watched(settings, paths, cluster) as callback:
+                run(settings, paths, stop, cluster, callback)
             if cluster.is_main:  # now those who watched have written what they saw
                 write_html_report(paths.output_data)
     except Stopped:
@@ -92,7 +80,7 @@ def _fail(file: Path, reason: str) -> int:
 
 
 def run(
-    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, observer: Observer
+    settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, callback: Callback
 ) -> None:
     """Train, and leave the archive in ``paths.model`` and reports in ``paths.output_data``.
 
@@ -130,7 +118,7 @@ def run(
             **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
         }
         write_job(settings, facts, paths.output_data)
-    with observer.phase("read photos"):
+    with callback.phase("read photos"):
         photos = load_photos(
             splits,
             classes,
@@ -141,7 +129,7 @@ def run(
             stop,
             paths.output_data / "photos.json",
         )
-    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, observer)
+    trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, callback)
 
     def save() -> None:
         if not cluster.is_main:
@@ -155,7 +143,7 @@ def run(
             if cluster.is_main:
                 print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
         elif weights and settings.head_epochs:
-            with observer.phase("head first"):
+            with callback.phase("head first"):
                 _head_first(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)

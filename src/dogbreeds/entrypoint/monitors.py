@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.job_output.findings import FINDINGS_FILE, table
-from dogbreeds.job_output.profile import PROFILER_FOLDER
-from dogbreeds.monitoring.phases import PHASES_FILE, Phases
+from dogbreeds.job_output.profile import PHASES_FILE, PROFILER_FOLDER
+from dogbreeds.monitoring.phases import Phases
 from dogbreeds.monitoring.system_metrics import sampling
 from dogbreeds.system.files import write_json
-from dogbreeds.training.callbacks import Observer, Observers
+from dogbreeds.training.callbacks import Callback, Callbacks
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, parse_steps
 
 
 @contextlib.contextmanager
-def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Observer]:
-    """Give the observer of a job, and sample this host while the context lasts.
+def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Callback]:
+    """Give the callback of a job, and sample this host while the context lasts.
 
     Phases, TensorBoard's files and what is asked for lie in ``paths.output_data`` at the end:
     ``phases.json``, ``tensorboard/``, ``traces/``, ``profiler/``, ``debugger.json``.
@@ -40,23 +40,23 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[O
         if cluster.local_rank == 0 and _samples(settings, paths.config):
             stack.enter_context(sampling(output / PROFILER_FOLDER, _node(paths.config)))
         if not cluster.is_main:
-            yield Observer()
+            yield Callback()
             return
-        observers: list[Observer] = [Phases(output / PHASES_FILE)]
+        callbacks: list[Callback] = [Phases(output / PHASES_FILE)]
         with contextlib.suppress(ImportError):  # where tensorboard is not installed
             from dogbreeds.monitoring.tensorboard import TensorBoard
 
-            observers.append(TensorBoard(output / "tensorboard"))
+            callbacks.append(TensorBoard(output / "tensorboard"))
         if steps := parse_steps(settings.trace_steps):
             from dogbreeds.monitoring.traces import Traces
 
-            observers.append(Traces(output / "traces", steps))
-        trial = _add_debugger(observers, settings, paths)
-        observer = Observers(observers)
+            callbacks.append(Traces(output / "traces", steps))
+        trial = _add_debugger(callbacks, settings, paths)
+        callback = Callbacks(callbacks)
         try:
-            yield observer
+            yield callback
         finally:
-            observer.close()
+            callback.close()
         if trial:
             _judge(trial, output)
 
@@ -79,7 +79,7 @@ def _node(config: Path) -> str:
     return f"algo-{hosts.index(host) + 1 if host in hosts else 1}"
 
 
-def _add_debugger(observers: list[Observer], settings: Settings, paths: JobPaths) -> Path | None:
+def _add_debugger(callbacks: list[Callback], settings: Settings, paths: JobPaths) -> Path | None:
     """Add Debugger where it is asked for, and return the folder of its trial."""
     configuration = _read(
         Path(os.environ.get("SMDEBUG_CONFIG_FILE_PATH", paths.config / "debughookconfig.json"))
@@ -98,7 +98,7 @@ def _add_debugger(observers: list[Observer], settings: Settings, paths: JobPaths
     place = Path((configuration or {}).get("LocalPath") or "/opt/ml/output/tensors")
     if place.is_relative_to("/opt/ml"):  # the tree may lie elsewhere
         place = base / place.relative_to("/opt/ml")
-    observers.append(Debugger(place, configuration))
+    callbacks.append(Debugger(place, configuration))
     return place
 
 

@@ -1,20 +1,25 @@
 """Reports at the end of a job: what the model mixes up, where it fails, how it learned.
 
-JSON for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
+JSON and CSV for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
+Pictures and the page are accessories: where one cannot be made, a warning says so and the job
+succeeds.
 """
 
+import contextlib
+import csv
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dogbreeds.data.check_report import printable
 from dogbreeds.data.photo import Photo
-from dogbreeds.job_output.jobs import JOB_FILE, ReportError, write_thumbnails
+from dogbreeds.job_output.jobs import JOB_FILE, write_thumbnails
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.report.document import REPORT_FILE, write_report
 from dogbreeds.system.files import atomic_write, write_json
@@ -23,6 +28,7 @@ from dogbreeds.training.settings import Settings
 
 _WORST = 100
 _READABLE = 40  # classes whose names still fit beside a confusion matrix
+_COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # a split has one color in all pictures
 
 
 def write_job(settings: Settings, facts: Mapping[str, object], folder: Path) -> None:
@@ -57,14 +63,16 @@ def evaluation_report(
         classes: The C classes.
 
     Returns:
-        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``classes``, for each class its
-        id, name, photos, accuracy (recall) and precision, the last two None where there is nothing
-        to divide by; ``confusion``, C rows of the right classes by C columns of the predicted
-        ones; ``worst``, the wrong predictions with the highest loss.
+        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``macro_f1``, the mean of the
+        classes' F1; ``classes``, for each class its id, name, photos, recall, precision and F1,
+        None where there is nothing to divide by; ``confusion``, C rows of the right classes by C
+        columns of the predicted ones; ``worst``, the wrong predictions with the highest loss.
     """
     predicted = predictions.classes[:, 0]
     confusion = confusion_matrix(predictions.targets, predicted, len(classes))
-    right = confusion.diagonal()
+    right, rows, columns = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    f1 = [_share(2 * right[i], rows[i] + columns[i]) for i in range(len(classes))]
+    measured = [f1[i] or 0.0 for i in range(len(classes)) if rows[i]]
     wrong = (predicted != predictions.targets).nonzero().flatten()
     order = predictions.losses[wrong].argsort(descending=True, stable=True)
     return {
@@ -72,13 +80,15 @@ def evaluation_report(
         "loss": predictions.loss,
         "accuracy": predictions.accuracy,
         "top5": predictions.top5,
+        "macro_f1": sum(measured) / len(measured) if measured else None,
         "classes": [
             {
                 "class_id": item.label,
                 "class_name": item.name,
-                "photos": int(confusion[i].sum()),
-                "accuracy": _share(right[i], confusion[i].sum()),
-                "precision": _share(right[i], confusion[:, i].sum()),
+                "photos": int(rows[i]),
+                "recall": _share(right[i], rows[i]),
+                "precision": _share(right[i], columns[i]),
+                "f1": f1[i],
             }
             for i, item in enumerate(classes)
         ],
@@ -120,8 +130,9 @@ def write_reports(
         predictions: By split name.
         paths: The photos of each of those splits.
         classes: The classes.
-        folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json`` and
-            ``confusion_SPLIT.png``, and thumbnails of the worst mistakes.
+        folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
+            ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst
+            mistakes.
 
     Raises:
         OSError: They cannot be written.
@@ -130,36 +141,71 @@ def write_reports(
     for split, found in predictions.items():
         report = evaluation_report(found, paths[split], classes)
         write_json(folder / f"evaluation_{split}.json", report)
-        _draw_confusion(report, folder / f"confusion_{split}.png")
+        _write_predictions(found, paths[split], classes, folder / f"predictions_{split}.csv")
+        with _accessory(f"confusion_{split}.png"):
+            _draw_confusion(report, folder / f"confusion_{split}.png")
         photos = {str(photo): photo for photo in paths[split]}
         worst += [photos[mistake["file"]] for mistake in report["worst"]]
-    _draw_curves(history, folder / "learning_curves.png")
-    write_thumbnails(folder, worst)
+    with _accessory("learning_curves.png"):
+        _draw_curves(history, folder / "learning_curves.png")
+    with _accessory("thumbnails"):
+        write_thumbnails(folder, worst)
 
 
 def write_html_report(folder: Path) -> None:
-    """Write ``report.html``, a page with all that a job has left in its ``output/data``.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    try:
+    """Write ``report.html``, a page with all that a job has left in its ``output/data``."""
+    with _accessory(REPORT_FILE):
         write_report([folder], folder / REPORT_FILE)
-    except ReportError as error:  # the model is trained, and the report can be made again
-        print(f"warning: no {REPORT_FILE}: {error}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _accessory(name: str) -> Iterator[None]:
+    """Turn whatever fails into a warning: the model is trained, and a report can be made again."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: no {name}: {printable(str(error))}", file=sys.stderr, flush=True)
+
+
+def _write_predictions(
+    predictions: Predictions, paths: Sequence[Photo], classes: Sequence[PhotoClass], file: Path
+) -> None:
+    """Write one line per photo, for paired comparisons, label errors and other tools."""
+    probabilities = (-predictions.losses).exp()
+    with (
+        atomic_write(file) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(
+            ("file", "class_id", "predicted", "probability", "probability_of_class", "top5")
+        )
+        for i, path in enumerate(paths):
+            top = [classes[j].label for j in predictions.classes[i].tolist()]
+            writer.writerow(
+                (
+                    path,
+                    classes[int(predictions.targets[i])].label,
+                    top[0],
+                    f"{float(predictions.probabilities[i, 0]):.6f}",
+                    f"{float(probabilities[i]):.6f}",
+                    " ".join(top),
+                )
+            )
 
 
 def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
     # Imported here: matplotlib takes a second. The object interface needs no display.
-    from matplotlib.figure import Figure
+    from dogbreeds.job_output.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split in ("train", "valid", "test"):
+        for split, color in _COLORS.items():
             name = f"{split}_{kind}"
             if name in history[0]:
                 epochs = range(1, len(history) + 1)
-                axes.plot(epochs, [epoch[name] for epoch in history], marker=".", label=split)
+                values = [epoch[name] for epoch in history]
+                axes.plot(epochs, values, marker=".", label=split, color=color)
         axes.set(xlabel="epoch", title=kind)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -169,7 +215,7 @@ def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
 
 
 def _draw_confusion(report: dict[str, Any], file: Path) -> None:
-    from matplotlib.figure import Figure
+    from dogbreeds.job_output.figure import Figure
 
     matrix = torch.tensor(report["confusion"], dtype=torch.float32)
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
@@ -182,8 +228,14 @@ def _draw_confusion(report: dict[str, Any], file: Path) -> None:
     figure.colorbar(image, label="share of the right class's photos", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="right", title=f"accuracy {report['accuracy']:.1%}")
     if named:
-        names = [entry["class_name"] for entry in report["classes"]]
-        axes.set_xticks(range(count), names, rotation=90)
-        axes.set_yticks(range(count), names)
+        # A name such as $\\frac$ is no formula, and bytes that are no UTF-8 cannot be drawn.
+        names = [printable(entry["class_name"]) for entry in report["classes"]]
+        axes.set_xticks(range(count), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(count), names, parse_math=False)
+    else:
+        ids = [printable(entry["class_id"]) for entry in report["classes"]]
+        shown = range(0, count, -(-count // _READABLE))
+        axes.set_xticks(shown, [ids[i] for i in shown], rotation=90, parse_math=False)
+        axes.set_yticks(shown, [ids[i] for i in shown], parse_math=False)
     with atomic_write(file) as partial:
         figure.savefig(partial, format="png", dpi=110)

@@ -93,7 +93,7 @@ def write_page(path: Path, document: str) -> None:
         OSError: It cannot be written.
     """
     with atomic_write(path) as partial:
-        partial.write_text(document, encoding="utf-8")
+        partial.write_text(document, encoding="utf-8", errors="backslashreplace")
 
 
 def _hash(text: str) -> str:

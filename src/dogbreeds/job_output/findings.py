@@ -98,7 +98,7 @@ def plot(findings: list[Finding], file: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # takes a second
+    from dogbreeds.job_output.figure import Figure  # takes a second
 
     judged = [finding for finding in findings if finding.verdicts]
     rows = max(1, -(-len(judged) // 2))

@@ -12,6 +12,7 @@ from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.job_output.findings import FINDINGS_FILE
 from dogbreeds.job_output.statistics import wilson_interval
 from dogbreeds.job_output.system import read_system
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
 JOB_FILE = "job.json"
@@ -23,7 +24,7 @@ _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
 _MAX_UNPACKED = 2**30
 
 
-class ReportError(ValueError):
+class ReportError(DogbreedsError, ValueError):
     """There is nothing to report on, or it is damaged; the message says what."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from dogbreeds.monitoring.phases import PHASES_FILE
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
 COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
@@ -17,12 +17,15 @@ COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "
 PROFILER_FOLDER = "profiler"
 """Where a job samples to, in its ``output/data``."""
 
+PHASES_FILE = "phases.json"
+"""What the job was doing when, in its ``output/data``: written by `monitoring.phases`."""
+
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY = 80.0  # percent
 _MANY_PHASES = 24
 
 
-class ProfileError(ValueError):
+class ProfileError(DogbreedsError, ValueError):
     """There are no system metrics, or they are damaged; the message says what was expected."""
 
 
@@ -295,7 +298,7 @@ def plot(profile: Profile, file: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # takes a second
+    from dogbreeds.job_output.figure import Figure  # takes a second
 
     start = profile.samples[0].time
     panels = {

@@ -16,11 +16,11 @@ from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.data.split import ensure_split
 from dogbreeds.local import server, training
-from dogbreeds.local.ports import check_port, free_port
 from dogbreeds.local.try_page.server import try_page
 from dogbreeds.model import artifact
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.model.classes import parse_folder
+from dogbreeds.system.ports import check_port, free_port
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {

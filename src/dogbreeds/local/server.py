@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
 _READY_SECONDS = 240.0  # SageMaker's own patience
@@ -20,7 +21,7 @@ _STOP_SECONDS = 30.0  # likewise, from SIGTERM to SIGKILL
 _CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
-class ServerFailedError(RuntimeError):
+class ServerFailedError(DogbreedsError, RuntimeError):
     """The server did not become ready; its own last line on stderr tells why."""
 
 

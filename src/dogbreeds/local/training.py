@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dogbreeds.data.folders import find_roots
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
 
 
-class TrainingFailedError(RuntimeError):
+class TrainingFailedError(DogbreedsError, RuntimeError):
     """`train` ended with an error; the message is what it left in ``output/failure``."""
 
 

@@ -30,9 +30,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
-from dogbreeds.data.workers import default_workers
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.local import training
+from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.resources import available_cpus
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import (
     Settings,
@@ -46,7 +47,7 @@ _INSTEAD_OF = "instead_of"  # attribute: the interrupted job that this one conti
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-class TuningError(ValueError):
+class TuningError(DogbreedsError, ValueError):
     """The search cannot run as asked; the message says why."""
 
 
@@ -88,7 +89,7 @@ class Search:
         Settings.from_mapping(self.hyperparameters)
         study = self._open()
         _take_up(study)
-        cores = max(1, default_workers() // self.parallel)
+        cores = max(1, available_cpus() // self.parallel)
         os.environ["OMP_NUM_THREADS"] = str(cores)  # inherited by the jobs
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = [signal.signal(number, self._stop) for number in numbers]

@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from dogbreeds.system.errors import DogbreedsError
+
 WEIGHTS_DIR_ENV = "DOGBREEDS_WEIGHTS_DIR"
 """Environment variable: the folder with torchvision's ImageNet weights; set by the image."""
 
@@ -29,7 +31,7 @@ ARCHITECTURES = frozenset(
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
 
-class ModelError(ValueError):
+class ModelError(DogbreedsError, ValueError):
     """A model or its weights cannot be had as asked; the message says what to do."""
 
 

@@ -28,6 +28,7 @@ from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
 WEIGHTS_FILE = "model.safetensors"
@@ -37,7 +38,7 @@ _METADATA_KEY = "dogbreeds"
 _GOLDEN_PIXELS, _GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
 
 
-class ArtifactError(ValueError):
+class ArtifactError(DogbreedsError, ValueError):
     """The archive is missing, damaged or not ours; the message says which."""
 
 

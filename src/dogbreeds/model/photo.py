@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from dogbreeds.system.errors import DogbreedsError
+
 MAX_MEGAPIXELS = 100.0
 """Photos with more pixels are refused before they are decoded (decompression bombs)."""
 
@@ -22,7 +24,7 @@ class Readable(Protocol):
         """Return the encoded photo."""
 
 
-class PhotoError(ValueError):
+class PhotoError(DogbreedsError, ValueError):
     """The bytes are no photo that can be decoded; the message says why."""
 
 

@@ -5,18 +5,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dogbreeds.system.files import write_json
-from dogbreeds.training.callbacks import Observer
-
-if TYPE_CHECKING:
-    from dogbreeds.training.loop import Trainer
-
-PHASES_FILE = "phases.json"
+from dogbreeds.training.callbacks import Callback, TrainingState
 
 
-class Phases(Observer):
+class Phases(Callback):
     """Writes a job's phases: a list of ``name``, ``start`` and ``end`` in seconds since 1970."""
 
     def __init__(self, file: Path) -> None:
@@ -41,7 +36,7 @@ class Phases(Observer):
             self._phases.append({"name": name, "start": start, "end": time.time()})
             write_json(self._file, self._earlier + self._phases)
 
-    def training_starts(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, state: TrainingState) -> None:
         """Forget phases of another job in the same place."""
-        if trainer.step == 0:
+        if state.step == 0:
             self._earlier = []

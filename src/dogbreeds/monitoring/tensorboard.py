@@ -1,17 +1,13 @@
 """TensorBoard event files with the metrics of each epoch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dogbreeds.training.callbacks import Observer
-
-if TYPE_CHECKING:
-    from dogbreeds.training.loop import Trainer
+from dogbreeds.training.callbacks import Callback, TrainingState
 
 
-class TensorBoard(Observer):
+class TensorBoard(Callback):
     """Writes the metrics of an epoch as scalars, by the names and epochs of the log."""
 
     def __init__(self, folder: Path) -> None:
@@ -19,15 +15,15 @@ class TensorBoard(Observer):
         self._folder = folder
         self._writer: SummaryWriter | None = None
 
-    def training_starts(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, state: TrainingState) -> None:
         """Begin a file with the epochs done; it replaces those of the runs that did them."""
         for file in self._folder.glob("events.out.tfevents.*"):
             file.unlink()
         self._writer = SummaryWriter(str(self._folder))
-        for epoch, values in enumerate(trainer.history, 1):
-            self.epoch_ended(epoch, values)
+        for epoch, values in enumerate(state.history, 1):
+            self.on_epoch_end(epoch, values)
 
-    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
         """Write an epoch's metrics."""
         if self._writer is not None:
             for name, value in values.items():

@@ -1,19 +1,15 @@
 """Traces of some steps by torch.profiler: which operation took when how long, on which device."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dogbreeds.system.files import atomic_write
-from dogbreeds.training.callbacks import Observer
-
-if TYPE_CHECKING:
-    from dogbreeds.training.loop import Trainer
+from dogbreeds.training.callbacks import Callback, TrainingState
 
 
-class Traces(Observer):
+class Traces(Callback):
     """Writes ``steps-FIRST-END.json``, to open at https://ui.perfetto.dev or chrome://tracing."""
 
     def __init__(self, folder: Path, steps: range) -> None:
@@ -25,31 +21,31 @@ class Traces(Observer):
         """
         self._folder = folder
         self._steps = steps
-        self._trainer: Trainer
+        self._state: TrainingState
         self._profile: profile | None = None
 
-    def training_starts(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, state: TrainingState) -> None:
         """Say so if none of the steps will come."""
-        self._trainer = trainer
-        if not trainer.step < self._steps.stop <= trainer.total_steps:
+        self._state = state
+        if not state.step < self._steps.stop <= state.total_steps:
             print(
                 f"trace_steps: steps {self._steps.start} to {self._steps.stop} are not all among"
-                f" those of this run, {trainer.step} to {trainer.total_steps}",
+                f" those of this run, {state.step} to {state.total_steps}",
                 flush=True,
             )
 
-    def step_starts(self) -> None:
+    def on_step_begin(self) -> None:
         """Begin with the first step."""
-        if self._profile is None and self._trainer.step in self._steps:
+        if self._profile is None and self._state.step in self._steps:
             activities = [ProfilerActivity.CPU]
             if torch.cuda.is_available():
                 activities.append(ProfilerActivity.CUDA)
             self._profile = profile(activities=activities)
             self._profile.start()
 
-    def step_ended(self) -> None:
+    def on_step_end(self) -> None:
         """End after the last step."""
-        if self._profile is not None and self._trainer.step + 1 >= self._steps.stop:
+        if self._profile is not None and self._state.step + 1 >= self._steps.stop:
             self.close()
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ function classTable(split) {
     { label: "class", cell: (row) => readable(row.class_name), value: (row) => row.class_name },
     { label: "id", cell: (row) => row.class_id },
     { label: "photos", number: true, cell: (row) => count(row.photos), value: (row) => row.photos },
-    { label: "recall", number: true, cell: (row) => bar(row.accuracy), value: (row) => row.accuracy },
+    { label: "recall", number: true, cell: (row) => bar(row.recall), value: (row) => row.recall },
     { label: "precision", number: true, cell: (row) => bar(row.precision), value: (row) => row.precision },
     { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
   ], rows, { sortable: true });

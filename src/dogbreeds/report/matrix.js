@@ -6,8 +6,8 @@ const LONGEST_NAME = 26; // signs beside the matrix
 
 const ORDERS = {
   "by class": (matrix) => matrix.classes.map((_, i) => i),
-  "lowest accuracy first": (matrix) =>
-    matrix.classes.map((_, i) => i).sort((a, b) => (matrix.classes[a].accuracy ?? 2) - (matrix.classes[b].accuracy ?? 2)),
+  "lowest recall first": (matrix) =>
+    matrix.classes.map((_, i) => i).sort((a, b) => (matrix.classes[a].recall ?? 2) - (matrix.classes[b].recall ?? 2)),
   "mixed-up classes together": (matrix) => grouped(matrix),
 };
 

@@ -19,7 +19,7 @@ function bar(share) {
   return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, percent(share, 0)));
 }
 
-const between = ([low, high]) => `95% sure: ${percent(low)} to ${percent(high)}`;
+const between = ([low, high]) => `95 % confidence interval: ${percent(low)} to ${percent(high)}`;
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 function summary(job) {

@@ -2,8 +2,10 @@
 
 from http import HTTPStatus
 
+from dogbreeds.system.errors import DogbreedsError
 
-class RequestError(Exception):
+
+class RequestError(DogbreedsError):
     """A request, or one photo of it, that is refused, most often with a 4xx status.
 
     Attributes:

@@ -18,12 +18,13 @@ from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.predictor import Description, Predictor
 from dogbreeds.serving.settings import PYTORCH
 from dogbreeds.system import processes
+from dogbreeds.system.errors import DogbreedsError
 
 _Choice = tuple[Description, bytes | None]
 """What the other process finds: the description, and the ONNX graph if that is the fastest."""
 
 
-class LoadError(RuntimeError):
+class LoadError(DogbreedsError, RuntimeError):
     """The model cannot be loaded; the message says why."""
 
 

@@ -7,7 +7,8 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from dogbreeds.serving.settings import Settings
+from dogbreeds.serving.settings import NO_TELEMETRY, Settings
+from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 """Environment variable: the folder with an ``endpoints.jar`` that replaces the packaged one."""
@@ -18,7 +19,7 @@ _HANDLER = "dogbreeds.serving.handler:handle"
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
 
-class ServerError(RuntimeError):
+class ServerError(DogbreedsError, RuntimeError):
     """The server cannot start, or it failed; the message says why."""
 
 
@@ -107,6 +108,7 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Xms{first_heap // 2**20}m",
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",  # a file in /tmp, whatever the temporary folder is
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",  # rather be started anew than limp
         f"-XX:ActiveProcessorCount={settings.cpus}",
@@ -137,6 +139,7 @@ def environment(folder: Path) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
+        **NO_TELEMETRY,
         "PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source,
         "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
         "TMPDIR": str(folder),

@@ -10,18 +10,21 @@ from pathlib import Path
 from sagemaker_inference import parameters
 
 from dogbreeds.system import resources
+from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # With more threads a worker's forward pass gains less than another worker would.
 _THREADS_PER_WORKER = 2
 
 
-class SettingsError(ValueError):
+class SettingsError(DogbreedsError, ValueError):
     """An environment variable holds something that cannot be used."""
 
 
@@ -115,7 +118,7 @@ class Settings:
             model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
             multi_model=multi_model,
             cpus=cpus,
-            memory=resources.available_memory(),
+            memory=resources.memory_limit(),
             gpus=gpus,
             workers=workers,
             threads=max(1, cpus // workers),

@@ -5,62 +5,61 @@ import gc
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 _CGROUP = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
 
 
-def available_cpus(cgroup: Path = _CGROUP) -> int:
+def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     """Return how many processors this process may use, at least 1.
 
-    The least of the machine's processors, the affinity mask and the cgroup's quota (version 1 or
-    2), rounded up.
+    The least of the machine's processors, the affinity mask and the quotas of the control groups
+    (version 1 or 2), rounded up.
+
+    Args:
+        cgroup: The control-group file system as the container sees it.
+        proc: The process file system.
     """
     cpus = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cpus = len(os.sched_getaffinity(0))
-    quota, period = _read(cgroup / "cpu.max", 2)
-    if quota is None:
-        (quota,) = _read(cgroup / "cpu/cpu.cfs_quota_us", 1)
-        (period,) = _read(cgroup / "cpu/cpu.cfs_period_us", 1)
-    if quota and period:
-        cpus = min(cpus, -(-quota // period))
+    for group in _own_groups(proc):
+        quota, period = _read(cgroup / group / "cpu.max", 2)
+        if quota is None:
+            (quota,) = _read(cgroup / "cpu" / group / "cpu.cfs_quota_us", 1)
+            (period,) = _read(cgroup / "cpu" / group / "cpu.cfs_period_us", 1)
+        if quota and period:
+            cpus = min(cpus, -(-quota // period))
     return max(1, cpus)
 
 
-def available_memory(cgroup: Path = _CGROUP) -> int:
-    """Return how many bytes of memory this process may use: the cgroup's limit or the machine's."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):
-        (limit,) = _read(cgroup / file, 1)
-        if limit:
-            memory = min(memory, limit)
-    return memory
+def memory_limit(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
+    """Return how many bytes of memory this process may use: the machine's or the groups' limit.
 
-
-def free_memory(cgroup: Path = _CGROUP) -> int:
-    """Return how many bytes this process and its like may still take.
-
-    The lesser of what the machine has and of what the cgroup (version 1 or 2) leaves; files that
-    the kernel only keeps in its cache count as free.
+    Args:
+        cgroup: The control-group file system as the container sees it.
+        proc: The process file system.
     """
-    free = int(psutil.virtual_memory().available)
-    for limit_file, usage_file, stat_file, key in (
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        (
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            "memory/memory.stat",
-            "total_inactive_file",
-        ),
-    ):
-        (limit,), (usage,) = _read(cgroup / limit_file, 1), _read(cgroup / usage_file, 1)
-        if limit and usage is not None:
-            lines = (cgroup / stat_file).read_text().splitlines()
-            cached = next((int(line.split()[1]) for line in lines if line.split()[0] == key), 0)
-            free = min(free, limit - usage + cached)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([memory, *(limit for limit, _, _ in _memory_groups(cgroup, proc))])
+
+
+def free_memory(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
+    """Return how many bytes this process may still take before the kernel ends it.
+
+    The least of what the machine has available and of what the control groups (version 1 or 2)
+    leave; their page cache counts as free because the kernel gives it back.
+
+    Args:
+        cgroup: The control-group file system as the container sees it.
+        proc: The process file system.
+    """
+    meminfo = (proc / "meminfo").read_text()
+    free = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
+    for limit, used, cached in _memory_groups(cgroup, proc):
+        free = min(free, limit - used + cached)
     return max(0, free)
 
 
@@ -76,6 +75,39 @@ def give_back_memory() -> None:
 def gpu_count(devices: Path = Path("/dev")) -> int:
     """Return the number of NVIDIA GPUs in this container, without starting CUDA."""
     return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
+
+
+def _own_groups(proc: Path) -> set[str]:
+    """Return this process's control groups, relative to the mount.
+
+    Inside a container the own group is the root of what is mounted.
+    """
+    membership = proc / "self" / "cgroup"
+    lines = membership.read_text().splitlines() if membership.is_file() else []
+    return {"", *(line.split(":", 2)[2].lstrip("/") for line in lines if line.count(":") >= 2)}
+
+
+def _memory_groups(cgroup: Path, proc: Path) -> Iterator[tuple[int, int, int]]:
+    """Yield limit, usage and inactive page cache in bytes of each group that has a limit."""
+    for group in _own_groups(proc):
+        for folder, limit, usage, cached in (
+            (cgroup / group, "memory.max", "memory.current", "inactive_file"),
+            (
+                cgroup / "memory" / group,
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            ),
+        ):
+            (limit_bytes,), (used,) = _read(folder / limit, 1), _read(folder / usage, 1)
+            if limit_bytes is None:
+                continue
+            try:
+                lines = (folder / "memory.stat").read_text().splitlines()
+            except OSError:
+                lines = []
+            stat = dict(line.split()[:2] for line in lines)
+            yield limit_bytes, used or 0, int(stat.get(cached, 0))
 
 
 def _read(file: Path, count: int) -> list[int | None]:

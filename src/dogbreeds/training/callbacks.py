@@ -1,34 +1,56 @@
-"""What a training job tells those who watch it."""
+"""The interface between the training loop and whatever follows a job."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    import torch
-
-    from dogbreeds.training.loop import Trainer
+import torch
+from torch import nn
 
 
-class Observer:
-    """Is told what happens in a job, and by default does nothing about it.
+@dataclass
+class TrainingState:
+    """What a callback sees of a job; the loop alone changes it.
 
-    What it is given still belongs to the job: tensors are on the device and must not be changed.
+    Attributes:
+        model: The model being trained, on the device.
+        optimizer: Updates the model.
+        total_steps: Steps of the whole job.
+        targets: The classes of all training photos: shape [N], int64.
+        world_size: Processes that share a step.
+        compiled: Whether forward passes run a compiled copy of the model.
+        step: Steps done.
+        history: Metrics of each epoch done.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    total_steps: int
+    targets: torch.Tensor
+    world_size: int = 1
+    compiled: bool = False
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Callback:
+    """Is called as a job proceeds; by default it does nothing.
+
+    Tensors that a callback receives belong to the job: they are on the device and must not be
+    changed.
     """
 
     def phase(self, name: str) -> AbstractContextManager[object]:
         """Return the context that a phase such as ``"train 1"`` runs in."""
         return nullcontext()
 
-    def training_starts(self, trainer: "Trainer") -> None:
-        """Training goes on from ``trainer.step``, be it the first one or that of a checkpoint."""
+    def on_train_begin(self, state: TrainingState) -> None:
+        """Training begins at ``state.step``, which a checkpoint may have set."""
 
-    def step_starts(self) -> None:
+    def on_step_begin(self) -> None:
         """A step begins: batches, forward and backward passes follow."""
 
-    def loss_computed(
-        self, loss: "torch.Tensor", logits: "torch.Tensor", targets: "torch.Tensor"
-    ) -> None:
+    def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """A forward pass of the step is done.
 
         Args:
@@ -37,74 +59,72 @@ class Observer:
             targets: The right classes: shape [N], int64.
         """
 
-    def gradients_ready(self, scale: Callable[[], float]) -> None:
-        """All backward passes of the step are done; weights are as the step found them.
+    def on_gradients(self, scale: Callable[[], float]) -> None:
+        """All backward passes of the step are done; the optimizer has not updated the weights.
 
         Args:
-            scale: Gives what gradients are multiplied by, for half precision; otherwise 1.
+            scale: Returns the factor of the gradients in half precision; otherwise 1.
         """
 
-    def step_ended(self) -> None:
-        """The weights are changed; gradients are gone."""
+    def on_step_end(self) -> None:
+        """The weights are updated and the gradients are gone."""
 
-    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
         """An epoch is evaluated.
 
         Args:
-            epoch: From 1; 0 for a job that trains the head alone.
+            epoch: From 1; 0 for a job that only trains the linear probe.
             values: Its metrics by name.
         """
 
     def close(self) -> None:
-        """The job ends, in whatever way."""
+        """The job ends, whether it succeeded or not."""
 
 
-class Observers(Observer):
-    """Several observers as one."""
+class Callbacks(Callback):
+    """Several callbacks as one, called in order."""
 
-    def __init__(self, observers: list[Observer]) -> None:
-        self._observers = observers
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self._callbacks = callbacks
 
     def phase(self, name: str) -> AbstractContextManager[object]:
-        """Return all observers' contexts as one."""
+        """Return the contexts of all callbacks as one."""
         stack = ExitStack()
-        for observer in self._observers:
-            stack.enter_context(observer.phase(name))
+        for callback in self._callbacks:
+            stack.enter_context(callback.phase(name))
         return stack
 
-    def training_starts(self, trainer: "Trainer") -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.training_starts(trainer)
+    def on_train_begin(self, state: TrainingState) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_train_begin(state)
 
-    def step_starts(self) -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.step_starts()
+    def on_step_begin(self) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_step_begin()
 
-    def loss_computed(
-        self, loss: "torch.Tensor", logits: "torch.Tensor", targets: "torch.Tensor"
-    ) -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.loss_computed(loss, logits, targets)
+    def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_loss(loss, logits, targets)
 
-    def gradients_ready(self, scale: Callable[[], float]) -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.gradients_ready(scale)
+    def on_gradients(self, scale: Callable[[], float]) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_gradients(scale)
 
-    def step_ended(self) -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.step_ended()
+    def on_step_end(self) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_step_end()
 
-    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
-        """Tell all."""
-        for observer in self._observers:
-            observer.epoch_ended(epoch, values)
+    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
+        """Call all."""
+        for callback in self._callbacks:
+            callback.on_epoch_end(epoch, values)
 
     def close(self) -> None:
         """Close all."""
-        for observer in self._observers:
-            observer.close()
+        for callback in self._callbacks:
+            callback.close()

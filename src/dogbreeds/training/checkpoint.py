@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write, remove_partial
 
 _PATTERN = "checkpoint-*.pt"
 _KEPT = 2
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DogbreedsError, ValueError):
     """A checkpoint is there but belongs to another job; the message says what differs."""
 
 

@@ -1,9 +1,9 @@
-"""The processes of a job, one a GPU or one a host without GPUs, as torchrun starts them.
+"""The processes of a job as torchrun starts them: one per GPU, or one per host without GPUs.
 
 `batch_size` counts the photos of a step over all processes together, and random numbers are drawn
-for the whole batch before it is shared out. So the number of processes changes how long a job
-takes and not what it learns, up to rounding and batch norm: on GPUs its statistics are taken over
-all processes (SyncBatchNorm); on CPUs, where PyTorch has no such layer, over the photos of one.
+for the whole batch before it is split. So the number of processes changes how long a job takes but
+not what it learns, up to rounding. Batch norm takes its statistics over all processes: by
+SyncBatchNorm on GPUs, by `batch_norm` on CPUs, where PyTorch has no such layer.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.training.batch_norm import share_batch_norm
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ _STEP_LIMIT = timedelta(minutes=5)
 _PREPARATION_LIMIT = timedelta(hours=2)
 
 
-class ClusterError(RuntimeError):
+class ClusterError(DogbreedsError, RuntimeError):
     """Another process of the job is gone or does something else; the message says what to do."""
 
 

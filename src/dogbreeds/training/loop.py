@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.training.augmentation import DRAWS, augment
-from dogbreeds.training.callbacks import Observer
+from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
@@ -42,8 +42,7 @@ class Trainer:
     Attributes:
         model: The model being trained, on the device.
         optimizer: Updates the model.
-        step: Steps done, of ``total_steps``.
-        history: Metrics of each epoch done.
+        state: What callbacks see: steps done, the history of epochs.
         predictions: Of the last evaluation, by split name.
     """
 
@@ -56,7 +55,7 @@ class Trainer:
         checkpoints: Path,
         stop: StopRequest,
         cluster: Cluster | None = None,
-        observer: Observer | None = None,
+        callback: Callback | None = None,
     ) -> None:
         """Set up a job at step 0.
 
@@ -68,7 +67,7 @@ class Trainer:
             checkpoints: The checkpoint directory.
             stop: Asked after every step.
             cluster: The processes of the job.
-            observer: Is told what happens.
+            callback: Is told what happens.
 
         Raises:
             SettingsError: There are fewer photos a step than forward passes to share them.
@@ -79,9 +78,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.stop = stop
         self.cluster = cluster or Cluster()
-        self.observer = observer or Observer()
-        self.step = 0
-        self.history: list[dict[str, float]] = []
+        self.callback = callback or Callback()
         self.predictions: dict[str, Predictions] = {}
         self.batch_size = min(settings.batch_size, len(splits["train"]))
         passes = self.cluster.size * settings.accumulation
@@ -93,12 +90,19 @@ class Trainer:
             )
         # Photos that do not fill the last batch wait for another epoch's order.
         self.steps_per_epoch = max(1, len(splits["train"]) // self.batch_size)
-        self.total_steps = settings.epochs * self.steps_per_epoch
 
         self.model = self.cluster.convert(model)
         self._average: WeightAverage | None = None  # begins with the first step
         self._start: dict[str, torch.Tensor] = {}  # weights from before fine-tuning
         self.optimizer = create_optimizer(self.model, settings)
+        self.state = TrainingState(
+            self.model,
+            self.optimizer,
+            settings.epochs * self.steps_per_epoch,
+            splits["train"].targets,
+            self.cluster.size,
+            settings.compile,
+        )
         self._scaler = torch.amp.GradScaler(  # only half precision of 5 bits of exponent needs it
             device.device.type, enabled=device.half is torch.float16
         )
@@ -110,6 +114,21 @@ class Trainer:
         self._epoch_seconds = 0.0
         self._last_checkpoint = time.monotonic()
         self._identity: dict[str, Any] = {}
+
+    @property
+    def step(self) -> int:
+        """Steps done, of ``total_steps``."""
+        return self.state.step
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole job."""
+        return self.state.total_steps
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch done."""
+        return self.state.history
 
     @property
     def result(self) -> nn.Module:
@@ -146,8 +165,8 @@ class Trainer:
             self._average = WeightAverage(self.model, self.settings.ema)
             self._average.load_state_dict(state["average"])
         self._start = {name: t.to(self.device.device) for name, t in state["start"].items()}
-        self.step = state["step"]
-        self.history = state["history"]
+        self.state.step = state["step"]
+        self.state.history.extend(state["history"])
         if main:  # the sum of all processes
             self._loss_sum.copy_(state["loss_sum"])
         self._epoch_seconds = state["epoch_seconds"]
@@ -189,14 +208,14 @@ class Trainer:
             self.cluster.share_weights(self.model)
             if self.settings.ema:
                 self._average = WeightAverage(self.model, self.settings.ema)
-        self.observer.training_starts(self)
+        self.callback.on_train_begin(self.state)
         if self.settings.epochs == 0:
-            with self.observer.phase("evaluate 0"):
+            with self.callback.phase("evaluate 0"):
                 values = self.evaluate()
             self._record(0, values)
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
-            with self.observer.phase(f"train {epoch}"):
+            with self.callback.phase(f"train {epoch}"):
                 self._train_epoch(epoch)
             self._end_epoch(epoch)
             on_epoch()
@@ -248,7 +267,7 @@ class Trainer:
     ) -> None:
         """Make one step; nothing here waits for the GPU."""
         settings = self.settings
-        self.observer.step_starts()
+        self.callback.on_step_begin()
         seed = settings.seed * _SEED_STRIDE + self.step
         # Drawn for the whole batch, whoever computes which part of it ...
         draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
@@ -263,14 +282,14 @@ class Trainer:
             with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
                 self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
             self._loss_sum += loss.detach()
-        self.observer.gradients_ready(self._scaler.get_scale)
+        self.callback.on_gradients(self._scaler.get_scale)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self._average:
             self._average.update(self.model, self.step)
-        self.observer.step_ended()
-        self.step += 1
+        self.callback.on_step_end()
+        self.state.step += 1
 
     def _forward_loss(
         self, pixels: torch.Tensor, targets: torch.Tensor, draw: torch.Tensor, size: int
@@ -285,7 +304,7 @@ class Trainer:
             logits.float(), targets, label_smoothing=settings.label_smoothing, reduction="sum"
         )
         loss = loss / self.batch_size
-        self.observer.loss_computed(loss, logits, targets)
+        self.callback.on_loss(loss, logits, targets)
         return loss
 
     def _between_steps(self) -> None:
@@ -311,7 +330,7 @@ class Trainer:
                 f"the train loss of epoch {epoch} is {train_loss}: choose a smaller lr"
             )
         try:
-            with self.observer.phase(f"evaluate {epoch}"):
+            with self.callback.phase(f"evaluate {epoch}"):
                 values = {"train_loss": train_loss, **self.evaluate()}
         except Stopped:  # a resumed job evaluates again
             self.checkpoint()
@@ -327,7 +346,7 @@ class Trainer:
 
     def _record(self, epoch: int, values: dict[str, float]) -> None:
         self.history.append(values)
-        self.observer.epoch_ended(epoch, values)
+        self.callback.on_epoch_end(epoch, values)
         if self.cluster.is_main:
             # One write for both lines, so that no other output lands inside them.
             summary = summary_line(epoch, self.settings.epochs, values)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dogbreeds.model.architectures import check_architecture, find_imagenet_weights
+from dogbreeds.system.errors import DogbreedsError
 
 
-class SettingsError(ValueError):
+class SettingsError(DogbreedsError, ValueError):
     """A hyperparameter is unknown or impossible; the message says what was expected."""
 
 

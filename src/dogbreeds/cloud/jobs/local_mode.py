@@ -24,7 +24,7 @@ from dogbreeds.data.folders import find_roots
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.local.ports import check_port
+from dogbreeds.system.ports import check_port
 from dogbreeds.training.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

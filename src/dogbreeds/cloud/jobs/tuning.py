@@ -194,12 +194,10 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
     """Draw the objective over the learning rate: colour by optimizer, size by batch size."""
-    import matplotlib
+    from dogbreeds.job_output.figure import Figure  # takes a second
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     finished = [row for row in rows if row["FinalObjectiveValue"] is not None]
     for optimizer in sorted({str(row["optimizer"]) for row in finished}):
         chosen = [row for row in finished if str(row["optimizer"]) == optimizer]
@@ -216,7 +214,6 @@ def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    pyplot.close(figure)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

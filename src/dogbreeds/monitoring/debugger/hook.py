@@ -25,16 +25,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import nn
 
 from dogbreeds.monitoring.debugger.smdebug_compat import Hook, ModeKeys
-from dogbreeds.training.callbacks import Observer
-
-if TYPE_CHECKING:
-    from dogbreeds.training.loop import Trainer
+from dogbreeds.training.callbacks import Callback, TrainingState
 
 P = ParamSpec("P")
 
@@ -149,7 +146,7 @@ def _guarded(
     return call
 
 
-class Debugger(Observer):
+class Debugger(Callback):
     """Saves tensors of a job.
 
     Only rank 0 of several processes does: weights and gradients are the same in all, and smdebug's
@@ -169,7 +166,7 @@ class Debugger(Observer):
         self._failed = False
         self._started = False
         self._hook: _Hook
-        self._trainer: Trainer
+        self._state: TrainingState
         self._saving = False
         self._losses: list[torch.Tensor] = []
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -178,16 +175,16 @@ class Debugger(Observer):
         self._relu_calls: Counter[str] = Counter()
 
     @_guarded
-    def training_starts(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, state: TrainingState) -> None:
         """Open the trial; a resumed job goes on with the one it has begun."""
-        self._trainer = trainer
+        self._state = state
         for mark in _MARKS:
             (self._folder / mark).unlink(missing_ok=True)
-        if trainer.step == 0:
+        if state.step == 0:
             for name in _OF_EARLIER_RUN:
                 shutil.rmtree(self._folder / name, ignore_errors=True)
         configuration = {
-            **(self._configuration or default_configuration(trainer.total_steps)),
+            **(self._configuration or default_configuration(state.total_steps)),
             "LocalPath": str(self._folder),
         }
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -197,21 +194,20 @@ class Debugger(Observer):
         self._hook.save_all_workers = False
         self._hook.include_collections.append(COLLECTION)
         self._hook.get_collection(COLLECTION).include(_PATTERN)
-        targets = trainer.splits["train"].targets
-        self._class_counts = torch.bincount(targets).cpu()
+        self._class_counts = torch.bincount(state.targets).cpu()
         self._started = True
 
     @_guarded
-    def step_starts(self) -> None:
+    def on_step_begin(self) -> None:
         """Decide whether the step is saved, and if so watch its first forward pass."""
-        trainer = self._trainer
-        step = trainer.step + len(trainer.history)  # evaluations count, too
-        self._saving = self._hook.begin(ModeKeys.TRAIN, trainer.step, step)
+        state = self._state
+        step = state.step + len(state.history)  # evaluations count, too
+        self._saving = self._hook.begin(ModeKeys.TRAIN, state.step, step)
         # What is compiled keeps the hooks that it was compiled with.
-        if self._saving and not trainer.settings.compile:
+        if self._saving and not state.compiled:
             self._relu_calls.clear()
-            for name, module in trainer.model.named_modules():
-                hook = functools.partial(self._after_forward, name or _kind(trainer.model))
+            for name, module in state.model.named_modules():
+                hook = functools.partial(self._after_forward, name or _kind(state.model))
                 self._handles.append(module.register_forward_hook(hook))
 
     @_guarded
@@ -225,9 +221,7 @@ class Debugger(Observer):
             self._hook.save(f"relu_activity/{name}_{call}", activity)
 
     @_guarded
-    def loss_computed(
-        self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
-    ) -> None:
+    def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Keep the loss of a step that is saved."""
         if self._saving:
             self._unhook()
@@ -235,12 +229,12 @@ class Debugger(Observer):
             self._seen.append((logits.detach(), targets))
 
     @_guarded
-    def gradients_ready(self, scale: Callable[[], float]) -> None:
+    def on_gradients(self, scale: Callable[[], float]) -> None:
         """Save what is complete now."""
         if not self._saving:
             return
-        model, hook = self._trainer.model, self._hook
-        hook.save(LOSS, torch.stack(self._losses).sum() * self._trainer.cluster.size)
+        model, hook = self._state.model, self._hook
+        hook.save(LOSS, torch.stack(self._losses).sum() * self._state.world_size)
         for position, tensors in enumerate(zip(*self._seen, strict=True)):
             hook.save(f"CrossEntropyLoss_input_{position}", torch.cat(tensors))
         hook.save("class_counts", self._class_counts)
@@ -256,25 +250,25 @@ class Debugger(Observer):
         self._seen.clear()
 
     @_guarded
-    def step_ended(self) -> None:
+    def on_step_end(self) -> None:
         """Save how far the step went, and write its files."""
         if not self._saving:
             return
-        model, hook = self._trainer.model, self._hook
+        model, hook = self._state.model, self._hook
         for name, before in self._weights.items():
             change = torch.dist(model.get_parameter(name).detach(), before)
             layer = f"{_kind(model)}_{name.removesuffix('.weight')}"
             hook.save(f"update_ratio/{layer}", change / before.norm())
         self._weights.clear()
-        hook.save_scalar("lr", max(group["lr"] for group in self._trainer.optimizer.param_groups))
+        hook.save_scalar("lr", max(group["lr"] for group in self._state.optimizer.param_groups))
         hook.end()
         self._saving = False
 
     @_guarded
-    def epoch_ended(self, epoch: int, values: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
         """Save an epoch's metrics as a step of mode EVAL."""
-        evaluations = len(self._trainer.history)
-        self._hook.begin(ModeKeys.EVAL, evaluations - 1, self._trainer.step + evaluations - 1)
+        evaluations = len(self._state.history)
+        self._hook.begin(ModeKeys.EVAL, evaluations - 1, self._state.step + evaluations - 1)
         loss = values["valid_loss"] if "valid_loss" in values else values["test_loss"]
         self._hook.save(LOSS, torch.tensor(loss))
         for name, value in values.items():

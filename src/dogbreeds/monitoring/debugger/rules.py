@@ -16,6 +16,7 @@ import numpy as np
 
 from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict
 from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, Rule, create_trial, invoke_rule
+from dogbreeds.system.errors import DogbreedsError
 
 _INSIDE = (  # of the job's folders
     "", "tensors", "debug-output", "output/tensors", "opt-ml/output/tensors", "output/data",
@@ -23,7 +24,7 @@ _INSIDE = (  # of the job's folders
 )  # fmt: skip
 
 
-class TrialError(ValueError):
+class TrialError(DogbreedsError, ValueError):
     """There is no trial to judge; the message says what was expected."""
 
 

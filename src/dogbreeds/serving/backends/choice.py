@@ -14,12 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.system.errors import DogbreedsError
 
 logger = logging.getLogger(__name__)
 
 
-class BackendError(RuntimeError):
+class BackendError(DogbreedsError, RuntimeError):
     """The backend that was asked for cannot be had here."""
+
+
+class TelemetryError(RuntimeError):
+    """An engine does not keep what it sees to itself: neither it nor another may serve here."""
 
 
 class Backend(Protocol):
@@ -50,13 +55,14 @@ def start(backends: list[Backend], threads: int, wanted: str | None = None) -> l
 
     Raises:
         Exception: The first or the backend asked for does not start; as the engine raised it.
+        TelemetryError: Any of them would report to its vendor.
     """
     started: list[Backend] = []
     for backend in backends:
         try:
             backend.start(threads)
         except Exception as error:  # engines raise many types
-            if not started or backend.name == wanted:
+            if not started or backend.name == wanted or isinstance(error, TelemetryError):
                 raise
             logger.warning("not running on %s: it does not start: %s", backend.name, error)
         else:

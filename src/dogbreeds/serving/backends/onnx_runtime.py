@@ -1,11 +1,15 @@
 """ONNX Runtime on the CPU: the fastest there, and with a fraction of PyTorch's memory."""
 
 import importlib
+import os
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
-from dogbreeds.serving.settings import ONNX_RUNTIME
+from dogbreeds.serving.backends.choice import TelemetryError
+from dogbreeds.serving.settings import NO_TELEMETRY, ONNX_RUNTIME
 
 
 class OnnxRuntime:
@@ -23,7 +27,7 @@ class OnnxRuntime:
 
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
-        onnxruntime = importlib.import_module("onnxruntime")  # it has no types
+        onnxruntime = _import_without_telemetry()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # A thread that waits by spinning takes time from the Java front end and from decoding.
@@ -36,3 +40,22 @@ class OnnxRuntime:
         """See `Backend.run`."""
         result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
         return result
+
+
+def _import_without_telemetry() -> Any:  # noqa: ANN401  (it has no types)
+    """Import ONNX Runtime; nothing else may.
+
+    Its telemetry is on by default since 1.32, and starts a thread while the library is loaded.
+
+    Raises:
+        TelemetryError: That thread runs, so this version ignores the switch.
+    """
+    os.environ.update(NO_TELEMETRY)
+    threads = psutil.Process().num_threads()
+    onnxruntime = importlib.import_module("onnxruntime")
+    if psutil.Process().num_threads() > threads:
+        raise TelemetryError(
+            f"expected ONNX Runtime to start no thread when it is loaded with {NO_TELEMETRY}, but"
+            f" {onnxruntime.__version__} starts one, which may be its telemetry: install 1.32"
+        )
+    return onnxruntime

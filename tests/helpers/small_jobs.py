@@ -10,7 +10,7 @@ from torch import nn
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.training.callbacks import Observer
+from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings
@@ -50,7 +50,7 @@ def store(
 
 def job(
     folder: Path,
-    observer: Observer,
+    callback: Callback,
     model: nn.Module | None = None,
     *,
     train: PixelStore | None = None,
@@ -71,12 +71,12 @@ def job(
         device,
         folder / "checkpoints",
         StopRequest(),
-        observer=observer,
+        callback=callback,
     )
 
 
 def run(trainer: Trainer, *, resume: bool = False) -> Trainer:
-    """Train to the end, and tell the observer so."""
+    """Train to the end, and tell the callback so."""
     assert trainer.resume({}) is resume
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more only wait for each other over so little
@@ -84,5 +84,5 @@ def run(trainer: Trainer, *, resume: bool = False) -> Trainer:
         trainer.run(lambda: None)
     finally:
         torch.set_num_threads(threads)
-        trainer.observer.close()
+        trainer.callback.close()
     return trainer

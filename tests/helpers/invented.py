@@ -98,7 +98,7 @@ def _evaluation(rng: random.Random, names: list[str], split: str) -> dict[str, A
                 "class_id": f"{index + 1:03d}",
                 "class_name": name,
                 "photos": photos,
-                "accuracy": confusion[index][index] / photos,
+                "recall": confusion[index][index] / photos,
                 "precision": confusion[index][index] / max(1, sum(c[index] for c in confusion)),
             }
             for index, name in enumerate(names)

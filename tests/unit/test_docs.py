@@ -1,4 +1,4 @@
-"""The README says what the code does."""
+"""README and docs say what the code does."""
 
 import dataclasses
 import re
@@ -11,13 +11,14 @@ import pytest
 from dogbreeds.training.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def commands() -> list[str]:
-    """The lines of all shell blocks."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    """Return the lines of all shell blocks, each once."""
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines()))
 
 
 def test_the_table_of_hyperparameters_is_that_of_the_code() -> None:
@@ -25,7 +26,12 @@ def test_the_table_of_hyperparameters_is_that_of_the_code() -> None:
         f"| `{field.name}` | `{field.default}` | {field.metadata['help']} |"
         for field in dataclasses.fields(Settings)
     ]
-    table = README.split("<!-- hyperparameters -->\n")[1].split("\n<!-- end -->")[0]
+    table = (
+        (ROOT / "docs" / "training.md")
+        .read_text()
+        .split("<!-- hyperparameters -->\n")[1]
+        .split("\n<!-- end -->")[0]
+    )
     assert table.splitlines()[2:] == rows  # below the header
 
 
@@ -64,3 +70,10 @@ def test_every_dogbreeds_verb_is_run_against_a_control_plane() -> None:
     tests = "".join(path.read_text() for path in (ROOT / "tests/cloud").glob("test_*.py"))
     for verb in {line.split()[1] for line in commands() if "bin/dogbreeds" in line}:
         assert f'"{verb}"' in tests, verb
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    for link in links:
+        assert (page.parent / link).exists(), link

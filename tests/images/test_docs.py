@@ -1,4 +1,4 @@
-"""The README's commands for the images, run as they stand there, over the drawn sample."""
+"""The quickstart's commands for the images, run as they are there, over the drawn sample."""
 
 import json
 import os
@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import REPOSITORY, run
+
+from helpers.containers import REPOSITORY, run
 
 pytestmark = pytest.mark.images
 
 
 def commands(section: str) -> list[str]:
-    """The lines of the shell block in a section of the README."""
-    text = (REPOSITORY / "README.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    """Return the lines of the shell block in a section of the quickstart."""
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text()
+    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
     block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
     assert block is not None
     return block[1].splitlines()
@@ -47,8 +49,8 @@ def free_port() -> int:
 
 @pytest.mark.usefixtures("training_image", "serving_image", "tags")  # built once, then cached
 def test_build_train_serve_and_ask(photos: dict[str, Path], tmp_path: Path) -> None:
-    build, train, serve = commands("Images")
-    ping, ask = commands("Serving")
+    build, train, serve = commands("In containers")
+    ping, ask = commands("Ask the server")
     run(*shlex.split(build), timeout=900, WEIGHTS="none")
 
     train = train.replace("path/to/dogImages", str(photos["train"].parent))

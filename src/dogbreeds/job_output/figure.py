@@ -1,0 +1,17 @@
+"""matplotlib's `Figure`, without the cache of fonts that matplotlib keeps in the home folder.
+
+Importing this takes a second, so import it where a figure is drawn.
+"""
+
+import os
+import tempfile
+
+_FOLDER_ENV = "MPLCONFIGDIR"
+_given = os.environ.get(_FOLDER_ENV)
+with tempfile.TemporaryDirectory() as _folder:
+    os.environ[_FOLDER_ENV] = _given or _folder
+    from matplotlib.figure import Figure
+if _given is None:
+    del os.environ[_FOLDER_ENV]
+
+__all__ = ["Figure"]

@@ -1,0 +1,20 @@
+"""The root of the package's exceptions.
+
+Each message says what was expected, what came and what to do::
+
+    DogbreedsError
+    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError
+    ├── data          PhotosError (ArchiveError), DownloadError, BrokenOffError
+    ├── job_output    ReportError, ProfileError
+    ├── training      SettingsError, CheckpointError, ClusterError
+    ├── monitoring    TrialError
+    ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError
+    ├── cloud         ConfigError, CloudError
+    └── local         TrainingFailedError, ServerFailedError, TuningError
+
+Most also derive from the built-in exception that fits, e.g. `ValueError`.
+"""
+
+
+class DogbreedsError(Exception):
+    """Something that a user can mend; the message says how."""
