@@ -66,7 +66,7 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
     }
     return subprocess.Popen(
-        [str(Path(sys.executable).with_name("train"))],
+        [sys.executable, "-m", "dogbreeds.entrypoint.train"],
         env=environment,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,

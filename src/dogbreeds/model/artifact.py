@@ -8,7 +8,6 @@ place. Nothing in it is ever unpickled.
 
 import hashlib
 import json
-import os
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from torch import nn
 
 from dogbreeds import __version__
 from dogbreeds.model.architectures import ModelError
+from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # used beside this module
+from dogbreeds.model.archive import read_file
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.networks import create_model
@@ -32,7 +33,6 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
 WEIGHTS_FILE = "model.safetensors"
-TAR_FILE = "model.tar.gz"
 _FORMAT = "dogbreeds-archive/1"
 _METADATA_KEY = "dogbreeds"
 _GOLDEN_PIXELS, _GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
@@ -137,7 +137,8 @@ def load(path: Path) -> Artifact:
     """Load an archive.
 
     Args:
-        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter.
+        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter. See
+            `dogbreeds.model.archive.read_file` for further shapes.
 
     Returns:
         The artifact; its model is on the CPU, in evaluation mode and channels-last.
@@ -181,23 +182,10 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path) -> bytes:
-    """Return the bytes of the weights file in a folder or a tar; nothing is extracted to disk."""
-    if path.is_dir():
-        if (path / WEIGHTS_FILE).is_file():
-            return (path / WEIGHTS_FILE).read_bytes()
-        if not (path / TAR_FILE).is_file():
-            raise ArtifactError(f"expected {WEIGHTS_FILE} or {TAR_FILE} in {path}, found neither")
-        path = path / TAR_FILE
     try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if os.path.normpath(member.name) == WEIGHTS_FILE and member.isfile():
-                    stream = archive.extractfile(member)
-                    assert stream is not None  # isfile() says so  # noqa: S101
-                    return stream.read()
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise ArtifactError(f"cannot read the model archive {path}: {error}") from error
-    raise ArtifactError(f"expected {WEIGHTS_FILE} in {path}: not an archive of this project")
+        return read_file(path, WEIGHTS_FILE)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(str(error)) from error
 
 
 def _metadata_of(data: bytes, path: Path) -> dict[str, str]:
