@@ -87,7 +87,7 @@ def _list_class_folders(folder: Path) -> Listing:
             label = ""
         else:
             continue
-        for path in walk(entry) if label else [entry]:
+        for path in walk(entry, (_identity(folder),)) if label else [entry]:
             if reason := _reason_against(path):
                 left_out.append((path, reason))
             elif not is_photo_file(path):
@@ -160,8 +160,7 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
     Raises:
         OSError: A folder cannot be read.
     """
-    status = folder.stat()
-    own = (status.st_dev, status.st_ino)
+    own = _identity(folder)
     if own in above:
         return
     with os.scandir(folder) as scanned:
@@ -172,3 +171,8 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
                 yield from walk(Path(entry.path), (*above, own))
         elif not entry.name.startswith("."):
             yield Path(entry.path)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
