@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dogbreeds.cli import main as cli
 from dogbreeds.data import quarantine
 from dogbreeds.data.check import Checked, check
+from dogbreeds.data.folders import find_photos, find_roots
+from dogbreeds.data.inspection import inspect
 from dogbreeds.data.near_duplicates import Look, find_groups, look_of
+from dogbreeds.data.pixels import decode_split
+from dogbreeds.model.preprocessing import Preprocessing
 
 
 def photo(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
@@ -108,6 +112,94 @@ def test_a_changed_copy_that_leaks_is_found_and_the_test_keeps_it(
 ) -> None:
     change(photo(7), photos / "train" / "000.Breed" / "copy.jpg")  # 7.jpg is of the test
     assert found(photos) == {"leak": ["train/000.Breed/copy.jpg"]}
+
+
+def _much_brighter(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(1.3)
+
+
+def _darker(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(0.7)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    return image.crop((4, 3, 156, 117))  # 5 % of each side
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [(_much_brighter, 58), (_darker, 60), (ImageOps.grayscale, 60), (_cropped, 50)],
+)
+def test_changed_copies_of_60_photos_are_found_and_nothing_else(
+    change: Callable[[Image.Image], Image.Image], least: int
+) -> None:
+    originals = [photo(seed) for seed in range(60)]
+    copies = [change(original).convert("RGB") for original in originals]
+    groups = find_groups([look_of(image) for image in (*originals, *copies)])
+    assert {tuple(group) for group in groups} <= {(i, i + 60) for i in range(60)}
+    assert len(groups) >= least
+
+
+def test_training_finds_the_copies_and_leaks_that_check_finds(tmp_path: Path) -> None:
+    """On photos that training decodes at another size than `check` does."""
+    for seed in range(30):
+        original = photo(seed, (640, 480))
+        for split, image in (
+            ("train", original),
+            ("test", (_much_brighter, _cropped_large, ImageOps.grayscale)[seed % 3](original)),
+        ):
+            file = tmp_path / split / f"00{seed % 2}.Breed" / f"{seed}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (image if seed < 25 else photo(seed + 100 * len(split), (640, 480))).save(file)
+    checked = look(tmp_path).report["findings"]
+    _, splits = find_photos(find_roots(tmp_path))
+    for size in (32, 224, 300):
+        decoded = {
+            name: decode_split(split, Preprocessing(size, size), workers=1, cache="none")
+            for name, split in splits.items()
+        }
+        report = inspect(decoded, splits, size)
+        copies = [group["files"] for group in report["duplicates"]]
+        assert sorted(str(tmp_path / entry["photo"]) for entry in checked["leak"]) == sorted(
+            file for files in copies for file in files[1:]
+        )
+        assert (report["leaks"], report["conflicts"]) == (len(checked["leak"]), 0)
+    assert 23 <= len(checked["leak"]) <= 25
+
+
+def _cropped_large(image: Image.Image) -> Image.Image:
+    return image.crop((16, 12, 624, 468))
+
+
+def test_photos_that_show_little_are_named(photos: Path) -> None:
+    folder = photos / "train" / "000.Breed"
+    Image.new("RGB", (160, 120)).save(folder / "black.png")
+    Image.new("RGB", (160, 120), "white").save(folder / "white.png")
+    Image.new("RGB", (160, 120), "teal").save(folder / "teal.png")
+    ImageEnhance.Brightness(photo(40)).enhance(0.2).save(folder / "dark.png")
+    Image.blend(photo(41), Image.new("RGB", (160, 120), "white"), 0.95).save(folder / "bright.png")
+    photo(42).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
+    photo(43, (900, 120)).save(folder / "long.png")
+    assert found(photos) == {
+        "blank": [f"train/000.Breed/{name}.png" for name in ("black", "teal", "white")],
+        "dark": ["train/000.Breed/dark.png"],
+        "bright": ["train/000.Breed/bright.png"],
+        "blurred": ["train/000.Breed/blurred.png"],
+        "shape": ["train/000.Breed/long.png"],
+    }
+
+
+def test_the_text_ends_in_totals_and_the_command_that_mends(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos / "train" / "000.Breed"
+    (folder / "z.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    (folder / "text.jpg").write_text("no photo")
+    assert cli.main(["data", "check", str(photos)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"To mend: 2 of 14 photos (1 broken, 1 duplicate). dogbreeds data check --fix {photos}"
+        " moves them away; --undo moves them back."
+    )
 
 
 def test_of_copies_in_a_class_one_stays_and_of_two_classes_none(photos: Path) -> None:
