@@ -64,6 +64,8 @@ def write_job(
     }  # fmt: skip
     for name, document in documents.items():
         (output / f"{name}.json").write_text(json.dumps(document))
+    for split, evaluation in evaluations.items():
+        _write_predictions(rng, output / f"predictions_{split}.csv", evaluation)
     return output
 
 
@@ -93,6 +95,7 @@ def _evaluation(rng: random.Random, names: list[str], split: str) -> dict[str, A
         "loss": 0.52,
         "accuracy": hits / (count * photos),
         "top5": 0.99,
+        "macro_f1": 0.87,
         "classes": [
             {
                 "class_id": f"{index + 1:03d}",
@@ -100,12 +103,28 @@ def _evaluation(rng: random.Random, names: list[str], split: str) -> dict[str, A
                 "photos": photos,
                 "recall": confusion[index][index] / photos,
                 "precision": confusion[index][index] / max(1, sum(c[index] for c in confusion)),
+                "f1": 2 * confusion[index][index] / (photos + sum(c[index] for c in confusion)),
             }
             for index, name in enumerate(names)
         ],
         "confusion": confusion,
         "worst": worst[:100],
     }
+
+
+def _write_predictions(rng: random.Random, file: Path, evaluation: dict[str, Any]) -> None:
+    """Write the predictions that a confusion matrix counts, right ones with more confidence."""
+    ids = [entry["class_id"] for entry in evaluation["classes"]]
+    lines = ["file,class_id,predicted,probability,probability_of_class,top5"]
+    for row, counts in enumerate(evaluation["confusion"]):
+        for column, photos in enumerate(counts):
+            for number in range(photos):
+                probability = rng.uniform(0.6, 1) if row == column else rng.uniform(0.2, 0.9)
+                file_name = f"{ids[row]}/{column}-{number}.jpg"
+                lines.append(
+                    f"{file_name},{ids[row]},{ids[column]},{probability:.6f},0.5,{ids[column]}"
+                )
+    file.write_text("\n".join(lines) + "\n")
 
 
 def _inspection() -> dict[str, Any]:

@@ -63,7 +63,7 @@ def job(
         "epochs": 3, "batch_size": 8, "lr": 0.01, "layer_decay": 1, "image_size": 32,
         "augmentation": "none", **settings,
     }  # fmt: skip
-    splits = {"train": train or store(), "test": test or store(seed=1)}
+    splits = {"train": train or store(), "valid": store(seed=2), "test": test or store(seed=1)}
     return Trainer(
         model or network(),
         Settings.from_mapping(values),

@@ -109,6 +109,7 @@ def start(
                 "HOME": str(home),
                 "TMPDIR": str(tmp),
                 "PYTHONDONTWRITEBYTECODE": "1",  # the packages' own folders are not the product's
+                "OMP_NUM_THREADS": "1",  # threads of several programs would fight for the cores
                 **(environment or {}),
             },
             stdout=output,

@@ -46,7 +46,7 @@ def main(cluster: Cluster) -> None:
     device = Device(torch.device("cpu"), None)
     stores = {
         name: PixelStore(invented(name, photos, seed), PREPROCESSING, device)
-        for name, photos, seed in (("train", 103, 1), ("test", 31, 2))
+        for name, photos, seed in (("train", 103, 1), ("valid", 29, 3), ("test", 31, 2))
     }
     model = network()
     if settings.head_epochs:
@@ -55,11 +55,13 @@ def main(cluster: Cluster) -> None:
             label_smoothing=0.1, seed=0, cluster=cluster,
         )  # fmt: skip
     trainer = Trainer(model, settings, stores, device, Path(sys.argv[1]), StopRequest(), cluster)
-    trainer.resume({})
+    if not trainer.resume({}) and settings.head_epochs:
+        trainer.keep_probe()
     trainer.run(lambda: None)
     if cluster.is_main:
-        names = ("train_loss", "test_loss", "test_accuracy", "test_top5")
-        print(json.dumps([{name: epoch[name] for name in names} for epoch in trainer.history]))
+        names = ("train_loss", "test_loss", "test_accuracy", "test_top5", "temperature", "wise_ft")
+        told = [{name: epoch.get(name, 1) for name in names} for epoch in trainer.history]
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":

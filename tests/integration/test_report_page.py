@@ -35,8 +35,8 @@ def write_monitoring(output: Path) -> None:
         write_samples(output / "profiler", "algo-1", BEGIN + second, samples)
     rule = {"measure": "a number", "limit": "above 1", "advice": "choose a smaller lr"}
     verdicts = [
-        {"step": 10, "value": 0.5, "ill": False, "where": ""},
-        {"step": 20, "value": 7.5, "ill": True, "where": "fc.weight"},
+        {"step": 10, "value": 0.5, "triggered": False, "where": ""},
+        {"step": 20, "value": 7.5, "triggered": True, "where": "fc.weight"},
     ]
     findings = [
         {**rule, "rule": "dead relu", "result": "ok", "verdicts": verdicts[:1]},
@@ -95,8 +95,8 @@ def test_one_jobs_report_has_all_there_is_to_know(
     with opened(browser, reports["one"]) as page:
         links = page.locator("nav a").all_inner_texts()
         assert links == [
-            "Result", "Learning curves", "What is taken for what", "Worst mistakes", "Classes",
-            "Photos", "Machine", "Debugger", "Settings",
+            "Result", "Learning curves", "Confusion matrix", "Confidence", "Worst mistakes",
+            "Classes", "Photos", "Machine", "Debugger", "Settings",
         ]  # fmt: skip
         expect(page.locator("#summary")).to_contain_text("95 % confidence interval")
         expect(page.locator("#photos")).to_contain_text("In another split as well: 1 photo")

@@ -57,7 +57,7 @@ dogbreeds deploy s3://dog-bucket/model.tar.gz --dry-run
 
 DEMO_AND_REPORTS = """
 set -e
-dogbreeds demo --work-dir demo --set epochs=1 --set debugger=true
+dogbreeds demo --work-dir demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
 dogbreeds report demo -o report.html
 dogbreeds profile demo/opt-ml/output --plot profile.png
 dogbreeds debug demo/opt-ml/output --plot findings.png || [ $? = 1 ]  # a rule may fire
@@ -67,7 +67,7 @@ LOCAL_TUNING = """
 set -e
 dogbreeds sample photos
 dogbreeds tune --local --jobs 1 --data photos --work-dir search \\
-    --set weights=none --set image-size=64 --set epochs=1
+    --set model=squeezenet1_1 --set weights=none --set image-size=64 --set epochs=1
 """
 
 

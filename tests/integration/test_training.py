@@ -104,6 +104,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         "history.json", "photos.json", "learning_curves.png",
         "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
         "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
+        "predictions_test.csv", "predictions_valid.csv",
         "phases.json", "profiler", "tensorboard",
     }  # fmt: skip
 

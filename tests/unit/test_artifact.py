@@ -36,6 +36,7 @@ def make(seed: int = 0) -> Artifact:
         preprocessing=Preprocessing(73, 64),
         metrics={"test_accuracy": 0.5},
         provenance={"hyperparameters": {"lr": 0.001}},
+        temperature=0.5,
     )
 
 
@@ -47,6 +48,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded.preprocessing == saved.preprocessing
     assert loaded.metrics == saved.metrics
     assert loaded.provenance == saved.provenance
+    assert loaded.temperature == 0.5
     assert len(loaded.version) == 12
     assert not loaded.model.training
     images = torch.rand(2, 3, 64, 64)

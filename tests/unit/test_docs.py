@@ -77,3 +77,15 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     for link in links:
         assert (page.parent / link).exists(), link
+
+
+def test_every_locked_package_has_been_looked_at_for_telemetry() -> None:
+    page = (ROOT / "docs/privacy.md").read_text()
+    locks = [*(ROOT / "requirements").glob("*.txt"), *(ROOT / "containers").glob("*/*.txt")]
+    locked = {
+        re.sub(r"[-_.]+", "-", name.lower())
+        for lock in locks
+        for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", lock.read_text(), re.MULTILINE)
+    }
+    assert len(locked) > 100
+    assert [name for name in sorted(locked) if f"`{name}`" not in page] == []

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from dogbreeds.job_output.jobs import ReportError
-from dogbreeds.job_output.statistics import wilson_interval
+from dogbreeds.job_output.statistics import mcnemar, wilson_interval
 from dogbreeds.report.document import write_report
 
 EVALUATION: dict[str, Any] = {
     "photos": 10, "loss": 0.5, "accuracy": 0.9, "top5": 1.0,
     "classes": [
-        {"class_id": "1", "class_name": "Ant", "photos": 6, "accuracy": 5 / 6, "precision": 1.0},
-        {"class_id": "2", "class_name": "Bee", "photos": 4, "accuracy": 1.0, "precision": 0.8},
+        {"class_id": "1", "class_name": "Ant", "photos": 6, "recall": 5 / 6, "precision": 1.0},
+        {"class_id": "2", "class_name": "Bee", "photos": 4, "recall": 1.0, "precision": 0.8},
     ],
     "confusion": [[5, 1], [0, 4]],
     "worst": [
@@ -50,6 +50,45 @@ def reported(file: Path, *sources: Path) -> Any:
 )
 def test_an_interval_is_wilsons(share: float, count: int, low: float, high: float) -> None:
     assert wilson_interval(share, count) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    # Binomial tails by hand: 2 * (1 + 10) / 2**10 and 2 * (1 + 8 + 28) / 2**8
+    [(1, 9, 0.0215), (9, 1, 0.0215), (2, 6, 0.2891), (3, 3, 1.0), (0, 0, 1.0)],
+)
+def test_a_paired_test_is_mcnemars(only_first: int, only_second: int, p: float) -> None:
+    assert mcnemar(only_first, only_second) == pytest.approx(p, abs=5e-5)
+
+
+def write_predictions(folder: Path, wrong: int, count: int = 10) -> Path:
+    lines = ["file,class_id,predicted,probability,probability_of_class,top5"]
+    for i in range(count):
+        lines.append(f"{i}.jpg,1,{2 if i < wrong else 1},0.95,0.9,1")
+    text = "\n".join(lines) + "\n"
+    (folder / "output" / "data" / "predictions_test.csv").write_text(text)
+    return folder
+
+
+def test_jobs_on_the_same_photos_are_compared_photo_by_photo(tmp_path: Path) -> None:
+    folders = [
+        write_predictions(job(tmp_path / name), wrong) for name, wrong in (("a", 0), ("b", 6))
+    ]
+    first, second = reported(tmp_path / "report.html", *folders)["jobs"]
+    assert first["splits"]["test"]["p_value"] is None  # the one compared against
+    assert second["splits"]["test"]["p_value"] == pytest.approx(2 / 2**6)
+
+
+def test_confidence_is_counted_in_bins(tmp_path: Path) -> None:
+    [found] = reported(tmp_path / "report.html", write_predictions(job(tmp_path / "a"), 2))["jobs"]
+    bins = found["splits"]["test"]["confidence"]
+    assert bins[95] == pytest.approx([10, 8, 9.5])
+    assert sum(photos for photos, _, _ in bins) == 10
+
+
+def test_jobs_without_predictions_have_no_paired_test(tmp_path: Path) -> None:
+    first, second = reported(tmp_path / "r.html", job(tmp_path / "a"), job(tmp_path / "b"))["jobs"]
+    assert first["splits"]["test"]["p_value"] is second["splits"]["test"]["p_value"] is None
 
 
 def test_nothing_is_known_without_photos() -> None:

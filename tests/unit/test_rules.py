@@ -1,4 +1,4 @@
-"""Rules judge jobs that are ill on purpose, and leave a healthy one alone."""
+"""Rules judge jobs that are triggered on purpose, and leave a healthy one alone."""
 
 import argparse
 import json

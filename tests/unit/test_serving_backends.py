@@ -26,7 +26,7 @@ def archive() -> Artifact:
     torch.manual_seed(0)
     model = networks.create_model("squeezenet1_1", 3).eval()
     classes = tuple(PhotoClass(f"{number:03d}", "") for number in range(3))
-    return Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64))
+    return Artifact(model, "squeezenet1_1", classes, Preprocessing(72, 64), temperature=0.5)
 
 
 def photos(count: int) -> npt.NDArray[np.uint8]:

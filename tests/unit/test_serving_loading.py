@@ -1,9 +1,12 @@
 """Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -12,6 +15,8 @@ from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
+from dogbreeds.serving.backends import choice
+from dogbreeds.serving.backends.choice import TelemetryError
 from dogbreeds.serving.loading import LoadError
 
 
@@ -65,3 +70,51 @@ def test_loading_that_is_killed_means_too_little_memory(
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(MemoryError, match="signal 9"):
         loading.load(model_dir, None, 1, None)
+
+
+def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Import ONNX Runtime in a new process as the server does, with a switch of this value."""
+    code = (
+        "from dogbreeds.serving.backends import onnx_runtime as o;"
+        f"o.NO_TELEMETRY['ORT_DISABLE_TELEMETRY'] = {switch!r};"
+        "o._import_without_telemetry()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_onnx_runtime_reports_to_nobody_whatever_the_environment_says(tmp_path: Path) -> None:
+    done = start_onnx_runtime("1", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_onnx_runtime_that_ignores_the_switch_is_refused(tmp_path: Path) -> None:
+    done = start_onnx_runtime("0", tmp_path)
+    assert "TelemetryError" in done.stderr, done.stderr
+    assert done.returncode != 0
+
+
+def test_no_other_backend_takes_the_place_of_one_that_reports() -> None:
+    class Silent:
+        name, tolerance = "pytorch", 1e-3
+
+        def start(self, threads: int) -> None:
+            """Nothing to do."""
+
+        def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return np.zeros((len(pixels), 1), np.float32)
+
+    class Loud(Silent):
+        name = "onnxruntime"
+
+        def start(self, threads: int) -> None:
+            raise TelemetryError("a thread runs")
+
+    with pytest.raises(TelemetryError, match="a thread runs"):
+        choice.start([Silent(), Loud()], threads=1)

@@ -1,3 +1,4 @@
+import copy
 import functools
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def stores(device: Device = CPU) -> dict[str, PixelStore]:
     paths = tuple(Path(f"{number}.jpg") for number in range(24))
     split = DecodedSplit("", SharedArray(pixels.numpy(), ""), targets.numpy(), paths, (), ())
     store = PixelStore(split, PREPROCESSING, device)
-    return {"train": store, "test": store}
+    return {"train": store, "valid": store, "test": store}
 
 
 def trainer(
@@ -111,42 +112,88 @@ def test_half_precision_with_a_loss_scaler_learns_what_full_precision_learns(
 def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> None:
     job = trainer(tmp_path, ema=0.9)
     train(job)
-    assert job.result is not job.model
-    last, mean = (m.state_dict()["layers.4.weight"] for m in (job.model, job.result))
+    assert job.result.model is not job.model
+    last, mean = (m.state_dict()["layers.4.weight"] for m in (job.model, job.result.model))
     assert not torch.equal(last, mean)
     assert torch.dist(last, mean) < torch.dist(last, torch.zeros_like(last))
     assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
     plain = trainer(tmp_path / "plain")
     train(plain)
-    assert plain.result is plain.model
+    assert plain.result.model is plain.model
     assert torch.equal(plain.model.state_dict()["layers.4.weight"], last)
     assert plain.history[-1]["test_loss"] != job.history[-1]["test_loss"]
 
 
-def test_the_result_lies_between_the_start_and_the_fine_tuned_weights(tmp_path: Path) -> None:
+def test_a_given_share_lies_between_the_probe_and_the_fine_tuned_weights(tmp_path: Path) -> None:
     job = trainer(tmp_path, wise_ft=0.25)
-    job.keep_start()
-    start = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    job.keep_probe()
+    probe = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     train(job)
-    for name, tensor in job.result.state_dict().items():
+    for name, tensor in job.result.model.state_dict().items():
         fine_tuned = job.model.state_dict()[name]
-        assert not torch.equal(fine_tuned, start[name])
-        torch.testing.assert_close(tensor, 0.75 * start[name] + 0.25 * fine_tuned)
+        assert not torch.equal(fine_tuned, probe[name])
+        torch.testing.assert_close(tensor, 0.75 * probe[name] + 0.25 * fine_tuned)
+    assert job.history[-1]["wise_ft"] == 0.25
     assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
     resumed = trainer(tmp_path, wise_ft=0.25)
     assert resumed.resume({})
-    for name, tensor in resumed.result.state_dict().items():
-        assert torch.equal(tensor, job.result.state_dict()[name])
+    resumed.evaluate()
+    for name, tensor in resumed.result.model.state_dict().items():
+        assert torch.equal(tensor, job.result.model.state_dict()[name])
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 1.0), (1, 0.0)])
+def test_the_share_with_the_lowest_validation_loss_is_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: int, expected: float
+) -> None:
+    probe = trainer(tmp_path / "probe")
+    train(probe)
+    job = trainer(tmp_path / "job", probe.model)
+    store = job.splits["train"] = copy.copy(job.splits["train"])
+    store.targets = (store.targets + shift) % 3  # learns the same, or all wrong
+    job.keep_probe()
+    train(job)
+    last = job.history[-1]
+    assert last["wise_ft"] == expected
+    assert last["valid_loss"] <= last["probe_valid_loss"]
+    assert (job.result.model is job.model) == (expected == 1)
+    assert job.result.metrics["temperature"] == job.predictions["valid"].temperature
+    words = {1.0: "fine-tuned fully (share 1)", 0.0: "linear probe (share 0)"}[expected]
+    assert f"Chosen: {words}, valid loss {last['valid_loss']:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("shift", "better"), [(0, "fine-tuned"), (1, "probe")])
+def test_a_job_stopped_before_its_last_step_saves_the_better_end(
+    tmp_path: Path, shift: int, better: str
+) -> None:
+    job = trainer(tmp_path)
+    store = job.splits["train"] = copy.copy(job.splits["train"])
+    store.targets = (store.targets + shift) % 3  # learns what is right, or all wrong
+    job.keep_probe()
+    assert set(job.result.metrics) == {
+        "valid_loss", "valid_accuracy", "valid_top5", "valid_ece", "temperature",
+    }  # fmt: skip
+    probe = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+
+    def stop_after_an_epoch() -> None:
+        job.stop.received = True
+
+    with pytest.raises(Stopped):
+        job.run(stop_after_an_epoch)
+    expected = {"fine-tuned": job.model.state_dict(), "probe": probe}[better]
+    for name, tensor in job.result.model.state_dict().items():
+        assert torch.equal(tensor, expected[name])
 
 
 def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_model(
     tmp_path: Path,
 ) -> None:
     untrained, alone = trainer(tmp_path / "1"), trainer(tmp_path / "2", wise_ft=1)
-    alone.keep_start()
+    alone.keep_probe()
     for job in (untrained, alone):
         train(job)
-        assert job.result is job.model
+        assert job.result.model is job.model
+        assert "wise_ft" not in job.history[-1]
 
 
 def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:
@@ -181,7 +228,7 @@ def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[s
     assert resumed.resume({})
     assert resumed.step == 5
     assert train(resumed) == [epoch["train_loss"] for epoch in whole.history]
-    for one, other in ((whole.model, resumed.model), (whole.result, resumed.result)):
+    for one, other in ((whole.model, resumed.model), (whole.result.model, resumed.result.model)):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
 

@@ -152,9 +152,19 @@ def test_a_convolutional_head_is_left_to_the_epochs() -> None:
     )
 
 
+def test_without_flips_left_stays_left() -> None:
+    pixels = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
+    pixels[:, :, :16] = 200  # the left half is bright
+    draw = torch.rand(DRAWS, 64)
+    for flip in (True, False):
+        images = augment(pixels, 32, draw, flip=flip)
+        mirrored = images[:, :, 24:].mean((1, 2, 3)) > images[:, :, :8].mean((1, 2, 3))
+        assert torch.equal(mirrored, (draw[2] < 0.5) & flip)
+
+
 def test_learning_rates_fall_from_head_to_stem_and_norms_do_not_decay() -> None:
     model = create_model("resnet18", 3)
-    groups = parameter_groups(model, lr=1.0, layer_decay=0.1, weight_decay=0.5)
+    groups = parameter_groups(model, lr=1.0, layer_decay=0.8, weight_decay=0.5)
     rate_of: dict[int, Any] = {
         id(parameter): (group["max_lr"], group["weight_decay"])
         for group in groups
@@ -164,7 +174,8 @@ def test_learning_rates_fall_from_head_to_stem_and_norms_do_not_decay() -> None:
     named = {name: rate_of[id(parameter)] for name, parameter in model.named_parameters()}
     assert named["fc.weight"] == (1.0, 0.5)
     assert named["fc.bias"] == (1.0, 0.0)
-    assert named["conv1.weight"] == (pytest.approx(0.1), 0.5)
+    assert named["layer4.1.conv2.weight"] == (pytest.approx(0.8), 0.5)  # per block
+    assert named["layer4.0.conv1.weight"] == (pytest.approx(0.64), 0.5)
     assert named["layer1.0.bn1.weight"][1] == 0.0
     order = ["conv1.weight", "layer1.0.conv1.weight", "layer1.1.conv1.weight",
              "layer4.1.conv2.weight", "fc.weight"]  # fmt: skip

@@ -20,9 +20,15 @@ def predictions() -> Predictions:
     """Five photos: two Ants right, one Ant taken for a Bee, two Bees taken for Cat and Ant."""
     return Predictions(
         targets=torch.tensor([0, 0, 0, 1, 1]),
-        classes=torch.tensor([[0, 1], [0, 2], [1, 2], [2, 1], [0, 2]]),
-        probabilities=torch.tensor([[0.9, 0.1], [0.8, 0.1], [0.6, 0.3], [0.7, 0.2], [0.5, 0.4]]),
-        losses=torch.tensor([0.1, 0.2, 2.5, 1.6, 3.0]),
+        logits=torch.tensor(
+            [
+                [0.9, 0.06, 0.04],
+                [0.8, 0.05, 0.15],
+                [0.1, 0.6, 0.3],
+                [0.1, 0.2, 0.7],
+                [0.5, 0.05, 0.45],
+            ]
+        ).log(),
     )
 
 
@@ -33,8 +39,9 @@ def test_a_report_counts_what_is_taken_for_what() -> None:
     report = evaluation_report(predictions(), PATHS, BREEDS)
     assert report["confusion"] == [[2, 1, 0], [1, 0, 1], [0, 0, 0]]
     assert report["accuracy"] == pytest.approx(0.4)
-    assert report["top5"] == pytest.approx(0.6)
-    assert report["loss"] == pytest.approx(7.4 / 5)
+    assert report["top5"] == 1  # of three classes
+    assert report["ece"] == report["uncalibrated_ece"] == pytest.approx(0.42)
+    assert report["loss"] == pytest.approx(-math.log(0.9 * 0.8 * 0.1 * 0.2 * 0.05) / 5)
     ant, bee, cat = report["classes"]
     assert (ant["photos"], ant["recall"], ant["precision"]) == pytest.approx((3, 2 / 3, 2 / 3))
     assert (bee["photos"], bee["recall"], bee["precision"]) == (2, 0, 0)

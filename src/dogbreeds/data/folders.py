@@ -4,9 +4,10 @@ The rule is here once. Training applies it to its channels, and `dogbreeds.data.
 in the same words.
 """
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dogbreeds.data.labels import find_labels
@@ -189,6 +190,42 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
         for split, found in listings.items()
     }
     return tuple(parse_folder(name) for name in names), splits
+
+
+def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
+    """Part the training photos: a tenth of each class stands in for the split ``valid``.
+
+    Args:
+        train: Each class keeps a photo; one of two and more gives at least one.
+        seed: Chooses the photos.
+
+    Returns:
+        The rest of ``train``, and ``valid``.
+
+    Raises:
+        PhotosError: No class has two photos.
+    """
+    photos: dict[int, list[int]] = {}
+    for index, target in enumerate(train.targets):
+        photos.setdefault(target, []).append(index)
+    chooser = random.Random(seed)  # noqa: S311  (not for secrets)
+    held = {
+        index
+        for of_class in photos.values()
+        if len(of_class) > 1
+        for index in chooser.sample(of_class, max(1, len(of_class) // 10))
+    }
+    if not held:
+        raise PhotosError("expected a split valid, or two photos of a class in train; add some")
+
+    def part(name: str, indexes: list[int]) -> Split:
+        paths = tuple(train.paths[index] for index in indexes)
+        return replace(
+            train, name=name, paths=paths, targets=tuple(train.targets[i] for i in indexes)
+        )
+
+    kept = [index for index in range(len(train.targets)) if index not in held]
+    return part("train", kept), replace(part("valid", sorted(held)), ignored=(), left_out=())
 
 
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dogbreeds.data.folders import find_photos
+from dogbreeds.data.folders import find_photos, hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.monitors import watched
@@ -23,7 +23,7 @@ from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_head
-from dogbreeds.training.loop import Trainer
+from dogbreeds.training.loop import Result, Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.progress import progress_bar
@@ -78,6 +78,14 @@ def run(
         settings = dataclasses.replace(settings, layer_decay=1.0)
     remove_partial(paths.model)  # it would travel in model.tar.gz
     classes, splits = find_photos(paths.splits)
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = hold_out(splits["train"], settings.seed)
+        if cluster.is_main:
+            print(
+                f"No split valid: {len(splits['valid'].paths)} photos of train are left out of the"
+                " training, and the model is chosen and calibrated by them",
+                flush=True,
+            )
     device = Device.best(cluster.local_rank, settings.precision)
     torch.manual_seed(settings.seed)
     model = networks.create_model(settings.model, len(classes))
@@ -118,8 +126,7 @@ def run(
     def save() -> None:
         if not cluster.is_main:
             return
-        metrics = trainer.history[-1] if trainer.history else {}
-        _save(trainer.result, settings, classes, preprocessing, metrics, paths)
+        _save(trainer.result, settings, classes, preprocessing, paths)
         write_json(paths.output_data / "history.json", trainer.history)
 
     try:
@@ -179,23 +186,23 @@ def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: St
     if any(cluster.collect(stop.received)):
         raise Stopped
     if trained:
-        trainer.keep_start()
+        trainer.keep_probe()
 
 
 def _save(
-    model: torch.nn.Module,
+    result: Result,
     settings: Settings,
     classes: tuple[PhotoClass, ...],
     preprocessing: Preprocessing,
-    metrics: dict[str, float],
     paths: JobPaths,
 ) -> None:
     trained = artifact.Artifact(
-        model=model,
+        model=result.model,
         architecture=settings.model,
         classes=classes,
         preprocessing=preprocessing,
-        metrics=metrics,
+        metrics=result.metrics,
         provenance={"hyperparameters": dataclasses.asdict(settings)},
+        temperature=result.metrics.get("temperature", 1.0),
     )
     artifact.save(trained, paths.model)

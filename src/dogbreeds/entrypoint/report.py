@@ -63,10 +63,11 @@ def evaluation_report(
         classes: The C classes.
 
     Returns:
-        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``macro_f1``, the mean of the
-        classes' F1; ``classes``, for each class its id, name, photos, recall, precision and F1,
-        None where there is nothing to divide by; ``confusion``, C rows of the right classes by C
-        columns of the predicted ones; ``worst``, the wrong predictions with the highest loss.
+        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``temperature``, ``ece`` with it
+        and ``uncalibrated_ece`` without it; ``macro_f1``, the mean of the classes' F1;
+        ``classes``, for each class its id, name, photos, recall, precision and F1, None where
+        there is nothing to divide by; ``confusion``, C rows of the right classes by C columns of
+        the predicted ones; ``worst``, the wrong predictions with the highest loss.
     """
     predicted = predictions.classes[:, 0]
     confusion = confusion_matrix(predictions.targets, predicted, len(classes))
@@ -80,6 +81,9 @@ def evaluation_report(
         "loss": predictions.loss,
         "accuracy": predictions.accuracy,
         "top5": predictions.top5,
+        "temperature": predictions.temperature,
+        "ece": predictions.ece,
+        "uncalibrated_ece": predictions.uncalibrated.ece,
         "macro_f1": sum(measured) / len(measured) if measured else None,
         "classes": [
             {

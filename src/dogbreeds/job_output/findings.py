@@ -19,13 +19,13 @@ class Verdict:
     Attributes:
         step: Counted over training and evaluations, as the trial's files are.
         value: The rule's number.
-        ill: Whether it is beyond the limit.
+        triggered: Whether it is beyond the limit.
         where: The tensor that it is of; may be empty.
     """
 
     step: int
     value: float
-    ill: bool
+    triggered: bool
     where: str = ""
 
 
@@ -36,7 +36,7 @@ class Finding:
     Attributes:
         rule: Its name.
         measure: What its number is.
-        limit: When a number is ill, in words.
+        limit: When a number triggers the rule, in words.
         advice: What to do then.
         verdicts: Of each step that it could judge, in order.
     """
@@ -49,8 +49,8 @@ class Finding:
 
     @property
     def first(self) -> Verdict | None:
-        """The first ill step."""
-        return next((verdict for verdict in self.verdicts if verdict.ill), None)
+        """The first step that triggers it."""
+        return next((verdict for verdict in self.verdicts if verdict.triggered), None)
 
     @property
     def result(self) -> str:
@@ -107,8 +107,8 @@ def plot(findings: list[Finding], file: Path) -> None:
     for axes, finding in zip(panels, judged, strict=False):
         finite = [v for v in finding.verdicts if math.isfinite(v.value)]
         axes.plot([v.step for v in finite], [v.value for v in finite], marker=".", color="#4477aa")
-        ill = [v for v in finite if v.ill]
-        axes.plot([v.step for v in ill], [v.value for v in ill], "o", color="#cc3311")
+        triggered = [v for v in finite if v.triggered]
+        axes.plot([v.step for v in triggered], [v.value for v in triggered], "o", color="#cc3311")
         if finite and min(v.value for v in finite) > 0:
             axes.set_yscale("log")
         axes.set_title(f"{finding.rule}: {finding.result}", loc="left")

@@ -1,5 +1,6 @@
 """What a training job left in ``output/data``, read back for a report."""
 
+import csv
 import json
 import tarfile
 import tempfile
@@ -19,9 +20,10 @@ JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
-_INSIDE = ("", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
+_INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
 _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
 _MAX_UNPACKED = 2**30
+_CONFIDENCE_BINS = 100
 
 
 class ReportError(DogbreedsError, ValueError):
@@ -64,8 +66,8 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
         confidence intervals, confusion as [row, column, count] without zeros, and the worst
         mistakes' thumbnails; ``photos``, the data inspection; ``system``, see
         `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules, each with the
-        ``first`` ill step and the ``last`` one judged. What the job did not leave is empty or
-        None.
+        ``first`` step that triggers the rule and the ``last`` one judged. What the job did not
+        leave is empty or None.
 
     Raises:
         ReportError: There is no job, or a file of it is damaged.
@@ -114,7 +116,10 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
     splits = {}
     for split in ("test", "valid"):  # the one that counts first
         if evaluation := _read(output / f"evaluation_{split}.json", None):
-            splits[split] = _read_split(evaluation)
+            splits[split] = {
+                **_read_split(evaluation),
+                **_read_predictions(output / f"predictions_{split}.csv"),
+            }
     share = most_photos // max(1, len(splits))
     for found in splits.values():
         for mistake in found["worst"][:share]:
@@ -145,12 +150,29 @@ def _read_split(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _read_predictions(file: Path) -> dict[str, Any]:
+    """Return ``right``, 0 or 1 by file, and ``confidence``, see ``report/calibration.js``."""
+    if not file.is_file():
+        return {"right": {}, "confidence": None}
+    right: dict[str, int] = {}
+    bins = [[0, 0, 0.0] for _ in range(_CONFIDENCE_BINS)]
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        for row in csv.DictReader(stream):
+            hit, confidence = row["class_id"] == row["predicted"], float(row["probability"])
+            right[row["file"]] = int(hit)
+            found = bins[min(int(confidence * _CONFIDENCE_BINS), _CONFIDENCE_BINS - 1)]
+            found[0] += 1
+            found[1] += hit
+            found[2] += confidence
+    return {"right": right, "confidence": bins}
+
+
 def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = finding["verdicts"]
     return {
         **finding,
         "verdicts": None,  # one a step; the page shows no more than two
-        "first": next((verdict for verdict in verdicts if verdict["ill"]), None),
+        "first": next((verdict for verdict in verdicts if verdict["triggered"]), None),
         "last": verdicts[-1] if verdicts else None,
     }
 

@@ -5,14 +5,19 @@ METRICS = (
     "valid_loss",
     "valid_accuracy",
     "valid_top5",
+    "valid_ece",
     "test_loss",
     "test_accuracy",
     "test_top5",
+    "test_ece",
     "photos_per_second",
     "seconds",
     "peak_memory_mb",
 )
-"""Names of the metrics of an epoch; losses in nats, accuracies 0..1, memory in MiB."""
+"""Names of the metrics of an epoch.
+
+Losses are in nats, accuracies and calibration errors (ECE) are 0..1, memory is in MiB.
+"""
 
 METRIC_DEFINITIONS = [
     {"Name": name, "Regex": rf"\[metrics\].* {name}=([0-9.eE+-]+|nan|inf)"} for name in METRICS

@@ -5,6 +5,24 @@ import math
 _Z = 1.959964  # of the normal distribution, for 95 %
 
 
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test for two models on the same photos.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated
+    proportions", 1947; exact by the binomial distribution.
+
+    Args:
+        only_first: Photos that only the first model gets right.
+        only_second: Photos that only the second model gets right.
+
+    Returns:
+        Probability 0..1 of a difference at least as large if the models are equally good.
+    """
+    count = only_first + only_second
+    tail = sum(math.comb(count, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, 2 * tail / 2**count)
+
+
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a share that was measured on a sample.
 

@@ -53,6 +53,7 @@ class Artifact:
         preprocessing: How a photo becomes the model's input.
         metrics: What the training reached, e.g. ``{"test_accuracy": 0.93}``.
         provenance: Where the weights come from: hyperparameters, package versions.
+        temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
         version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
         golden_example: `save` makes it; None before, and in artifacts older than golden examples.
     """
@@ -63,6 +64,7 @@ class Artifact:
     preprocessing: Preprocessing
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     version: str = ""
     golden_example: GoldenExample | None = None
 
@@ -87,6 +89,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         "architecture": artifact.architecture,
         "classes": [list(item) for item in artifact.classes],
         "preprocessing": artifact.preprocessing.to_dict(),
+        "temperature": artifact.temperature,
         "metrics": artifact.metrics,
         "provenance": artifact.provenance,
     }
@@ -97,7 +100,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
     # Not of the model at hand, which may be on a GPU or share its batch norm with other processes.
     saved = create_model(artifact.architecture, len(artifact.classes)).eval()
     saved.load_state_dict(tensors)
-    golden_example = create_golden_example(saved, artifact.preprocessing)
+    golden_example = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
     tensors[_GOLDEN_PIXELS] = torch.from_numpy(golden_example.pixels)
     tensors[_GOLDEN_PROBABILITIES] = torch.from_numpy(golden_example.probabilities)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
@@ -109,11 +112,14 @@ def save(artifact: Artifact, folder: Path) -> Path:
 
 
 @torch.inference_mode()
-def create_golden_example(model: nn.Module, preprocessing: Preprocessing) -> GoldenExample:
+def create_golden_example(
+    model: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0
+) -> GoldenExample:
     """Ask a model, on the CPU and in evaluation mode, about noise that is always the same."""
     side = preprocessing.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
-    return GoldenExample(pixels, Pipeline(model, preprocessing)(torch.from_numpy(pixels)).numpy())
+    pipeline = Pipeline(model, preprocessing, temperature)
+    return GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
 
 
 def pack(folder: Path, tar: Path) -> None:
@@ -151,6 +157,7 @@ def load(path: Path) -> Artifact:
     try:
         classes = tuple(PhotoClass(str(label), str(name)) for label, name in document["classes"])
         preprocessing = Preprocessing.from_dict(document["preprocessing"])
+        temperature = float(document.get("temperature", 1.0))
         model = create_model(document["architecture"], len(classes))
         tensors = load_tensors(data)
         golden_example = None
@@ -167,6 +174,7 @@ def load(path: Path) -> Artifact:
         preprocessing=preprocessing,
         metrics=document["metrics"],
         provenance=document["provenance"],
+        temperature=temperature,
         version=hashlib.sha256(data).hexdigest()[:12],
         golden_example=golden_example,
     )

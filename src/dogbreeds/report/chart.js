@@ -19,7 +19,7 @@ function niceTicks(low, high, most, steps = []) {
 
 // series: [{ name, color: 0.., dash: "" | "6 4" | ..., points: [[x, y], ...] }], x ascending.
 // options: title, xLabel, format(y), formatX(x), zero: y starts at 0, most: y ends at no more,
-//          steps: distances of ticks on the x axis, marks: [{ x, label }] vertical lines there
+//          log: y is logarithmic, steps: distances of ticks on the x axis, marks: [{ x, label }] vertical lines there
 function lineChart(title, series, options) {
   const shown = new Set(series);
   const area = h("div", { class: "chart-area" });
@@ -45,20 +45,22 @@ function lineChart(title, series, options) {
     tip.hidden = true;
     if (!points.length) return area.replaceChildren(h("p", { class: "note" }, "No curve is shown."));
     const xs = [...new Set(points.map(([x]) => x))].sort((a, b) => a - b);
-    const ys = points.map(([, y]) => y);
-    let [low, high] = [options.zero ? 0 : Math.min(...ys), Math.max(...ys)];
+    const scaled = options.log ? (y) => Math.log10(Math.max(y, Number.MIN_VALUE)) : (y) => y;
+    const ys = points.map(([, y]) => scaled(y)).filter(Number.isFinite);
+    const zero = options.zero && !options.log;
+    let [low, high] = [zero ? 0 : Math.min(...ys), Math.max(...ys)];
     const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
-    if (!options.zero) low = Math.max(Math.min(0, low), low - room);
+    if (!zero) low = options.log ? low - room : Math.max(Math.min(0, low), low - room);
     high = Math.min(options.most ?? Infinity, high + room);
     if (high <= low) high = low + 1;
-    const yTicks = niceTicks(low, high, 5);
+    const yTicks = options.log ? niceTicks(low, high, 5).map((tick) => 10 ** tick) : niceTicks(low, high, 5);
     const labels = yTicks.map(options.format);
     const left = 14 + 7.2 * Math.max(...labels.map((label) => label.length));
     const [right, top, bottom] = [14, 12, 40];
     const single = xs.length === 1;
     const [first, last] = [xs[0], xs.at(-1)];
     const px = (x) => single ? (left + width - right) / 2 : left + ((x - first) / (last - first)) * (width - left - right);
-    const py = (y) => CHART_HEIGHT - bottom - ((y - low) / (high - low)) * (CHART_HEIGHT - top - bottom);
+    const py = (y) => CHART_HEIGHT - bottom - ((scaled(y) - low) / (high - low)) * (CHART_HEIGHT - top - bottom);
     const most = Math.max(1, Math.floor((width - left - right) / 70));
     const xTicks = single ? xs : niceTicks(first, last, most, options.steps);
     const marks = (options.marks ?? []).filter(({ x }) => x > first && x < last);

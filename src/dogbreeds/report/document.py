@@ -7,10 +7,12 @@ from typing import Any
 from dogbreeds.html.page import asset, page, write_page
 from dogbreeds.job_output.jobs import ReportError, find_output, read_job
 from dogbreeds.job_output.search import LOCAL_FILE, read_tuning
+from dogbreeds.job_output.statistics import mcnemar
 
 REPORT_FILE = "report.html"
 _SCRIPTS = (  # one after the other, as one
-    "dom.js", "chart.js", "matrix.js", "parallel.js", "evaluation.js", "sections.js", "report.js",
+    "dom.js", "chart.js", "matrix.js", "parallel.js", "calibration.js", "evaluation.js",
+    "sections.js", "report.js",
 )  # fmt: skip
 _MOST_PHOTOS = 200  # about 1.3 MB
 _MOST_JOBS = 12  # more curves cannot be told apart
@@ -34,6 +36,7 @@ def write_report(sources: Sequence[Path], file: Path) -> None:
         raise ReportError(f"expected at most {_MOST_JOBS} jobs to compare, got {len(jobs)}")
     read = [read_job(job, _MOST_PHOTOS // len(jobs)) for job in jobs]
     _tell_apart(read, jobs)
+    _compare(read)
     title = " and ".join(entry["name"] for entry in [*read, *tables]) or "no job"
     write_page(
         file,
@@ -61,6 +64,22 @@ def _job(source: Path) -> Path | None:
         best = source / "best"
         return best if find_output(best) else None
     return source
+
+
+def _compare(jobs: Sequence[dict[str, Any]]) -> None:
+    """Give each split of each job the p-value of its difference to the most accurate job."""
+    for split in ("test", "valid"):
+        splits = [job["splits"][split] for job in jobs if split in job["splits"]]
+        best = max(splits, key=lambda found: found["accuracy"], default={})
+        for found in splits:
+            found["p_value"] = None
+            shared = best["right"].keys() & found["right"].keys()
+            if found is not best and len(shared) == len(best["right"]) == len(found["right"]) > 0:
+                ours = sum(found["right"][file] > best["right"][file] for file in shared)
+                theirs = sum(found["right"][file] < best["right"][file] for file in shared)
+                found["p_value"] = mcnemar(ours, theirs)
+        for found in splits:
+            del found["right"]  # the page needs no single photos
 
 
 def _tell_apart(jobs: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:

@@ -1,11 +1,12 @@
-// What a model makes of one split: matrix, worst mistakes with photos, table of classes.
+// What a model makes of one split: matrix, calibration, worst mistakes with photos, classes.
 
 const FIRST_PHOTOS = 24;
 
 function evaluationSections(split, name) {
   return [
-    split.classes.length > 1 ? section("confusion", "What is taken for what",
-      note(`A row a right class, a column what the model said of it, on the ${name} photos. Green is right, red is wrong.`), confusionMatrix(split)) : null,
+    split.classes.length > 1 ? section("confusion", "Confusion matrix",
+      note(`One row per right class, one column per predicted class, on the ${name} photos. Green is right, red is wrong.`), confusionMatrix(split)) : null,
+    split.confidence ? calibration(split.confidence) : null,
     split.worst.length ? mistakes(split.worst) : null,
     classTable(split),
   ];
@@ -45,13 +46,14 @@ function classTable(split) {
   for (const [row, column, photos] of split.confusion) {
     if (row !== column && photos > (takenFor[row]?.photos ?? 0)) takenFor[row] = { column, photos };
   }
-  const rows = split.classes.map((entry, index) => ({ ...entry, index }));
+  const rows = split.classes.map((entry, index) => ({ ...entry, index })).sort((a, b) => (a.recall ?? 2) - (b.recall ?? 2));
   const made = table([
     { label: "class", cell: (row) => readable(row.class_name), value: (row) => row.class_name },
     { label: "id", cell: (row) => row.class_id },
     { label: "photos", number: true, cell: (row) => count(row.photos), value: (row) => row.photos },
     { label: "recall", number: true, cell: (row) => bar(row.recall), value: (row) => row.recall },
     { label: "precision", number: true, cell: (row) => bar(row.precision), value: (row) => row.precision },
+    { label: "F1", number: true, cell: (row) => bar(row.f1), value: (row) => row.f1 },
     { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
   ], rows, { sortable: true });
   const search = h("input", { type: "search", input: () => {
@@ -59,7 +61,7 @@ function classTable(split) {
     for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   } });
   return section("classes", "Classes",
-    note("Recall: of this class's photos, the share that is recognised. Precision: of those said to be it, the share that is."),
+    note("Recall: of this class's photos, the share that is recognized. Precision: of those predicted as it, the share that is. F1: their harmonic mean."),
     h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Find ", search)),
     h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Classes" }, made)));
 }

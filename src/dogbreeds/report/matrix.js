@@ -1,6 +1,6 @@
-// The confusion matrix: a row a right class, a column a predicted one. What is right is green, what
-// is wrong is red, each the stronger the larger its share of the row. On canvas, because 133 classes
-// have 17,689 cells.
+// The confusion matrix: one row per right class, one column per predicted class. Right answers are
+// green and wrong ones red, the stronger the larger their share of the row. On canvas, because 133
+// classes have 17,689 cells.
 
 const LONGEST_NAME = 26; // signs beside the matrix
 
@@ -49,6 +49,7 @@ function confusionMatrix(evaluation) {
   let order = ORDERS["by class"](matrix);
   let place = inverse(order);
   let cursor = [0, 0]; // row and column on the screen
+  let pointed = false; // nothing is highlighted before a cell is pointed at
   let chosen = null; // row and column by class
   let geometry = null;
 
@@ -128,7 +129,7 @@ function confusionMatrix(evaluation) {
       paint.fillText("← right class", 0, 0);
       paint.restore();
     }
-    drawCursor(paint, accent);
+    if (pointed) drawCursor(paint, accent);
   }
 
   function drawNames(paint, { margin, cell, text, muted }) {
@@ -136,13 +137,13 @@ function confusionMatrix(evaluation) {
     paint.textBaseline = "middle";
     for (let at = 0; at < size; at++) {
       const middle = margin + (at + 0.5) * cell;
-      paint.fillStyle = at === cursor[0] ? text : muted;
+      paint.fillStyle = pointed && at === cursor[0] ? text : muted;
       paint.textAlign = "right";
       paint.fillText(shortName(order[at]), margin - 6, middle, margin - 8);
       paint.save();
       paint.translate(middle, margin - 6);
       paint.rotate(-Math.PI / 2);
-      paint.fillStyle = at === cursor[1] ? text : muted;
+      paint.fillStyle = pointed && at === cursor[1] ? text : muted;
       paint.textAlign = "left";
       paint.fillText(shortName(order[at]), 0, 0, margin - 8);
       paint.restore();
@@ -163,7 +164,8 @@ function confusionMatrix(evaluation) {
   }
 
   function look(row, column) {
-    if (row === cursor[0] && column === cursor[1]) return;
+    if (pointed && row === cursor[0] && column === cursor[1]) return;
+    pointed = true;
     cursor = [row, column];
     reading.textContent = sentence(order[row], order[column]);
     draw();
@@ -171,6 +173,7 @@ function confusionMatrix(evaluation) {
 
   function choose(row = order[cursor[0]], column = order[cursor[1]]) {
     chosen = [row, column];
+    pointed = true;
     cursor = [place[row], place[column]];
     reading.textContent = sentence(row, column);
     draw();
@@ -229,12 +232,14 @@ function confusionMatrix(evaluation) {
   onWidth(holder, draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-  const mistakes = cells.filter((cell) => cell.row !== cell.column)
-    .sort((a, b) => b.photos - a.photos || b.photos / classes[b.row].photos - a.photos / classes[a.row].photos);
-  const pairs = h("ol", { class: "pairs" }, mistakes.slice(0, 9).map(({ row, column, photos }) =>
-    h("li", null, h("button", { type: "button", click: () => choose(row, column) },
-      h("b", null, `${photos} of ${classes[row].photos}`),
-      h("span", null, name(row), h("span", { class: "muted" }, " taken for "), name(column))))));
+  // Both directions of a confusion count as one.
+  const mistakes = cells.filter(({ row, column }) => row !== column && (row < column || !photosAt(column, row)))
+    .map(({ row, column }) => ({ row, column, photos: photosAt(row, column) + photosAt(column, row), all: classes[row].photos + classes[column].photos }))
+    .sort((a, b) => b.photos - a.photos || b.photos / b.all - a.photos / a.all);
+  const pairs = h("ol", { class: "pairs" }, mistakes.slice(0, 9).map(({ row, column, photos, all }) =>
+    h("li", null, h("button", { type: "button", click: () => photosAt(row, column) >= photosAt(column, row) ? choose(row, column) : choose(column, row) },
+      h("b", null, `${photos} of ${all}`),
+      h("span", null, name(row), h("span", { class: "muted" }, " and "), name(column))))));
   reading.textContent = "Point at a cell to read it.";
   return h("div", { class: "matrix panel" },
     h("div", null, h("label", { class: "choice" }, "Order ", sort), holder),

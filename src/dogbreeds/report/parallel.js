@@ -1,6 +1,6 @@
-// Parallel coordinates of a hyperparameter search: an axis a hyperparameter, a line a job, the best
-// ones strongest. A few values stand at equal distances, numbers that span decades on a logarithmic
-// axis.
+// Parallel coordinates of a hyperparameter search: one axis per hyperparameter, one line per job, the
+// best ones strongest. A few values are placed at equal distances, numbers that span decades on a
+// logarithmic axis.
 
 const PARALLEL_HEIGHT = 320;
 const FEW_VALUES = 6;
@@ -9,9 +9,10 @@ function axisOf(values, continuous) {
   const given = values.filter((value) => value !== null);
   const numbers = given.filter(isNumber);
   if (numbers.length < given.length || (!continuous && new Set(numbers).size <= FEW_VALUES)) {
-    const names = [...new Set(given.map(String))].sort((a, b) => collator.compare(a, b));
-    const at = (value) => names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1);
-    return { at, ticks: names.map((text) => ({ at: at(text), text })) };
+    const inOrder = numbers.length === given.length ? (a, b) => a - b : (a, b) => collator.compare(a, b);
+    const stops = [...new Set(given)].sort(inOrder);
+    const at = (value) => stops.length === 1 ? 0.5 : stops.indexOf(value) / (stops.length - 1);
+    return { at, ticks: stops.map((value) => ({ at: at(value), text: brief(value) })) };
   }
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   if (low > 0 && high / low > 20) {

@@ -25,16 +25,25 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 function summary(job) {
   const cards = Object.entries(job.splits).flatMap(([name, split]) => [
     card(`${name} accuracy`, percent(split.accuracy), `${between(split.accuracy_interval)} (${plural(split.photos, "photo")})`),
-    split.classes.length > 5 ? card(`${name} top 5`, percent(split.top5), between(split.top5_interval)) : null,
+    split.classes.length > 10 ? card(`${name} top 5`, percent(split.top5), between(split.top5_interval)) : null,
+    isNumber(split.macro_f1) ? card(`${name} macro F1`, percent(split.macro_f1), "mean of the classes' F1") : null,
+    split.confidence ? card(`${name} calibration error`, percent(calibrationError(split.confidence)), isNumber(split.uncalibrated_ece) ? `ECE; ${percent(split.uncalibrated_ece)} without temperature ${split.temperature.toFixed(2)}` : "mean distance of confidence and accuracy (ECE)") : null,
   ]);
   const last = job.history.at(-1) ?? {};
   for (const name of ["valid", "test"]) {
     if (!job.splits[name] && isNumber(last[`${name}_accuracy`])) cards.push(card(`${name} accuracy`, percent(last[`${name}_accuracy`]), "at the last epoch"));
   }
+  if (isNumber(last.wise_ft)) {
+    const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
+    cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
+  }
   const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
   if (epochs.length) {
     const seconds = sum(epochs.map((epoch) => epoch.seconds));
-    cards.push(card("training", duration(seconds), `${plural(epochs.length, "epoch")}, ${count(epochs.at(-1).photos_per_second)} photos/s`));
+    const photos = sum(epochs.map((epoch) => epoch.photos_per_second * epoch.seconds));
+    cards.push(card("fine-tuning", duration(seconds), `${plural(epochs.length, "epoch")}, ${count(photos / seconds)} photos/s`));
+    const ends = (job.system?.phases ?? []).map(({ end }) => end);
+    if (ends.length) cards.push(card("whole job", duration(Math.max(...ends)), "reading, training, evaluating"));
   }
   return cards.some(Boolean) ? section("summary", "Result", h("div", { class: "cards" }, cards)) : null;
 }
@@ -59,14 +68,17 @@ function comparison(jobs) {
     { label: "on", cell: ({ name }) => name },
     { label: "accuracy", number: true, value: ({ job, name }) => job.splits[name].accuracy, cell: ({ job, name }) => percent(job.splits[name].accuracy) },
     { label: `${percent(range[0], 0)} to ${percent(range[1], 0)}`, value: ({ job, name }) => job.splits[name].accuracy, cell: ({ job, name, index }) => whisker(job.splits[name].accuracy, job.splits[name].accuracy_interval, range, index) },
+    { label: "p", number: true, value: ({ job, name }) => job.splits[name].p_value, cell: ({ job, name }) => job.splits[name].p_value === null ? "–" : brief(job.splits[name].p_value) },
     { label: "top 5", number: true, value: ({ job, name }) => job.splits[name].top5, cell: ({ job, name }) => percent(job.splits[name].top5) },
     { label: "loss", number: true, value: ({ job, name }) => job.splits[name].loss, cell: ({ job, name }) => brief(job.splits[name].loss) },
     { label: "epochs", number: true, value: ({ job }) => job.history.length, cell: ({ job }) => job.history.length },
     { label: "time", number: true, value: ({ job }) => sum(job.history.map((e) => e.seconds ?? 0)), cell: ({ job }) => duration(sum(job.history.map((e) => e.seconds ?? 0))) },
   ], evaluated, { sortable: true });
   return section("compare", "Jobs side by side",
-    note("Where two intervals overlap widely, chance alone may have told the jobs apart."),
+    note("p: how often chance alone would tell two equally good models apart by as much, on the same photos (McNemar's test, against the most accurate job)."),
     names.length > 1 ? h("p", { class: "warn" }, "These jobs were not measured on the same split.") : null,
+    new Set(evaluated.map(({ job, name }) => JSON.stringify(job.splits[name].classes.map((one) => [one.class_id, one.photos])))).size > 1
+      ? h("p", { class: "warn" }, "These jobs tell different classes apart, or were measured on different photos: their accuracies cannot be compared.") : null,
     evaluated.length ? h("div", { class: "panel scroll" }, results) : null);
 }
 
@@ -82,7 +94,7 @@ function settings(jobs) {
     [{ label: "setting", cell: (name) => name }, ...jobs.map((job, i) => ({ label: jobs.length > 1 ? job.name : "value", cell: (name) => value(given[i][name]) }))],
     ordered, { rowAttributes: (name) => ({ class: differs(name) ? "differs" : undefined }) });
   return section("settings", "Settings",
-    jobs.length > 1 ? note("What differs stands on top.") : null,
+    jobs.length > 1 ? note("What differs comes first.") : null,
     h("div", { class: "grid" },
       h("div", { class: "panel scroll settings" }, made),
       jobs.length === 1 && facts(jobs[0]).length ? h("div", { class: "panel" }, h("h3", null, "Made with"),
@@ -97,15 +109,19 @@ function curves(jobs) {
     points: job.history.map((epoch, i) => [i + 1, epoch[`${split}_${kind}`]]).filter(([, y]) => isNumber(y)),
   }))).filter((one) => one.points.length);
   const axis = { xLabel: "epoch", formatX: String, steps: EPOCH_STEPS };
+  const losses = drawn("loss", ["train", "valid", "test"]);
+  const values = losses.flatMap((one) => one.points.map(([, y]) => y)).filter((y) => y > 0);
   const charts = [
-    ["Loss", drawn("loss", ["train", "valid", "test"]), { ...axis, zero: true, format: brief }],
+    ["Loss", losses, { ...axis, zero: true, log: Math.max(...values) > 30 * Math.min(...values), format: brief }],
     ["Accuracy", drawn("accuracy", ["train", "valid", "test"]), { ...axis, most: 1, format: (y) => percent(y) }],
   ].filter(([, series]) => series.length);
   if (!charts.length) return null;
   if (charts.every(([, series]) => series.every((one) => one.points.length < 2))) {
     return section("curves", "Learning curves", note("There was one evaluation only, so there is no curve to draw."));
   }
-  return section("curves", "Learning curves", h("div", { class: "grid" }, charts.map((chart) => lineChart(...chart))));
+  return section("curves", "Learning curves",
+    note("The train loss is that of augmented photos with label smoothing, in training mode; it is no measure beside the others."),
+    h("div", { class: "grid" }, charts.map((chart) => lineChart(...chart))));
 }
 
 function inspection(photos) {
@@ -167,7 +183,7 @@ function debuggerFindings(findings) {
     { label: "result", cell: (finding) => h("span", { class: tone(finding) }, finding.result) },
     { label: "first seen", cell: ({ first }) => (first ? `step ${first.step} ${first.where}` : "") },
     { label: "value", number: true, cell: ({ first, last }) => brief((first ?? last)?.value) },
-    { label: "what it measures", prose: true, cell: ({ measure, limit }) => `${measure}; ill: ${limit}` },
+    { label: "what it measures", prose: true, cell: ({ measure, limit }) => `${measure}; triggered if ${limit}` },
     { label: "what to do", prose: true, cell: ({ first, advice }) => (first ? advice : "") },
   ], ordered);
   return section("debugger", "Debugger", h("div", { class: "panel" }, h("div", { class: "scroll" }, made)));

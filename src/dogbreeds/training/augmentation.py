@@ -40,7 +40,12 @@ _ERASED = (0.2, 0.5)  # width and height of the rectangle, as shares of the side
 
 
 def augment(
-    pixels: torch.Tensor, size: int, draw: torch.Tensor, kind: Augmentation = "light"
+    pixels: torch.Tensor,
+    size: int,
+    draw: torch.Tensor,
+    kind: Augmentation = "light",
+    *,
+    flip: bool = True,
 ) -> torch.Tensor:
     """Crop, flip and recolour each photo of a batch by chance.
 
@@ -49,6 +54,7 @@ def augment(
         size: Side S of the result.
         draw: What chance gave: shape [DRAWS, N], float32 on the CPU, 0..1.
         kind: ``"strong"`` also turns and blots out; ``"none"`` resizes only.
+        flip: Whether half of the photos are mirrored, left to right.
 
     Returns:
         Shape [N, S, S, 3], dtype float32, range 0..255.
@@ -60,7 +66,7 @@ def augment(
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         return images.permute(0, 2, 3, 1)
     strength = _STRENGTHS[kind]
-    theta = _affine(draw, strength).to(images.device, non_blocking=True)
+    theta = _affine(draw, strength, flip).to(images.device, non_blocking=True)
     crops = F.grid_sample(
         images, _grid(theta, size), padding_mode="reflection", align_corners=False
     )
@@ -70,19 +76,19 @@ def augment(
     return crops.clamp_(0, 255)
 
 
-def _affine(draw: torch.Tensor, strength: _Strength) -> torch.Tensor:
+def _affine(draw: torch.Tensor, strength: _Strength, flip: bool) -> torch.Tensor:
     """Return where each photo is sampled: crop, flip and turn as [N, 2, 3]."""
     area = strength.area + (1 - strength.area) * draw[0]
     low, high = map(math.log, _RATIO)
     ratio = torch.exp(low + (high - low) * draw[1]).sqrt()
     width = (area.sqrt() * ratio).clamp(max=1)
     height = (area.sqrt() / ratio).clamp(max=1)
-    flip = torch.where(draw[2] < 0.5, -1.0, 1.0)
+    mirror = torch.where(draw[2] < 0.5, -1.0, 1.0) if flip else torch.ones_like(draw[2])
     angle = math.radians(strength.angle) * (2 * draw[8] - 1)
     theta = torch.zeros(draw.shape[1], 2, 3)
-    theta[:, 0, 0] = width * flip * angle.cos()
+    theta[:, 0, 0] = width * mirror * angle.cos()
     theta[:, 0, 1] = -height * angle.sin()
-    theta[:, 1, 0] = width * flip * angle.sin()
+    theta[:, 1, 0] = width * mirror * angle.sin()
     theta[:, 1, 1] = height * angle.cos()
     theta[:, 0, 2] = (1 - width) * (2 * draw[3] - 1)
     theta[:, 1, 2] = (1 - height) * (2 * draw[4] - 1)

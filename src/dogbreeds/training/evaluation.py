@@ -1,12 +1,14 @@
 """How well a model does on a split."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from dogbreeds.training.calibration import expected_calibration_error
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
 
@@ -19,15 +21,33 @@ class Predictions:
 
     Attributes:
         targets: The right classes: shape [N], int64.
-        classes: The most probable ones, best first: shape [N, min(5, C)], int64.
-        probabilities: Of those classes: the same shape, float32, 0..1.
-        losses: Cross-entropy in nats: shape [N], float32.
+        logits: Shape [N, C], float32.
+        temperature: Divides the logits in all that follows from them.
     """
 
     targets: torch.Tensor
-    classes: torch.Tensor
-    probabilities: torch.Tensor
-    losses: torch.Tensor
+    logits: torch.Tensor
+    temperature: float = 1.0
+
+    @cached_property
+    def _best(self) -> tuple[torch.Tensor, torch.Tensor]:
+        best = (self.logits / self.temperature).softmax(1).topk(min(TOP, self.logits.shape[1]))
+        return best.values, best.indices
+
+    @property
+    def classes(self) -> torch.Tensor:
+        """The most probable classes, best first: shape [N, min(5, C)], int64."""
+        return self._best[1]
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        """Of `classes`: the same shape, float32, 0..1."""
+        return self._best[0]
+
+    @cached_property
+    def losses(self) -> torch.Tensor:
+        """Cross-entropy in nats: shape [N], float32."""
+        return F.cross_entropy(self.logits / self.temperature, self.targets, reduction="none")
 
     @property
     def loss(self) -> float:
@@ -43,6 +63,26 @@ class Predictions:
     def top5(self) -> float:
         """Share of photos whose class is among the five most probable, 0..1."""
         return (self.classes == self.targets[:, None]).any(1).double().mean().item()
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error over 10 bins, 0..1."""
+        right = self.classes[:, 0] == self.targets
+        return expected_calibration_error(self.probabilities[:, 0], right)
+
+    @property
+    def uncalibrated(self) -> "Predictions":
+        """The same with temperature 1."""
+        return replace(self, temperature=1.0)
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """Return the metrics of an epoch, by name, e.g. ``valid_loss``."""
+        return {
+            f"{split}_loss": self.loss,
+            f"{split}_accuracy": self.accuracy,
+            f"{split}_top5": self.top5,
+            f"{split}_ece": self.ece,
+        }
 
 
 @torch.inference_mode()
@@ -64,17 +104,18 @@ def evaluate(
         batch_size: Photos a forward pass.
         cluster: Who shares the work; every process gets the whole result.
         on_progress: Called with the number of photos that this process did since the last call.
+
+    Returns:
+        The predictions at temperature 1.
     """
     cluster = cluster or Cluster()
     model.eval()
     indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
-    parts: list[tuple[torch.Tensor, ...]] = []
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for pixels, targets in photos.batches(indexes):
         with device.autocast(training=False):
             logits = model(photos.preprocessing.normalize(pixels)).float()
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        best = logits.softmax(1).topk(min(TOP, logits.shape[1]))
-        parts.append((targets, best.indices, best.values, losses))
+        parts.append((targets, logits))
         on_progress(len(targets))
-    joined = [cluster.join(torch.cat(column)) for column in zip(*parts, strict=True)]
-    return Predictions(*(column.cpu() for column in joined))
+    joined = [cluster.join(torch.cat(column)).cpu() for column in zip(*parts, strict=True)]
+    return Predictions(targets=joined[0], logits=joined[1])

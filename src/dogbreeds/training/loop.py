@@ -5,13 +5,14 @@ the loop can be left after any step and entered again there.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -19,7 +20,8 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
-from dogbreeds.training.augmentation import DRAWS, augment
+from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
+from dogbreeds.training.calibration import fit_temperature
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
@@ -29,11 +31,24 @@ from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
-from dogbreeds.training.weight_average import WeightAverage, interpolate
+from dogbreeds.training.weight_average import WeightAverage
+from dogbreeds.training.wise_ft import SHARES, describe, interpolate
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps, so that seeds do not overlap
 _MOST_PROCESSES = 1024
 _SIZE_STEP = 32  # sides of growing crops are multiples of this, the stride of most models
+
+
+class Result(NamedTuple):
+    """A model that can be saved.
+
+    Attributes:
+        model: On the device.
+        metrics: Of its evaluation, with ``temperature``; empty before any.
+    """
+
+    model: nn.Module
+    metrics: dict[str, float]
 
 
 class Trainer:
@@ -62,7 +77,7 @@ class Trainer:
         Args:
             model: On the device, channels-last; its head may be trained already.
             settings: The hyperparameters.
-            splits: ``train`` and at least one of ``valid`` and ``test``.
+            splits: ``train``, ``valid`` (to choose by) and perhaps ``test``.
             device: Where to run.
             checkpoints: The checkpoint directory.
             stop: Asked after every step.
@@ -93,7 +108,9 @@ class Trainer:
 
         self.model = self.cluster.convert(model)
         self._average: WeightAverage | None = None  # begins with the first step
-        self._start: dict[str, torch.Tensor] = {}  # weights from before fine-tuning
+        self._probe: dict[str, torch.Tensor] = {}  # weights from before fine-tuning
+        self._probe_metrics: dict[str, float] = {}
+        self._chosen: Result | None = None
         self.optimizer = create_optimizer(self.model, settings)
         self.state = TrainingState(
             self.model,
@@ -131,15 +148,32 @@ class Trainer:
         return self.state.history
 
     @property
-    def result(self) -> nn.Module:
-        """The model that is evaluated and saved: averaged, and mixed with the one of the start."""
-        model = self._average.model if self._average else self.model
-        return interpolate(self._start, model, self.settings.wise_ft) if self._start else model
+    def result(self) -> "Result":
+        """What is saved: the model chosen at the end; before, the better end of WiSE-FT's line."""
+        if self._chosen:
+            return self._chosen
+        last = self.history[-1] if self.history else {}
+        if self._probe and not last.get("valid_loss", math.inf) < self._probe_metrics["valid_loss"]:
+            return Result(self._between(0.0), self._probe_metrics)
+        return Result(self._tuned, last)
 
-    def keep_start(self) -> None:
-        """Take the weights as they are, with a trained head, for those from before fine-tuning."""
-        if self.settings.wise_ft < 1 and self.settings.epochs:
-            self._start = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+    @property
+    def _tuned(self) -> nn.Module:
+        return self._average.model if self._average else self.model
+
+    def keep_probe(self) -> None:
+        """Keep the weights as they are, with a trained head, as one end of WiSE-FT's line.
+
+        Raises:
+            Stopped: As `evaluate` does.
+        """
+        if self.settings.wise_ft == "1" or not self.settings.epochs:
+            return
+        found = self._predict("valid", self.model)
+        self._probe_metrics = {**found.metrics("valid"), "temperature": found.temperature}
+        self._probe = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        if self.cluster.is_main:
+            print(f"Linear probe: {_in_words(found)}", flush=True)
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Go on from the newest checkpoint, if there is one.
@@ -164,7 +198,8 @@ class Trainer:
         if state["average"]:
             self._average = WeightAverage(self.model, self.settings.ema)
             self._average.load_state_dict(state["average"])
-        self._start = {name: t.to(self.device.device) for name, t in state["start"].items()}
+        self._probe = {name: t.to(self.device.device) for name, t in state["probe"].items()}
+        self._probe_metrics = state["probe_metrics"]
         self.state.step = state["step"]
         self.state.history.extend(state["history"])
         if main:  # the sum of all processes
@@ -183,7 +218,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "start": self._start,
+            "probe": self._probe,
+            "probe_metrics": self._probe_metrics,
             "average": self._average.state_dict() if self._average else {},
             "step": self.step,
             "history": self.history,
@@ -296,7 +332,8 @@ class Trainer:
     ) -> torch.Tensor:
         """Return what these photos add to the batch's mean loss."""
         settings, photos = self.settings, self.splits["train"]
-        augmented = augment(pixels, size, draw, settings.augmentation)  # type: ignore[arg-type]
+        kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
+        augmented = augment(pixels, size, draw, kind, flip=settings.horizontal_flip)
         images = photos.preprocessing.normalize(augmented)
         with self.device.autocast():
             logits = self._forward(images.contiguous(memory_format=torch.channels_last))
@@ -358,31 +395,88 @@ class Trainer:
             self.stop.check()
 
     def evaluate(self) -> dict[str, float]:
-        """Return loss, accuracy and top-5 of each split but ``train``, by metric name.
+        """Return the metrics of each split but ``train``, by name, at the best temperature.
+
+        After the last step this chooses the model that is saved, and its metrics are returned.
 
         Raises:
             Stopped: The job, if of one process, was asked to stop. Several share the work and
                 finish it first.
         """
+        self.cluster.share_buffers(self._tuned)
         values: dict[str, float] = {}
-        model = self.result
-        self.cluster.share_buffers(model)
-        batch_size = max(1, 2 * self.batch_size // self.cluster.size)  # no gradients: twice fit
-        for name, photos in self.splits.items():
-            if name == "train":
-                continue
-            share = self.cluster.part(torch.arange(len(photos)))
-            with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
-                found = evaluate(
-                    model,
-                    photos,
-                    self.device,
-                    batch_size,
-                    cluster=self.cluster,
-                    on_progress=functools.partial(self._on_progress, bar),
+        if self._probe and self.step == self.total_steps:
+            model, values = self._choose()
+        else:
+            model, self.predictions["valid"] = self._tuned, self._predict("valid", self._tuned)
+        temperature = self.predictions["valid"].temperature
+        if "test" in self.splits:
+            self.predictions["test"] = self._predict("test", model, temperature)
+        for name, found in self.predictions.items():
+            values |= found.metrics(name)
+        values["temperature"] = temperature
+        if self.step == self.total_steps:
+            self._chosen = Result(model, values)
+            if self.cluster.is_main:
+                errors = ", ".join(
+                    f"{name} {found.uncalibrated.ece:.3f} -> {found.ece:.3f}"
+                    for name, found in self.predictions.items()
                 )
-            self.predictions[name] = found
-            values[f"{name}_loss"] = found.loss
-            values[f"{name}_accuracy"] = found.accuracy
-            values[f"{name}_top5"] = found.top5
+                print(f"Temperature {temperature:.3f}: calibration error {errors}", flush=True)
         return values
+
+    def _choose(self) -> tuple[nn.Module, dict[str, float]]:
+        """Choose the share of WiSE-FT with the lowest validation loss, and log why."""
+        wise_ft = self.settings.wise_ft
+        models: dict[float, nn.Module] = {}
+        found: dict[float, Predictions] = {}
+        for share in SHARES if wise_ft == "auto" else (float(wise_ft),):
+            model = self._between(share)
+            found[share] = self._predict("valid", model)
+            # All processes take the choice of the first, whatever rounding does in the others.
+            best = self.cluster.share(min(found, key=lambda key: found[key].loss))
+            models = {key: kept for key, kept in {**models, share: model}.items() if key == best}
+        probe, self.predictions["valid"] = self._probe_metrics, found[best]
+        if self.cluster.is_main:
+            lines = [f"  {describe(share)}: {_in_words(found[share])}" for share in found]
+            print("\n".join(["WiSE-FT on the validation photos:", *lines]), flush=True)
+            print(
+                f"Chosen: {describe(best)}, {_in_words(found[best])}; linear probe: valid loss"
+                f" {probe['valid_loss']:.4f}, valid accuracy {probe['valid_accuracy']:.2%}",
+                flush=True,
+            )
+        return models[best], {
+            "wise_ft": best,
+            "probe_valid_loss": probe["valid_loss"],
+            "probe_valid_accuracy": probe["valid_accuracy"],
+        }
+
+    def _between(self, share: float) -> nn.Module:
+        return interpolate(
+            self._probe, self._tuned, share, self.splits["train"], self.device,
+            batch_size=2 * self.batch_size, cluster=self.cluster,
+        )  # fmt: skip
+
+    def _predict(
+        self, name: str, model: nn.Module, temperature: float | None = None
+    ) -> Predictions:
+        """Evaluate a model on a split, at a temperature; None: the best one for these photos."""
+        photos = self.splits[name]
+        batch_size = max(1, 2 * self.batch_size // self.cluster.size)  # no gradients: twice fit
+        share = self.cluster.part(torch.arange(len(photos)))
+        with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
+            found = evaluate(
+                model,
+                photos,
+                self.device,
+                batch_size,
+                cluster=self.cluster,
+                on_progress=functools.partial(self._on_progress, bar),
+            )
+        if temperature is None:
+            temperature = self.cluster.share(fit_temperature(found.logits, found.targets))
+        return dataclasses.replace(found, temperature=temperature)
+
+
+def _in_words(found: Predictions) -> str:
+    return f"valid loss {found.loss:.4f}, valid accuracy {found.accuracy:.2%}"

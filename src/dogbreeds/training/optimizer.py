@@ -19,8 +19,8 @@ def parameter_groups(
     Args:
         model: A torchvision classifier, whose blocks are registered from input to head.
         lr: Learning rate of the last block, the head.
-        layer_decay: Learning rate of the first block divided by that of the head; the blocks
-            in between follow a geometric series.
+        layer_decay: Learning rate of a block divided by that of the block after it, 0..1 (Clark
+            et al., "ELECTRA", 2020; BEiT).
         weight_decay: For weights of two and more dimensions; norms and biases get none.
 
     Returns:
@@ -33,10 +33,9 @@ def parameter_groups(
             continue
         block = blocks.setdefault(_block_of(name), len(blocks))
         groups.setdefault((block, parameter.ndim > 1), []).append(parameter)
-    last = max(len(blocks) - 1, 1)
     result: list[dict[str, object]] = []
     for (block, is_weight), parameters in groups.items():
-        rate = lr * layer_decay ** ((len(blocks) - 1 - block) / last)
+        rate = lr * layer_decay ** (len(blocks) - 1 - block)
         decay = weight_decay if is_weight else 0.0
         result.append({"params": parameters, "lr": rate, "max_lr": rate, "weight_decay": decay})
     return result

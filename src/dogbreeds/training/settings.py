@@ -50,13 +50,13 @@ class Settings:
         5, "passes over the training photos; 0 trains the head alone", low=0, high=1000
     )
     batch_size: int = _setting(32, "photos a step", low=1, high=4096)
-    lr: float = _setting(3e-4, "highest learning rate, of the head", low=1e-8, high=10)
+    lr: float = _setting(1e-3, "highest learning rate, of the head", low=1e-8, high=10)
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
     weight_decay: float = _setting(0.02, "not on norms and biases", low=0, high=1)
     layer_decay: float = _setting(
-        0.01, "learning rate of the first block relative to the head's, geometric in between;"
+        1.0, "factor of the learning rate per block, from the head towards the input; 1: one rate;"
         " pretrained weights only",
-        low=1e-6, high=1,
+        low=0.1, high=1,
     )  # fmt: skip
     warmup: float = _setting(0.1, "share of all steps before the highest rate", low=0, high=0.9)
     label_smoothing: float = _setting(0.1, "share of the target spread over all classes",
@@ -65,9 +65,10 @@ class Settings:
         30, "passes of the head alone over frozen features first; pretrained weights only",
         low=0, high=1000,
     )  # fmt: skip
-    wise_ft: float = _setting(
-        0.5, "WiSE-FT: share of fine-tuned weights in the result, the rest are those after head"
-        " first; 1: fine-tuned alone", low=0, high=1,
+    wise_ft: str = _setting(
+        "auto", "WiSE-FT: share of the fine-tuned weights in the result, the rest are those of the"
+        " linear probe: auto (lowest validation loss), 0.25, 0.5, 0.75 or 1",
+        choices=("auto", "0.25", "0.5", "0.75", "1"),
     )  # fmt: skip
     image_size: int = _setting(224, "side of the model's input in pixels", low=32, high=1024)
     broken_photos: str = _setting(
@@ -78,9 +79,13 @@ class Settings:
         300, "a checkpoint at least this often, besides one an epoch", low=1, high=86400
     )
     augmentation: str = _setting(
-        "light", "random changes of the training photos: light crops, flips and recolours; strong"
+        "light", "random changes of the training photos: light crops and recolours; strong"
         " also turns and blots out",
         choices=("light", "strong", "none"),
+    )  # fmt: skip
+    horizontal_flip: bool = _setting(
+        True, "also mirror training photos; false where left and right differ: hands, traffic"
+        " signs, text, X-rays"
     )  # fmt: skip
     first_image_size: int = _setting(
         0, "side of the first epochs' crops, growing to image_size; 0: image_size throughout",

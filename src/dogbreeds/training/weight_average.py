@@ -1,4 +1,4 @@
-"""Averages of weights: over the steps (EMA), and between before and after fine-tuning (WiSE-FT)."""
+"""An average of the weights over the steps (EMA)."""
 
 import copy
 from typing import Any
@@ -49,24 +49,3 @@ class WeightAverage:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.model.load_state_dict(state)
-
-
-def interpolate(start: dict[str, torch.Tensor], model: nn.Module, share: float) -> nn.Module:
-    """Return a model between two of the same architecture, running statistics included.
-
-    Fine-tuned weights fit the photos better, those from before it generalise better; on the line
-    between them both hold. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
-
-    Args:
-        start: State dict from before fine-tuning, with a trained head.
-        model: The fine-tuned model; not changed.
-        share: Of the fine-tuned weights, 0..1.
-    """
-    between = copy.deepcopy(model)
-    between.load_state_dict(
-        {
-            name: torch.lerp(start[name], tensor, share) if tensor.is_floating_point() else tensor
-            for name, tensor in model.state_dict().items()
-        }
-    )
-    return between

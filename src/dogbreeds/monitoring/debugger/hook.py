@@ -46,11 +46,11 @@ def default_configuration(total_steps: int) -> dict[str, Any]:
     """Return what is saved where the job has no configuration of Debugger's.
 
     Args:
-        total_steps: Of the job. It is saved some ten times, and at most every 25 steps, as saving
-            all tensors of a ResNet-18 takes a third of a step on a CPU; the loss alone some fifty
-            times.
+        total_steps: Of the job. Tensors are saved some ten times, so that rules can judge a short
+            job, too; the loss alone some fifty times. Saving all tensors of a ResNet-18 takes a
+            third of a step on a CPU.
     """
-    interval = min(500, max(25, total_steps // 10))
+    interval = min(500, max(1, total_steps // 10))
     return {
         "HookParameters": {"save_interval": str(interval)},
         "CollectionConfigurations": [

@@ -2,7 +2,7 @@
 
 Each is a rule of smdebug's, so that it also runs in a notebook or a processing job:
 ``invoke_rule(VanishingGradients(create_trial(path)))``. It takes one number of each step it can
-judge, and a step is ill when that number is beyond a limit.
+judge, and a step triggers its rule when that number is beyond a limit.
 """
 
 import json
@@ -44,15 +44,15 @@ class _Rule(Rule):  # type: ignore[misc]
         self.verdicts: list[Verdict] = []
 
     def invoke_at_step(self, step: int) -> bool:
-        """Judge a step; True if it is ill, as smdebug's rules tell."""
+        """Judge a step; True if it triggers the rule, as smdebug's rules tell."""
         verdict = self.judge(step, self.base_trial.mode(step) == ModeKeys.EVAL)
         if verdict is None:
             return False
         self.verdicts.append(verdict)
         self.report["Datapoints"] += 1
-        self.report["Violations"] += verdict.ill
-        self.report["RuleTriggered"] = int(self.report["RuleTriggered"] or verdict.ill)
-        return verdict.ill
+        self.report["Violations"] += verdict.triggered
+        self.report["RuleTriggered"] = int(self.report["RuleTriggered"] or verdict.triggered)
+        return verdict.triggered
 
     @abstractmethod
     def judge(self, step: int, evaluation: bool) -> Verdict | None:
@@ -156,8 +156,8 @@ class LossNotDecreasing(_Rule):
         first, last = np.mean(self._losses[:third]), np.mean(self._losses[-third:])
         guessing = math.log(self._classes) if self._classes > 1 else math.inf
         flat = last > 0.99 * first and (guessing == math.inf or last > guessing / 2)
-        ill = flat or last > 0.98 * guessing
-        return Verdict(step, float(last / first), bool(ill or not math.isfinite(last)))
+        triggered = flat or last > 0.98 * guessing
+        return Verdict(step, float(last / first), bool(triggered or not math.isfinite(last)))
 
 
 class Overfitting(_Rule):

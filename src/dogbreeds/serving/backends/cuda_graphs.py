@@ -49,7 +49,7 @@ class CudaGraphs:
 
     def __init__(self, artifact: Artifact, device: torch.device, dtype: torch.dtype) -> None:
         model = copy.deepcopy(artifact.model).to(dtype)
-        self._pipeline = Pipeline(model, artifact.preprocessing, dtype).eval()
+        self._pipeline = Pipeline(model, artifact.preprocessing, artifact.temperature, dtype).eval()
         self._side = artifact.preprocessing.image_size
         self._device = device
 

@@ -32,7 +32,9 @@ class PyTorch:
     tolerance = 1e-3
 
     def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = Pipeline(artifact.model, artifact.preprocessing).eval()
+        self._pipeline = Pipeline(
+            artifact.model, artifact.preprocessing, artifact.temperature
+        ).eval()
         self._device = device
 
     def start(self, threads: int) -> None:
@@ -65,7 +67,7 @@ def create_predictor(
         BackendError: The backend asked for cannot be had.
     """
     golden_example = artifact.golden_example or create_golden_example(
-        artifact.model, artifact.preprocessing
+        artifact.model, artifact.preprocessing, artifact.temperature
     )
     description = Description(
         artifact.classes, artifact.preprocessing, artifact.version, golden_example
@@ -124,7 +126,7 @@ def to_onnx(artifact: Artifact) -> bytes:
         ):
             warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
             torch.onnx.export(
-                Pipeline(artifact.model, artifact.preprocessing).eval(),
+                Pipeline(artifact.model, artifact.preprocessing, artifact.temperature).eval(),
                 (example,),
                 file.name,
                 input_names=["pixels"],

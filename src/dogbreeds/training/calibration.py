@@ -1,0 +1,67 @@
+"""Temperature scaling: probabilities that mean what they say.
+
+Source: Guo et al., "On calibration of modern neural networks", 2017.
+"""
+
+import math
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+_RANGE = (0.05, 20.0)
+_ITERATIONS = 40  # each shrinks the interval of log T by 0.618: to 3e-8 of the range
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """Find the temperature T whose ``softmax(logits / T)`` has the lowest cross-entropy.
+
+    One photo of an unknown class is added to the N given ones. Without it, T would be 0 for a
+    model that is right about all of them, and each later mistake would cost an infinite loss.
+
+    Args:
+        logits: Shape [N, C], float32, N at least 1.
+        targets: The right classes: shape [N], int64.
+
+    Returns:
+        T, from 0.05 to 20. The cross-entropy is convex in 1 / T, so golden-section search over
+        log T finds its minimum.
+    """
+    smoothing = 1 / (len(targets) + 1)
+    logits = logits.double()  # in float32 the bottom of the curve is too rough
+
+    def loss(log_t: float) -> float:
+        scaled = logits / math.exp(log_t)
+        return F.cross_entropy(scaled, targets, label_smoothing=smoothing).item()
+
+    low, high = map(math.log, _RANGE)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    for _ in range(_ITERATIONS):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = loss(right)
+    return math.exp((low + high) / 2)
+
+
+def expected_calibration_error(
+    confidences: torch.Tensor, right: torch.Tensor, bins: int = 10
+) -> float:
+    """Return by how much confidence and accuracy differ on average, 0..1.
+
+    Args:
+        confidences: Probability of each predicted class: shape [N], 0..1.
+        right: Whether each prediction is right: shape [N], bool.
+        bins: Intervals of equal width; in each, mean confidence and accuracy are compared, and the
+            differences are weighted by the photos in them.
+    """
+    index = (confidences * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add(
+        0, index, right.double() - confidences.double()
+    )
+    return (gaps.abs().sum() / len(right)).item()
