@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
@@ -164,8 +166,8 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
         yield "huge", size
     if long > _LONG * short:
         yield "shape", size
-    levels = sorted(found.look.picture)
-    darkest, brightest = (levels[round(share * (len(levels) - 1))] for share in (0.01, 0.99))
+    levels = np.sort(np.frombuffer(found.look.picture, dtype=np.uint8))
+    darkest, brightest = int(levels[len(levels) // 100]), int(levels[-len(levels) // 100])
     if brightest - darkest <= _BLANK:
         yield "blank", f"grey levels {darkest} to {brightest} of 0 to 255"
     elif brightest < _DARK:
