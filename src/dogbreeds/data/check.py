@@ -166,8 +166,8 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
         yield "huge", size
     if long > _LONG * short:
         yield "shape", size
-    levels = np.sort(np.frombuffer(found.look.picture, dtype=np.uint8))
-    darkest, brightest = int(levels[len(levels) // 100]), int(levels[-len(levels) // 100])
+    below = np.bincount(np.frombuffer(found.look.picture, dtype=np.uint8)).cumsum()
+    darkest, brightest = np.searchsorted(below, (0.01 * below[-1], 0.99 * below[-1]))
     if brightest - darkest <= _BLANK:
         yield "blank", f"grey levels {darkest} to {brightest} of 0 to 255"
     elif brightest < _DARK:
