@@ -1,7 +1,8 @@
 # Everything a person does with this project. `make` alone lists the targets.
 
 # The host environment
-PYTHON ?= python3
+# An interpreter, 3.11 to 3.13; empty: the first on the PATH that fits
+PYTHON ?=
 # An index with CPU wheels of torch, e.g. https://download.pytorch.org/whl/cpu (200 MB, not 5 GB)
 TORCH_INDEX ?=
 
@@ -20,7 +21,7 @@ PORT ?= 8080
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo cloud test test-unit test-photos test-python312 lint lock clean
+.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +32,13 @@ help:  ## List the targets
 .venv/.installed-cloud: requirements/cloud.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install cloud
 
+.venv/.installed-notebook: requirements/notebook.txt requirements/torch.txt
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install notebook
+
 .venv/.installed-dev: requirements/dev.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
 
-DEMO = .venv/bin/dogbreeds demo $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+DEMO = .venv/bin/dogbreeds demo $(if $(DATA),"$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	$(if $(MODEL),--set model="$(MODEL)") $(if $(EPOCHS),--set epochs="$(EPOCHS)") \
 	$(if $(BATCH_SIZE),--set batch-size="$(BATCH_SIZE)") $(if $(LR),--set lr="$(LR)") \
 	$(if $(OPTIMIZER),--set optimizer="$(OPTIMIZER)")
@@ -44,6 +48,10 @@ demo: .venv/.installed-demo  ## Train, serve and ask on this machine [DATA= MODE
 
 serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PORT=8080]
 	@$(DEMO) --port $(PORT) --keep-serving
+
+notebook: .venv/.installed-notebook  ## The notebooks of examples/ in JupyterLab, which then asks nobody for news
+	.venv/bin/jupyter lab --LabApp.news_url=None --LabApp.extension_manager=readonly \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate examples
 
 cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
 
@@ -58,7 +66,7 @@ test-unit: .venv/.installed-dev  ## The tests without sockets and processes: und
 test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_PHOTOS has them
 	.venv/bin/python -m pytest -m photos tests/integration
 
-test-python312: .venv/.installed-dev  ## The lock files on Python 3.12, where that is found
+test-pythons: .venv/.installed-dev  ## The lock files on Python 3.12 and 3.13, where these are found
 	.venv/bin/python -m pytest tests/environments
 
 lint: .venv/.installed-dev  ## Linter, formatter and type checker

@@ -151,7 +151,7 @@ def benchmark_unpack(photos: Path, scratch: Path, rounds: int) -> list[Row]:
     def ours() -> float:
         shutil.rmtree(scratch / "ours", ignore_errors=True)
         os.sync()
-        return timed(*DOGBREEDS, "fetch", archive, "--to", scratch / "ours")
+        return timed(*DOGBREEDS, "fetch", archive, "--out", scratch / "ours")
 
     unzip = shutil.which("unzip")
 
@@ -163,7 +163,7 @@ def benchmark_unpack(photos: Path, scratch: Path, rounds: int) -> list[Row]:
         return timed(sys.executable, "-m", "zipfile", "-e", archive, scratch / "theirs")
 
     seconds, reference = median(rounds, ours, theirs)
-    again = timed(*DOGBREEDS, "fetch", archive, "--to", scratch / "ours")
+    again = timed(*DOGBREEDS, "fetch", archive, "--out", scratch / "ours")
     name = "unzip, s" if unzip else "python -m zipfile, s"
     return [
         row("fetch of a local zip, s", seconds, name, reference, reference / seconds),

@@ -42,7 +42,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "batch of 16": {"batch_size": 16},
     "no flips": {"horizontal_flip": False},
     "no label smoothing": {"label_smoothing": 0},
-    "averaged weights": {"ema": 0.99},
+    "averaged weights": {"ema_decay": 0.99},
     "no augmentation": {"augmentation": "none"},
     "strong augmentation": {"augmentation": "strong"},
 }  # fmt: skip

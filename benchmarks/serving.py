@@ -6,8 +6,9 @@ All run on this machine in turns, over the same archive and the same photos; wit
 a ResNet-18 of random weights. ``stock`` is multi-model-server with sagemaker-inference's default
 handler, one worker of as many threads as processors. TorchServe and LitServe are installed for the
 while. Each runs as it comes and (``-best``) at its best, see ``serving_peers.py``. ``bare`` is
-decoding and forward pass in one process, without HTTP: what the hardware gives. It takes about ten
-minutes on two cores, which should have nothing else to do: load falsifies the ratios.
+decoding and forward pass in one process, without HTTP: what the hardware gives. Both it and
+``ours`` choose their precision; ``bare-int8``, ``ours-float32`` and so on are told. It takes about
+ten minutes on two cores, which should have nothing else to do: load falsifies the ratios.
 """
 
 import argparse
@@ -38,16 +39,22 @@ import torch
 from PIL import Image
 from serving_peers import BATCH_SIZES, Server, install_peers, servers
 
+from dogbreeds.data.cache import SharedArray
+from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.onnx_runtime import PRECISIONS
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.serving.backends.pytorch import create_predictor
+from dogbreeds.serving import loading
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.training.device import Device, PixelStore
 
 PORT = 18_181
 PEERS = ["torchserve", "torchserve-best", "litserve", "litserve-best"]
 SERVERS = ["bare", "ours", "stock", "stock-best", *PEERS]
-EXTRA = ["ours-pytorch", *(f"ours-batch-{size}" for size in BATCH_SIZES)]
+PRECISE = [f"{name}-{precision}" for name in ("bare", "ours") for precision in PRECISIONS]
+EXTRA = ["ours-pytorch", *PRECISE, *(f"ours-batch-{size}" for size in BATCH_SIZES)]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
 Call = Callable[[], None]
@@ -176,9 +183,11 @@ def measure(
     }
 
 
-def bare(model_dir: Path, cpus: int) -> Callable[[bytes], Callable[[], Call]]:
+def bare(
+    model_dir: Path, cpus: int, precision: str | None
+) -> Callable[[bytes], Callable[[], Call]]:
     """Return the same as `over_http`, in this process and without HTTP."""
-    predictor = create_predictor(artifact.load(model_dir), torch.device("cpu"), cpus)
+    predictor = loading.load(model_dir, None, cpus, precision=precision)
     predictor.start()
     preprocessing = predictor.description.preprocessing
 
@@ -211,7 +220,8 @@ def rounds(
             server = known.get(name)
             calls: Callable[[bytes], Callable[[], Call]]
             if server is None:
-                calls, family = bare(model_dir, cpus), lambda: [psutil.Process()]
+                precision = name.removeprefix("bare").removeprefix("-") or None
+                calls, family = bare(model_dir, cpus, precision), lambda: [psutil.Process()]
             else:
                 first = as_sent(photo(64, 64), server)
                 family = functools.partial(tree, running.enter_context(started(server, first)))
@@ -246,7 +256,7 @@ def write_table(results: dict[Row, list[dict[str, float]]], title: str, file: Te
     writer = csv.writer(file)
     writer.writerow(["server", "photo", "concurrency", *columns, *ratios])
     for (name, size, concurrency), found in medians.items():
-        loop = medians.get(("bare", size, 1))
+        loop = medians.get((name.replace("ours", "bare"), size, 1), medians.get(("bare", size, 1)))
         own = medians.get(("ours", size, concurrency))
         values = [
             found["per_second"] / loop["per_second"] if loop else None,
@@ -263,7 +273,14 @@ def save_resnet18(folder: Path) -> Path:
     """Write an archive of a ResNet-18 of 133 classes with random weights; return its folder."""
     classes = tuple(PhotoClass(f"{number:03d}", "") for number in range(133))
     model = networks.create_model("resnet18", len(classes))
-    artifact.save(artifact.Artifact(model, "resnet18", classes, Preprocessing()), folder)
+    preprocessing = Preprocessing()
+    artifact.save(artifact.Artifact(model, "resnet18", classes, preprocessing), folder)
+    pixels = np.stack([preprocessing.read_pixels(photo(*SIZES["500x375"]))] * 8)
+    targets = np.zeros(len(pixels), np.int64)
+    paths = tuple(Path(f"{number}.jpg") for number in range(len(pixels)))
+    split = DecodedSplit("", SharedArray(pixels, ""), targets, paths, (), ())
+    store = PixelStore(split, preprocessing, Device(torch.device("cpu"), None))
+    add_graphs(folder, {"train": store, "valid": store}, quantize=True)
     return folder
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from dogbreeds.model import artifact
-from dogbreeds.serving.settings import NO_TELEMETRY
+from dogbreeds.model.onnx_runtime import NO_TELEMETRY, PRECISIONS
 
 os.environ.update(NO_TELEMETRY)  # inherited by the servers: TorchServe imports ONNX Runtime too
 
@@ -191,6 +191,7 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
     return {
         "ours": ours(),
         "ours-pytorch": ours(DOGBREEDS_BACKEND="pytorch"),
+        **{f"ours-{name}": ours(DOGBREEDS_PRECISION=name) for name in PRECISIONS},
         **{f"ours-batch-{size}": ours(DOGBREEDS_BATCH_SIZE=str(size)) for size in BATCH_SIZES},
         "stock": stock(1, CONTIGUOUS),
         "stock-best": stock(cpus, CHANNELS_LAST),

@@ -1,7 +1,7 @@
 # Building and running the two images; the Makefile includes this. Needs Docker with buildx.
 
 FLAVOR ?= gpu
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/dogbreeds/__init__.py)
 TRAINING_IMAGE := dogbreeds-training:$(VERSION)-$(FLAVOR)
 SERVING_IMAGE := dogbreeds-serving:$(VERSION)-$(FLAVOR)
 
@@ -24,7 +24,7 @@ build: build-training build-serving  ## Build both images [FLAVOR=gpu|cpu BASE_I
 build-training:  ## Build the training image alone
 	docker/build training $(FLAVOR) $(TRAINING_IMAGE)
 
-build-serving:  ## Build the serving image alone
+build-serving:  ## Build the serving image alone; FLAVOR=slim: without PyTorch
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
 # Without REGISTRY to the account's ECR, which is logged in to; settings in dogbreeds.toml.

@@ -2,8 +2,8 @@
 
     python verify_packages.py LOCK_FILE ...
 
-torch and torchvision must be the base image's own, and everything in the lock files must be there
-in its locked version, from the environment on top of the base, and must import.
+torch and torchvision, if the base image has them, must be its own, and everything in the lock files
+must be there in its locked version, from the environment on top of the base, and must import.
 """
 
 import importlib
@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 KEPT = ("torch", "torchvision")
 
 DESCRIBE = f"""
-import importlib, json
-modules = [importlib.import_module(name) for name in {KEPT!r}]
+import importlib.util, json
+present = [name for name in {KEPT!r} if importlib.util.find_spec(name)]
+modules = [importlib.import_module(name) for name in present]
 print(json.dumps([[module.__name__, module.__version__, module.__file__] for module in modules]))
 """
 

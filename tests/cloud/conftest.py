@@ -1,9 +1,11 @@
 """AWS's control plane on loopback: moto's server, empty for every test, over real HTTP."""
 
+import contextlib
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -16,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from dogbreeds.cli import main
 from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud.jobs import follow
-from helpers.control_plane import REGION, SETTINGS, Calls, Result
+from helpers.control_plane import REGION, SETTINGS, Calls, Result, Runtime, RuntimeHandler
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,6 +77,10 @@ def aws(workplace: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> boto
     session.client("s3").create_bucket(
         Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
     )
+    for split in ("train", "valid", "test"):
+        session.client("s3").put_object(
+            Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg", Body=b"x"
+        )
     return session
 
 
@@ -98,14 +104,32 @@ def dogbreeds(
             calls.append((client.meta.service_model.service_name, operation, parameters))
             return make_api_call(client, operation, parameters)
 
+        rehearse = cloud_aws.Cloud.rehearsal
+
+        @contextlib.contextmanager
+        def rehearsal(cloud: cloud_aws.Cloud) -> Iterator[list[dict[str, Any]]]:
+            before = len(calls)
+            with rehearse(cloud) as requests:
+                yield requests
+            del calls[before:]  # were not sent
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(botocore.client.BaseClient, "_make_api_call", record)
-            try:
-                code = main.main(list(arguments))
-            except SystemExit as exit_:  # argparse
-                code = int(exit_.code or 0)
+            patch.setattr(cloud_aws.Cloud, "rehearsal", rehearsal)
+            code = main.main(list(arguments))
         captured = capsys.readouterr()
         sys.stderr.write(captured.err)  # shown if the test fails
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    server = Runtime(("127.0.0.1", 0), RuntimeHandler)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -13,24 +13,31 @@ from dogbreeds.cloud import inventory
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.jobs import transform
 from dogbreeds.cloud.settings_sources import load
-from helpers.control_plane import ACCOUNT, Calls, Result
+from helpers.control_plane import ACCOUNT, Calls, Result, assert_golden
 
 Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
 MODEL = "s3://dog-bucket/m/model.tar.gz"
 PHOTOS = "s3://dog-bucket/photos/test"
 
 
 def test_transform_prints_the_request(dogbreeds: Run) -> None:
-    result = dogbreeds("transform", MODEL, PHOTOS, "--name=batch-1", "--kms-key=key-1", "--dry-run")
-    assert json.loads(result.out) == json.loads((GOLDEN / "transform.json").read_text())
+    result = dogbreeds(
+        "transform",
+        MODEL,
+        PHOTOS,
+        "--name=dogbreeds-batch-1",
+        "--kms-key=key-1",
+        "--dry-run",
+        "--json",
+    )
+    assert_golden("transform", json.loads(result.out))
 
 
 def test_transform_asks_for_the_newest_driver_where_the_image_needs_it(dogbreeds: Run) -> None:
     entry = {"uri": "x@sha256:1", "tags": [], "base": "nvcr.io/nvidia/pytorch:25.04-py3"}
-    Path("build").mkdir()
-    Path("build/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
-    result = dogbreeds("transform", MODEL, PHOTOS, "--dry-run", "--serving-uri=",
+    Path(".dogbreeds").mkdir()
+    Path(".dogbreeds/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
+    result = dogbreeds("transform", MODEL, PHOTOS, "--dry-run", "--json", "--serving-uri=",
                        "--instance-type=ml.g5.xlarge")  # fmt: skip
     request = json.loads(result.out)[-1]["CreateTransformJob"]
     ami = request["TransformResources"]["TransformAmiVersion"]
@@ -41,9 +48,14 @@ def test_transform_runs_once_and_says_where_the_answers_are(
     dogbreeds: Run, aws: boto3.Session, calls: Calls
 ) -> None:
     for _ in range(2):
-        assert dogbreeds("transform", MODEL, PHOTOS, "--name=batch-1", "--no-wait").code == 0
+        assert (
+            dogbreeds("transform", MODEL, PHOTOS, "--name=dogbreeds-batch-1", "--no-wait").code == 0
+        )
     assert len(calls.of("CreateTransformJob")) == 1
-    assert transform.wait(Cloud(load()), "batch-1") == "s3://dog-bucket/dogbreeds/batch/batch-1"
+    assert (
+        transform.wait(Cloud(load()), "dogbreeds-batch-1")
+        == "s3://dog-bucket/dogbreeds/batch/dogbreeds-batch-1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,16 +74,16 @@ def test_an_impossible_transform_is_refused(
 
 
 def test_register_prints_the_requests(dogbreeds: Run) -> None:
-    group, package = json.loads(dogbreeds("register", MODEL, "--dry-run").out)
+    group, package = json.loads(dogbreeds("register", MODEL, "--dry-run", "--json").out)
     del package["CreateModelPackage"]["ClientToken"]  # random
-    assert [group, package] == json.loads((GOLDEN / "register.json").read_text())
+    assert_golden("register", [group, package])
 
 
 def test_a_model_is_registered_once_with_its_metrics_and_then_approved(
     dogbreeds: Run, aws: boto3.Session
 ) -> None:
-    dogbreeds("train", "--name=job-1", "--no-wait")
-    first = dogbreeds("register", "job-1")
+    dogbreeds("train", "--name=dogbreeds-job-1", "--no-wait")
+    first = dogbreeds("register", "dogbreeds-job-1")
     assert first.code == 0
     client = aws.client("sagemaker")
     package = client.describe_model_package(ModelPackageName=first.out.strip())
@@ -84,7 +96,7 @@ def test_a_model_is_registered_once_with_its_metrics_and_then_approved(
     refused = dogbreeds("deploy", first.out.strip(), "--no-wait")
     assert "is PendingManualApproval: approve it first" in refused.err
 
-    second = dogbreeds("register", "job-1", "--approve")
+    second = dogbreeds("register", "dogbreeds-job-1", "--approve")
     assert second.out == first.out
     package = client.describe_model_package(ModelPackageName=first.out.strip())
     assert package["ModelApprovalStatus"] == "Approved"

@@ -10,12 +10,13 @@ import pytest
 import torch
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import doctor
+from dogbreeds.cloud import doctor, drivers
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.model import artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
+from helpers import policies
 from helpers.control_plane import ACCOUNT, REGISTRY, Result, put_image
 
 Run = Callable[..., Result]
@@ -45,11 +46,11 @@ def healthy(
     aws: boto3.Session, quotas: dict[str, float], denied: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[boto3.Session]:
     """An account where everything is as it must be. moto has no simulator and no such quotas."""
-    aws.client("iam").create_role(
-        RoleName="dogbreeds-job", AssumeRolePolicyDocument=json.dumps(TRUST)
-    )
-    for split in ("train", "valid", "test"):
-        aws.client("s3").put_object(Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg", Body=b"x")
+    for role in ("job", "endpoint"):
+        aws.client("iam").create_role(
+            RoleName=f"dogbreeds-{role}", AssumeRolePolicyDocument=json.dumps(TRUST)
+        )
+    set_in_file(aws__endpoint_role=f'"arn:aws:iam::{ACCOUNT}:role/dogbreeds-endpoint"')
     for repository in ("dogbreeds-training", "dogbreeds-serving"):
         aws.client("ecr").create_repository(repositoryName=repository)
         put_image(aws, repository, "0.1.0-gpu", DIGEST)
@@ -71,8 +72,10 @@ def healthy(
         if service == "iam":
 
             def simulate(**request: Any) -> dict[str, Any]:
-                [action] = request["ActionNames"]
-                decision = "implicitDeny" if action in denied else "allowed"
+                [action], [resource] = request["ActionNames"], request["ResourceArns"]
+                role = request["PolicySourceArn"].rpartition("/dogbreeds-")[2]
+                allowed = policies.allows(f"{role}-role.json", action, resource)
+                decision = "allowed" if allowed and action not in denied else "implicitDeny"
                 return {"EvaluationResults": [{"EvalDecision": decision}]}
 
             made.simulate_principal_policy = simulate
@@ -101,7 +104,7 @@ def test_a_healthy_account_passes(dogbreeds: Run, healthy: boto3.Session) -> Non
     assert result.code == 0, result.out
     kinds = [line.split()[1].rstrip(":") for line in result.out.splitlines()]
     assert kinds == [
-        "credentials", "role", "bucket", "image", "quota", "hyperparameters", "photos"
+        "credentials", "role", "bucket", "image", "scan", "quota", "hyperparameters", "photos"
     ]  # fmt: skip
     assert dogbreeds("doctor", "deploy").code == 0
 
@@ -132,6 +135,15 @@ def test_a_role_that_is_missing_or_distrusts_sagemaker(
     assert "role: there is no" in failure(dogbreeds("doctor", "train"))
     role = "arn:aws:iam::999999999999:role/x"
     assert "is of another account" in failure(dogbreeds("doctor", "train", "--role", role))
+
+
+def test_an_endpoint_by_the_jobs_role_cannot_roll_back(
+    dogbreeds: Run, healthy: boto3.Session
+) -> None:
+    set_in_file(aws__endpoint_role='""')
+    found = failure(dogbreeds("doctor", "deploy"))
+    assert "lacks cloudwatch:DescribeAlarms on *" in found
+    assert "add the policy iam/endpoint-role.json" in found
 
 
 def test_a_role_that_may_not_write(
@@ -219,20 +231,58 @@ def test_a_job_that_cannot_work(
 
 def pushed_with(base: str) -> None:
     entry = {"uri": f"{REGISTRY}/dogbreeds-serving@{DIGEST}", "tags": [], "base": base}
-    Path("build").mkdir()
-    Path("build/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
+    Path(".dogbreeds").mkdir()
+    Path(".dogbreeds/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
 
 
 def test_a_host_image_that_is_too_old(dogbreeds: Run, healthy: boto3.Session) -> None:
     pushed_with("nvcr.io/nvidia/pytorch:25.08-py3")
     set_in_file(endpoint__instance_type='"ml.g5.xlarge"')
-    assert "CUDA 13 on al2023-ami-sagemaker-inference-gpu-4-1 (580)" in (
+    assert "CUDA 13.0 on al2023-ami-sagemaker-inference-gpu-4-1 (580)" in (
         dogbreeds("doctor", "deploy").out
     )
     set_in_file(endpoint__ami_version='"al2-ami-sagemaker-inference-gpu-2-1"')
-    assert "CUDA 13 needs 580" in failure(dogbreeds("doctor", "deploy"))
+    assert "CUDA 13.0 needs driver 580" in failure(dogbreeds("doctor", "deploy"))
     set_in_file(transform__instance_type='"ml.g5.xlarge"')
-    assert "batch hosts have 535" in dogbreeds("doctor", "transform").out
+    found = failure(dogbreeds("doctor", "transform"))
+    assert "batch-gpu-535 has 535" in found
+    assert f"build on an older CUDA (BASE_IMAGE={drivers.DEFAULT_BASE})" in found
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "base", "ami", "message"),
+    [
+        ("ml.g7e.2xlarge", "nvcr.io/nvidia/pytorch:24.06-py3", "", "knows no Blackwell GPUs"),
+        ("ml.g5.xlarge", "nvcr.io/nvidia/pytorch:25.04-py3",
+         "al2023-ami-sagemaker-inference-gpu-4-1", "were seen to hang on al2023"),
+    ],
+)  # fmt: skip
+def test_a_host_that_does_not_go_with_the_images_cuda(
+    dogbreeds: Run, healthy: boto3.Session, instance_type: str, base: str, ami: str, message: str
+) -> None:
+    pushed_with(base)
+    set_in_file(endpoint__instance_type=f'"{instance_type}"', endpoint__ami_version=f'"{ami}"')
+    assert message in failure(dogbreeds("doctor", "deploy"))
+
+
+def test_what_the_scan_of_the_image_found_is_told(
+    dogbreeds: Run, healthy: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {
+        "imageScanStatus": {"status": "COMPLETE"},
+        "imageScanFindings": {"findingSeverityCounts": {"HIGH": 3, "LOW": 1}},
+    }
+    make_client = Cloud.client
+
+    def client(cloud: Cloud, service: str) -> Any:
+        made = make_client(cloud, service)
+        if service == "ecr":
+            made.describe_image_scan_findings = lambda **_: answer
+        return made
+
+    monkeypatch.setattr(Cloud, "client", client)
+    out = dogbreeds("doctor", "train").out
+    assert "note  scan of dogbreeds-training: 3 HIGH, 1 LOW" in out
 
 
 def test_a_gpu_image_on_a_serverless_endpoint(dogbreeds: Run, healthy: boto3.Session) -> None:

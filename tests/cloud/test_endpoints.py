@@ -1,11 +1,9 @@
 """`dogbreeds deploy`: requests, updates, scaling, the test at the end, and doing it twice."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -16,62 +14,15 @@ from dogbreeds.cloud import drivers
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.endpoints import deploy as endpoints
 from dogbreeds.cloud.endpoints import predict
+from dogbreeds.cloud.endpoints.config import ensure_config
 from dogbreeds.cloud.settings_sources import load
-from helpers.control_plane import ACCOUNT, REGION, Calls, Result
+from helpers.control_plane import ACCOUNT, ANSWER, REGION, Calls, Result, Runtime, assert_golden
 
 Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
 MODEL = "s3://dog-bucket/m/model.tar.gz"
 OTHER = "s3://dog-bucket/n/model.tar.gz"
-ANSWER = {"predicted_label": "069", "class_name": "French_bulldog", "probability": 0.9}
-TWO, FOUR = "al2-ami-sagemaker-inference-gpu-2-1", "al2023-ami-sagemaker-inference-gpu-4-1"
+THREE, FOUR = "al2-ami-sagemaker-inference-gpu-3-1", "al2023-ami-sagemaker-inference-gpu-4-1"
 TAGS = [{"Key": "dogbreeds:project", "Value": "dogbreeds"}]
-
-
-class Runtime(ThreadingHTTPServer):
-    """SageMaker's runtime; moto's takes no photos. A photo that says so is refused."""
-
-    daemon_threads = True
-    answer: object = ANSWER
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Runtime
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.protocol_version = "HTTP/1.1"
-        if b"refuse me" in body:
-            self.respond(424, {"Message": "client error (400)", "OriginalMessage": "not a photo"},
-                         {"x-amzn-errortype": "ModelError"})  # fmt: skip
-        elif self.path != "/endpoints/dogbreeds/invocations":
-            self.respond(
-                400, {"Message": f"no {self.path}"}, {"x-amzn-errortype": "ValidationError"}
-            )
-        else:
-            self.respond(200, self.server.answer, {"x-Amzn-Invoked-Production-Variant": "main"})
-
-    def respond(self, status: int, document: object, headers: dict[str, str]) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    server = Runtime(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +34,7 @@ def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtim
              "--isolation", f"--challenger={OTHER}@0.1"),
         ),
         ("deploy_shadow", (f"--shadow={OTHER}@0.5",)),
-        ("deploy_serverless", ("--kind=serverless", "--memory-mb=3072")),
+        ("deploy_serverless", ("--kind=serverless", "--memory-mb=3072", "--flavor=cpu")),
         (
             "deploy_async",
             ("--kind=async", "--subnets=subnet-1,subnet-2", "--security-groups=sg-1"),
@@ -93,9 +44,9 @@ def runtime(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtim
 def test_a_dry_run_prints_every_request(
     dogbreeds: Run, golden: str, flags: tuple[str, ...]
 ) -> None:
-    result = dogbreeds("deploy", MODEL, "--dry-run", *flags)
+    result = dogbreeds("deploy", MODEL, "--dry-run", "--json", *flags)
     assert result.code == 0
-    assert json.loads(result.out) == json.loads((GOLDEN / f"{golden}.json").read_text())
+    assert_golden(golden, json.loads(result.out))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +57,12 @@ def test_a_dry_run_prints_every_request(
         ((f"--shadow={OTHER}@1", f"--challenger={OTHER}@0.1"), "no challenger with it"),
         (("--kind=serverless", "--isolation"), "no network isolation"),
         (("--kind=serverless", "--memory-mb=1500"), "multiple of 1024"),
-        (("--kind=serverless", "--max-instances=3"), "scales by itself"),
+        (("--kind=serverless",), "a serverless endpoint has no GPU"),
+        (("--kind=serverless", "--flavor=cpu", "--max-instances=3"), "scales by itself"),
+        (("--update=linear", "--step-percent=5"), "expected at least 10 for update linear"),
+        (("--scale-to-zero",), "needs endpoint.kind async"),
         (("--kind=async", "--capture-percent=1"), "need endpoint.kind real-time"),
         (("--instance-count=3", "--max-instances=2"), "at least endpoint.instance_count"),
-        (("--name=other",), "begins with dogbreeds"),
         (("--kind=multi-model", "--instance-type=ml.g5.xlarge"), "needs a CPU instance"),
         (("--role=",), "aws.role is not set"),
     ],
@@ -129,7 +82,7 @@ def test_deploy_makes_tests_and_scales_an_endpoint(
     result = dogbreeds("deploy", MODEL, "--max-instances=4")
     assert result.code == 0
     assert "069  French_bulldog  90.0%" in result.out
-    assert f"dogbreeds predict PHOTO --region {REGION} --name dogbreeds" in result.out
+    assert f"dogbreeds predict PHOTO --region {REGION} --name dogbreeds" in result.err
     client = aws.client("sagemaker")
     assert client.describe_endpoint(EndpointName="dogbreeds")["EndpointStatus"] == "InService"
     scaling = aws.client("application-autoscaling")
@@ -167,7 +120,7 @@ def test_a_multi_model_endpoint_serves_a_folder_and_is_tested_with_one_of_its_mo
         "s3://dog-bucket/models/",
     )
     assert calls.of("InvokeEndpoint")[0]["TargetModel"] == "a.tar.gz"
-    assert "--kind multi-model --target-model NAME" in result.out
+    assert "--kind multi-model --target-model NAME" in result.err
     refused = dogbreeds("deploy", MODEL, "--kind=multi-model")
     assert "expected the folder of a multi-model endpoint's archives" in refused.err
 
@@ -197,17 +150,17 @@ def test_somebody_elses_endpoint_is_left_alone(dogbreeds: Run, aws: boto3.Sessio
 
 
 def test_a_job_is_deployed_by_its_name(dogbreeds: Run, aws: boto3.Session, calls: Calls) -> None:
-    dogbreeds("train", "--name=job-1", "--no-wait")
-    job = aws.client("sagemaker").describe_training_job(TrainingJobName="job-1")
-    assert dogbreeds("deploy", "job-1", "--no-wait").code == 0
+    dogbreeds("train", "--name=dogbreeds-job-1", "--no-wait")
+    job = aws.client("sagemaker").describe_training_job(TrainingJobName="dogbreeds-job-1")
+    assert dogbreeds("deploy", "dogbreeds-job-1", "--no-wait").code == 0
     [model] = calls.of("CreateModel")
     assert model["PrimaryContainer"]["ModelDataUrl"] == job["ModelArtifacts"]["S3ModelArtifacts"]
 
 
 def test_a_job_that_does_not_exist_is_named(dogbreeds: Run, aws: boto3.Session) -> None:
-    result = dogbreeds("deploy", "job-1")
+    result = dogbreeds("deploy", "dogbreeds-job-1")
     assert result.code == 1
-    assert "no training or tuning job job-1" in result.err
+    assert "no training or tuning job dogbreeds-job-1" in result.err
 
 
 def stubbed_update(stub: Stubber, expected: dict[str, Any]) -> None:
@@ -247,9 +200,11 @@ def stubbed_update(stub: Stubber, expected: dict[str, Any]) -> None:
 def test_a_new_version_takes_over_as_asked_and_rolls_back_on_alarms(
     workplace: Path, flags: dict[str, str], routing: dict[str, Any]
 ) -> None:
-    settings = load(flags={**flags, "endpoint.alarms": "errors,latency"})
+    settings = load(
+        flags={**flags, "endpoint.alarms": "errors,latency", "endpoint.monitoring": "false"}
+    )
     cloud = Cloud(settings)
-    config = endpoints._ensure_config(Cloud(settings, dry_run=True), MODEL, None, None)
+    config = ensure_config(Cloud(settings, dry_run=True), MODEL, None, None)
     expected = {
         "EndpointName": "dogbreeds",
         "EndpointConfigName": config,
@@ -308,8 +263,13 @@ def test_a_failed_deployment_tells_the_reason_and_the_last_lines(
 @pytest.mark.parametrize(
     ("instance_type", "base", "ami"),
     [
-        ("ml.g5.xlarge", "nvcr.io/nvidia/pytorch:25.04-py3", TWO),
-        ("ml.p5.48xlarge", "nvcr.io/nvidia/pytorch:25.04-py3", None),  # 535 is its default
+        ("ml.g5.xlarge", "nvcr.io/nvidia/pytorch:25.03-py3", THREE),
+        ("ml.p5.48xlarge", "nvcr.io/nvidia/pytorch:25.04-py3", THREE),  # its default, 535, ended
+        ("ml.p5e.48xlarge", "nvcr.io/nvidia/pytorch:25.04-py3", None),  # 550 is its default
+        ("ml.g7e.2xlarge", "nvcr.io/nvidia/pytorch:25.04-py3", None),  # Blackwell: 570 or later
+        ("ml.p6-b200.48xlarge", "nvcr.io/nvidia/pytorch:25.12-py3", FOUR),
+        ("ml.g5.xlarge", "", THREE),  # nothing is known: a GPU image counts as CUDA 12
+        ("ml.g5.xlarge", "nvidia/cuda:13.0.1-runtime-ubuntu24.04", FOUR),
         ("ml.g5.xlarge", "nvcr.io/nvidia/pytorch:25.08-py3", FOUR),
         ("ml.p5e.48xlarge", "nvcr.io/nvidia/pytorch:26.09-py3", FOUR),
         ("ml.g4dn.xlarge", "nvcr.io/nvidia/pytorch:22.12-py3", None),  # CUDA 11
@@ -325,18 +285,18 @@ def test_the_host_image_fits_the_images_cuda(
 
 def test_a_gpu_image_gets_its_host_image(dogbreeds: Run, workplace: Path) -> None:
     entry = {"uri": "x@sha256:1", "tags": [], "base": "nvcr.io/nvidia/pytorch:25.04-py3"}
-    Path("build").mkdir()
-    Path("build/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
+    Path(".dogbreeds").mkdir()
+    Path(".dogbreeds/images.json").write_text(json.dumps({"gpu": {"serving": entry}}))
     result = dogbreeds(
-        "deploy", MODEL, "--dry-run", "--serving-uri=", "--instance-type=ml.g5.xlarge"
+        "deploy", MODEL, "--dry-run", "--json", "--serving-uri=", "--instance-type=ml.g5.xlarge"
     )
     [config] = [r["CreateEndpointConfig"] for r in json.loads(result.out) if "Config" in str([*r])]
-    assert config["ProductionVariants"][0]["InferenceAmiVersion"].endswith("-gpu-2-1")
+    assert config["ProductionVariants"][0]["InferenceAmiVersion"].endswith("-gpu-3-1")
 
 
 def test_volumes_of_instances_with_disks_of_their_own_get_no_key(dogbreeds: Run) -> None:
     for instance_type, has_key in (("ml.g5.xlarge", False), ("ml.m5.large", True)):
-        out = dogbreeds("deploy", MODEL, "--dry-run", "--kms-key=k",
+        out = dogbreeds("deploy", MODEL, "--dry-run", "--json", "--kms-key=k",
                         f"--instance-type={instance_type}").out  # fmt: skip
         [config] = [r for r in json.loads(out) if "CreateEndpointConfig" in r]
         assert ("KmsKeyId" in config["CreateEndpointConfig"]) is has_key
@@ -374,7 +334,7 @@ def test_an_endpoint_that_is_not_there_is_no_bad_photo(
 ) -> None:
     result = dogbreeds("predict", str(photo(tmp_path / "a.jpg")), "--name=other")
     assert result.code == 1
-    assert "error: InvokeEndpoint: ValidationError: no /endpoints/other" in result.err
+    assert "error: InvokeEndpoint: ValidationError: no /endpoints/dogbreeds-other" in result.err
 
 
 def test_predict_refuses_paths_without_photos(dogbreeds: Run, tmp_path: Path) -> None:

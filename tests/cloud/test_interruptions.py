@@ -1,5 +1,6 @@
 """Throttling, lost connections, expired credentials and Ctrl-C: nothing is lost or made twice."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from botocore.stub import Stubber
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.jobs import describe, follow, training
 from dogbreeds.cloud.settings_sources import load
-from helpers.control_plane import Calls, Result
+from helpers.control_plane import TRAINING_URI, Calls, Result
 
 Run = Callable[..., Result]
 DROP = "drop the connection"
@@ -34,6 +35,13 @@ class Control(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Control
+
+    def do_GET(self) -> None:  # S3: all splits are there
+        body = b"<ListBucketResult><Contents><Key>x</Key></Contents></ListBucketResult>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -75,8 +83,17 @@ def control(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contro
 def job(status: str) -> dict[str, Any]:
     moment = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     return {
-        "TrainingJobName": "job-1", "TrainingJobArn": "arn:aws:sagemaker:x:1:training-job/job-1",
+        "TrainingJobName": "dogbreeds-job-1",
+        "TrainingJobArn": "arn:aws:sagemaker:x:1:training-job/dogbreeds-job-1",
         "TrainingJobStatus": status, "CreationTime": moment, "FailureReason": "no memory left",
+        "AlgorithmSpecification": {"TrainingImage": TRAINING_URI},
+        "ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
+        "OutputDataConfig": {"S3OutputPath": "s3://dog-bucket/dogbreeds/jobs"},
+        "InputDataConfig": [
+            {"ChannelName": split,
+             "DataSource": {"S3DataSource": {"S3Uri": f"s3://dog-bucket/photos/{split}/"}}}
+            for split in ("train", "valid", "test")
+        ],
     }  # fmt: skip
 
 
@@ -86,14 +103,14 @@ def fault(code: str) -> dict[str, str]:
 
 def test_throttling_is_borne(control: Control) -> None:
     control.answers = [*[fault("ThrottlingException")] * 12, job("Completed")]
-    description = training.wait(Cloud(load()), "job-1")
+    description = training.wait(Cloud(load()), "dogbreeds-job-1")
     assert description["TrainingJobStatus"] == "Completed"
     assert control.asked == 13
 
 
 def test_a_lost_connection_is_borne(control: Control, capsys: pytest.CaptureFixture[str]) -> None:
     control.answers = [job("InProgress"), *[DROP] * 20, job("Completed")]
-    assert training.wait(Cloud(load()), "job-1")["TrainingJobStatus"] == "Completed"
+    assert training.wait(Cloud(load()), "dogbreeds-job-1")["TrainingJobStatus"] == "Completed"
     assert "trying again" in capsys.readouterr().err
 
 
@@ -103,12 +120,12 @@ def test_a_connection_that_stays_lost_ends_with_what_to_do(
     control.answers = [DROP]
     monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.05)
     with pytest.raises(CloudError, match="run the same command again"):
-        training.wait(Cloud(load()), "job-1")
+        training.wait(Cloud(load()), "dogbreeds-job-1")
 
 
 def test_expired_credentials_end_with_what_to_do(control: Control, dogbreeds: Run) -> None:
     control.answers = [job("InProgress"), fault("ExpiredTokenException")]
-    result = dogbreeds("train", "--name=job-1")
+    result = dogbreeds("train", "--name=dogbreeds-job-1")
     assert result.code == 1
     assert "credentials have expired" in result.err
     assert "run the same command again" in result.err
@@ -116,14 +133,14 @@ def test_expired_credentials_end_with_what_to_do(control: Control, dogbreeds: Ru
 
 def test_a_failed_job_ends_with_sagemakers_reason(control: Control, dogbreeds: Run) -> None:
     control.answers = [job("InProgress"), job("Failed")]
-    result = dogbreeds("train", "--name=job-1")
+    result = dogbreeds("train", "--name=dogbreeds-job-1")
     assert result.code == 1
     assert "no memory left" in result.err
 
 
 def test_what_is_not_allowed_points_to_the_policies(control: Control, dogbreeds: Run) -> None:
     control.answers = [fault("AccessDeniedException")]
-    result = dogbreeds("train", "--name=job-1")
+    result = dogbreeds("train", "--name=dogbreeds-job-1")
     assert result.code == 1
     assert "iam/" in result.err
 
@@ -140,7 +157,7 @@ def test_ctrl_c_leaves_the_job_and_the_same_command_follows_it_again(
         patch.setattr(follow, "follow", interrupt)
         result = dogbreeds(*arguments)
     assert result.code == 130
-    assert "goes on" in result.err
+    assert "what was started on AWS continues" in result.err
     assert "dogbreeds-job-1" in dogbreeds("list").out
     result = dogbreeds(*arguments)
     assert result.code == 0
@@ -196,6 +213,9 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
         "CreationTime": datetime.now(UTC),
         "TrainingJobStatus": "InProgress",
     }
+    find = functools.partial(
+        describe.find, cloud, "TrainingJob", "dogbreeds-train-1a2b3c", submit=list
+    )
     with Stubber(cloud.sagemaker) as stub:
         stub.add_response(
             "list_training_jobs",
@@ -203,10 +223,7 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
             {"NameContains": "dogbreeds-train-1a2b3c", "StatusEquals": "InProgress"},
         )
         stub.add_response("list_training_jobs", {"TrainingJobSummaries": []})
-        found = [
-            describe.find(cloud, "TrainingJob", "dogbreeds-train-1a2b3c", None, new=new)
-            for new in (False, False, True)
-        ]
+        found = [find(None, new=new) for new in (False, False, True)]
         stub.assert_no_pending_responses()
     assert found == [running["TrainingJobName"], None, None]
     assert "not starting another (--new does)" in capsys.readouterr().err
@@ -214,7 +231,7 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
 
 def test_the_same_request_has_the_same_name_and_any_change_another(dogbreeds: Run) -> None:
     def prefix(*flags: str) -> str:
-        [request] = json.loads(dogbreeds("train", "--dry-run", *flags).out)
+        [request] = json.loads(dogbreeds("train", "--dry-run", "--json", *flags).out)
         return str(request["CreateTrainingJob"]["TrainingJobName"]).rpartition("-")[0]
 
     assert prefix() == prefix()
@@ -224,9 +241,9 @@ def test_the_same_request_has_the_same_name_and_any_change_another(dogbreeds: Ru
 def test_help_starts_without_the_sdk_and_torch() -> None:
     code = (
         "import sys; from dogbreeds.cli import main as cli\n"
-        "try: cli.main(['train', '--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'boto3', 'botocore', 'sagemaker', 'torch', 'numpy'} & set(sys.modules)))"
+        "cli.main(['--help']); cli.main(['train', '--help'])\n"
+        "heavy = {'boto3', 'botocore', 'sagemaker', 'torch', 'numpy', 'PIL', 'rich', 'tqdm'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -51,14 +51,14 @@ def files_of(folder: Path, prefix: str) -> dict[str, bytes]:
 def test_what_a_job_sampled_itself_is_in_its_output(
     dogbreeds: Run, aws: boto3.Session, metrics: Path
 ) -> None:
-    assert dogbreeds("train", "--name", "job-1", "--no-wait").code == 0
+    assert dogbreeds("train", "--name", "dogbreeds-job-1", "--no-wait").code == 0
     phases = [{"name": "train 1", "start": START, "end": START + 4}]
     put_output(
         aws,
-        "job-1",
+        "dogbreeds-job-1",
         {**files_of(metrics, "profiler/"), "phases.json": json.dumps(phases).encode()},
     )
-    result = dogbreeds("profile", "job-1", "--rows", "2")
+    result = dogbreeds("profile", "dogbreeds-job-1", "--rows", "2")
     assert result.code == 0, result.err
     assert result.out.startswith(" " * 17 + "timestamp")
     assert "train 1" in result.out
@@ -87,29 +87,33 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sagemakers_own_profiler_is_read_where_it_ran(
     dogbreeds: Run, aws: boto3.Session, metrics: Path
 ) -> None:
-    assert dogbreeds("train", "--name", "job-1", "--profiler", "--no-wait").code == 0
-    for key, content in files_of(metrics, "dogbreeds/profiler/job-1/profiler-output/").items():
+    assert dogbreeds("train", "--name", "dogbreeds-job-1", "--profiler", "--no-wait").code == 0
+    for key, content in files_of(
+        metrics, "dogbreeds/profiler/dogbreeds-job-1/profiler-output/"
+    ).items():
         aws.client("s3").put_object(Bucket="dog-bucket", Key=key, Body=content)
-    result = dogbreeds("profile", "job-1")
+    result = dogbreeds("profile", "dogbreeds-job-1")
     assert result.code == 0, result.err
     assert "compute-bound: CPUs 95 % busy" in result.out
 
 
 def test_what_a_jobs_rules_found_is_in_its_output(dogbreeds: Run, aws: boto3.Session) -> None:
-    assert dogbreeds("train", "--name", "job-1", "--no-wait").code == 0
+    assert dogbreeds("train", "--name", "dogbreeds-job-1", "--no-wait").code == 0
     finding = Finding("DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),))
-    put_output(aws, "job-1", {FINDINGS_FILE: json.dumps([finding.to_json()]).encode()})
-    result = dogbreeds("debug", "job-1")
+    put_output(aws, "dogbreeds-job-1", {FINDINGS_FILE: json.dumps([finding.to_json()]).encode()})
+    result = dogbreeds("debug", "dogbreeds-job-1")
     assert result.code == 1  # a rule fires
     assert "step 3 in relu: share is 0.9" in result.out
 
 
 @pytest.mark.parametrize("verb", ["profile", "debug"])
 def test_a_job_that_left_nothing_is_named(dogbreeds: Run, aws: boto3.Session, verb: str) -> None:
-    result = dogbreeds(verb, "job-1")
+    result = dogbreeds(verb, "dogbreeds-job-1")
     assert result.code == 1
-    assert "no training job job-1" in result.err
-    assert dogbreeds("train", "--name", "job-1", "--no-wait").code == 0
-    result = dogbreeds(verb, "job-1")
+    assert "no training job dogbreeds-job-1" in result.err
+    assert dogbreeds("train", "--name", "dogbreeds-job-1", "--no-wait").code == 0
+    result = dogbreeds(verb, "dogbreeds-job-1")
     assert result.code == 1
-    assert "left no s3://dog-bucket/dogbreeds/jobs/job-1/output/output.tar.gz" in result.err
+    assert (
+        "left no s3://dog-bucket/dogbreeds/jobs/dogbreeds-job-1/output/output.tar.gz" in result.err
+    )

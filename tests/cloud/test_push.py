@@ -88,9 +88,9 @@ def test_push_writes_digests_that_jobs_then_use(dogbreeds: Run, pushed: None) ->
         f"{REGISTRY}/dogbreeds-training@{DIGEST}",
         f"{REGISTRY}/dogbreeds-serving@{DIGEST}",
     ]
-    images = json.loads(Path("build/images.json").read_text())
+    images = json.loads(Path(".dogbreeds/images.json").read_text())
     assert images["gpu"]["serving"]["base"] == BASE
-    planned = json.loads(dogbreeds("train", "--dry-run", "--training-uri=").out)
+    planned = json.loads(dogbreeds("train", "--dry-run", "--json", "--training-uri=").out)
     image = planned[0]["CreateTrainingJob"]["AlgorithmSpecification"]["TrainingImage"]
     assert image == f"{REGISTRY}/dogbreeds-training@{DIGEST}"
 

@@ -28,13 +28,13 @@ def test_a_jobs_output_is_fetched_and_reported(
     dogbreeds: Run, aws: boto3.Session, workplace: Path
 ) -> None:
     dogbreeds("train", "--name=breeds-1", "--no-wait")
-    key = "dogbreeds/jobs/breeds-1/output/output.tar.gz"
+    key = "dogbreeds/jobs/dogbreeds-breeds-1/output/output.tar.gz"
     aws.client("s3").put_object(Bucket="dog-bucket", Key=key, Body=output_tar())
     result = dogbreeds("report", "breeds-1")
     assert result.code == 0
     assert result.out == "Wrote build/report.html: open it in a browser\n"
     text = (workplace / "build" / "report.html").read_text(encoding="utf-8")
-    assert "<title>breeds-1 - training report</title>" in text
+    assert "<title>dogbreeds-breeds-1 - training report</title>" in text
     assert '"valid_accuracy":0.9' in text
 
 
@@ -42,12 +42,13 @@ def test_a_job_without_output_is_told(dogbreeds: Run, aws: boto3.Session, workpl
     dogbreeds("train", "--name=breeds-1", "--no-wait")
     result = dogbreeds("report", "breeds-1")
     assert result.code == 1
-    assert "job breeds-1 (Completed) left no s3://dog-bucket/dogbreeds/jobs/breeds-1" in result.err
+    left = "s3://dog-bucket/dogbreeds/jobs/dogbreeds-breeds-1"
+    assert f"job dogbreeds-breeds-1 (Completed) left no {left}" in result.err
     assert not (workplace / "build").exists()
 
 
 def test_what_is_no_job_and_no_folder_is_told(dogbreeds: Run, aws: boto3.Session) -> None:
-    assert "no training job breeds-9" in dogbreeds("report", "breeds-9").err
+    assert "no training job dogbreeds-breeds-9" in dogbreeds("report", "breeds-9").err
     assert "./runs/1: no such file or folder" in dogbreeds("report", "./runs/1").err
 
 

@@ -1,5 +1,6 @@
 """Settings come from file, environment and flags, and a wrong one is named with its place."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -122,3 +123,25 @@ def test_the_example_documents_every_setting_and_is_valid() -> None:
         name = line.partition(" = ")[0]
         assert f"{name} =" in documented or line.startswith(("[", "#")) or not line, name
     assert settings.aws.region
+
+
+def test_awss_own_variable_gives_the_region_where_nothing_nearer_does(tmp_path: Path) -> None:
+    environ = {"AWS_REGION": "eu-west-1"}
+    assert load(None, environ).aws.region == "eu-west-1"
+    assert load(None, environ).origins["aws.region"] == "AWS_REGION"
+    file = write(tmp_path, '[aws]\nregion = "eu-central-1"\n')
+    assert load(file, environ).aws.region == "eu-central-1"
+
+
+def test_a_variable_that_nothing_reads_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    load(None, {"DOGBREEDS_REGION": "eu-central-1"})
+    assert "unknown environment variable DOGBREEDS_REGION: did you mean" in capsys.readouterr().err
+
+
+def test_the_variables_of_the_server_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    package = Path(__file__).parents[2] / "src" / "dogbreeds"
+    text = "".join(path.read_text() for path in package.rglob("*.py") if "cloud" not in path.parts)
+    names = set(re.findall(r'"(DOGBREEDS_[A-Z_]+)"', text))
+    assert "DOGBREEDS_BATCH_SIZE" in names
+    load(None, dict.fromkeys(names, "1"))
+    assert capsys.readouterr().err == ""

@@ -9,10 +9,9 @@ from typing import Any
 import boto3
 import pytest
 
-from helpers.control_plane import ROLE, TRAINING_URI, Calls, Result
+from helpers.control_plane import ROLE, TRAINING_URI, Calls, Result, assert_golden
 
 Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
 
 
 def planned(result: Result) -> list[dict[str, Any]]:
@@ -47,17 +46,17 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(
     dogbreeds: Run, golden: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")  # and there is no AWS to talk to
-    result = dogbreeds("train", "--dry-run", "--name", "job-1", *flags)
+    result = dogbreeds("train", "--dry-run", "--json", "--name", "dogbreeds-job-1", *flags)
     requests = planned(result)
     # The SDK keeps collections in a set.
     for hook in (request["CreateTrainingJob"].get("DebugHookConfig", {}) for request in requests):
         hook.get("CollectionConfigurations", []).sort(key=lambda c: c["CollectionName"])
-    assert requests == json.loads((GOLDEN / f"{golden}.json").read_text())
+    assert_golden(golden, requests)
 
 
 def test_a_dry_run_is_what_is_then_sent(dogbreeds: Run, aws: boto3.Session, calls: Calls) -> None:
-    arguments = ("train", "--name", "job-1", "--spot", "--set", "lr=0.001")
-    [planned_request] = planned(dogbreeds(*arguments, "--dry-run"))
+    arguments = ("train", "--name", "dogbreeds-job-1", "--spot", "--set", "lr=0.001")
+    [planned_request] = planned(dogbreeds(*arguments, "--dry-run", "--json"))
     calls.clear()
     assert dogbreeds(*arguments, "--no-wait").code == 0
     assert calls.of("CreateTrainingJob") == [planned_request["CreateTrainingJob"]]
@@ -67,7 +66,7 @@ def test_train_follows_the_job_and_reports_model_and_cost(
     dogbreeds: Run, aws: boto3.Session
 ) -> None:
     logs = aws.client("logs")
-    group, stream = "/aws/sagemaker/TrainingJobs", "job-1/algo-1-1234"
+    group, stream = "/aws/sagemaker/TrainingJobs", "dogbreeds-job-1/algo-1-1234"
     logs.create_log_group(logGroupName=group)
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
     now = int(1000 * time.time())
@@ -78,30 +77,30 @@ def test_train_follows_the_job_and_reports_model_and_cost(
             logEvents=[{"timestamp": now + moment, "message": f"line {moment}"}],
         )
     add_settings('[prices]\n"ml.g5.xlarge" = 1.5\n')
-    result = dogbreeds("train", "--name", "job-1")
+    result = dogbreeds("train", "--name", "dogbreeds-job-1")
     assert result.code == 0
-    assert result.out.splitlines()[:3] == ["line 0", "line 1", "line 2"]
-    assert "job-1: Completed" in result.out
+    assert result.out.splitlines()[:4] == ["dogbreeds-job-1", "line 0", "line 1", "line 2"]
+    assert "dogbreeds-job-1: Completed" in result.out
     assert "USD" in result.out
     assert "s3://dog-bucket/dogbreeds/jobs" in result.out
 
 
 def test_the_same_command_does_not_start_a_second_job(dogbreeds: Run, aws: boto3.Session) -> None:
     for _ in range(2):
-        assert dogbreeds("train", "--name", "job-1", "--no-wait").code == 0
+        assert dogbreeds("train", "--name", "dogbreeds-job-1", "--no-wait").code == 0
     jobs = aws.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
-    assert [job["TrainingJobName"] for job in jobs] == ["job-1"]
+    assert [job["TrainingJobName"] for job in jobs] == ["dogbreeds-job-1"]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--set", "epoch=3"), "unknown hyperparameter epoch: did you mean epochs"),
-        (("--set", "epochs"), "--set: expected NAME=VALUE, got 'epochs'"),
+        (("--set", "epochs"), "'--set': expected NAME=VALUE, got 'epochs'"),
         (("--spot", "--max-wait=100"), "at least training.max_run"),
         (("--spot", "--warm-pool=60"), "does not go with training.spot"),
         (("--subnets=a",), "give both or neither"),
-        (("--data=",), "training.data is not set"),
+        (("",), "training.data is not set"),
         (("--training-uri=",), "make build push FLAVOR=gpu"),
         (
             ("--instance-type", "g5"),
@@ -119,9 +118,9 @@ def test_an_impossible_job_is_refused_before_anything_is_sent(
 
 def test_a_job_is_tagged_and_runs_as_the_role(dogbreeds: Run, aws: boto3.Session) -> None:
     add_settings('[tags]\nteam = "dogs"\n')
-    dogbreeds("train", "--name", "job-1", "--no-wait")
+    dogbreeds("train", "--name", "dogbreeds-job-1", "--no-wait")
     client = aws.client("sagemaker")
-    job = client.describe_training_job(TrainingJobName="job-1")
+    job = client.describe_training_job(TrainingJobName="dogbreeds-job-1")
     assert job["RoleArn"] == ROLE
     assert job["AlgorithmSpecification"]["TrainingImage"] == TRAINING_URI
     tags = client.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]

@@ -16,10 +16,9 @@ from dogbreeds.cloud.jobs import tuning
 from dogbreeds.cloud.settings_sources import load
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice
 from dogbreeds.training.settings import Settings
-from helpers.control_plane import Calls, Result
+from helpers.control_plane import Calls, Result, assert_golden
 
 Run = Callable[..., Result]
-GOLDEN = Path(__file__).parent / "golden"
 
 
 def job(name: str, lr: str, objective: float | None) -> dict[str, Any]:
@@ -53,14 +52,14 @@ def rows(workplace: Path) -> list[dict[str, Any]]:
                 "TrainingJobSummaries": [job("a", "0.01", 0.5), job("b", "0.1", None)],
                 "NextToken": "n",
             },
-            {"HyperParameterTuningJobName": "tune-1"},
+            {"HyperParameterTuningJobName": "dogbreeds-tune-1"},
         )
         stub.add_response(
             operation,
             {"TrainingJobSummaries": [job("c", "0.001", 0.9)]},
-            {"HyperParameterTuningJobName": "tune-1", "NextToken": "n"},
+            {"HyperParameterTuningJobName": "dogbreeds-tune-1", "NextToken": "n"},
         )
-        return tuning.results(cloud, "tune-1")
+        return tuning.results(cloud, "dogbreeds-tune-1")
 
 
 def test_the_search_space_holds_values_that_training_takes() -> None:
@@ -73,16 +72,18 @@ def test_a_dry_run_prints_the_request(dogbreeds: Run) -> None:
     path = Path("dogbreeds.toml")
     path.write_text(path.read_text() + "[training.hyperparameters]\nepochs = 3\n")
     result = dogbreeds(
-        "tune", "--dry-run", "--name", "tune-1", "--warm-start", "old-1", "--spot",
-        "--set", "batch-size=8", "--set", "model=mobilenet_v2",
+        "tune", "--dry-run", "--json", "--name", "dogbreeds-tune-1", "--warm-start", "old-1",
+        "--spot", "--set", "batch-size=8", "--set", "model=mobilenet_v2", "--set", "weights=none",
     )  # fmt: skip
     assert result.code == 0
     assert "searched for, whatever the settings say: epochs" in result.err
-    assert json.loads(result.out) == json.loads((GOLDEN / "tune.json").read_text())
+    assert_golden("tune", json.loads(result.out))
 
 
 def test_a_loss_is_minimised(dogbreeds: Run) -> None:
-    [request] = json.loads(dogbreeds("tune", "--dry-run", "--objective", "valid_loss").out)
+    [request] = json.loads(
+        dogbreeds("tune", "--dry-run", "--json", "--objective", "valid_loss").out
+    )
     config = request["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]
     objective = config["HyperParameterTuningJobObjective"]
     assert objective == {"Type": "Minimize", "MetricName": "valid_loss"}
@@ -92,7 +93,7 @@ def test_the_name_fits_into_sagemakers_32_characters(dogbreeds: Run) -> None:
     Path("dogbreeds.toml").write_text(
         'project = "dog-breeds1"\n' + Path("dogbreeds.toml").read_text()
     )
-    [request] = json.loads(dogbreeds("tune", "--dry-run").out)
+    [request] = json.loads(dogbreeds("tune", "--dry-run", "--json").out)
     assert len(request["CreateHyperParameterTuningJob"]["HyperParameterTuningJobName"]) <= 32
 
 
@@ -106,7 +107,7 @@ def test_the_same_command_does_not_start_a_second_job(
     dogbreeds: Run, aws: boto3.Session, calls: Calls
 ) -> None:
     for _ in range(2):
-        assert dogbreeds("tune", "--name", "tune-1", "--no-wait").code == 0
+        assert dogbreeds("tune", "--name", "dogbreeds-tune-1", "--no-wait").code == 0
     assert len(calls.of("CreateHyperParameterTuningJob")) == 1
 
 
@@ -114,7 +115,7 @@ def test_the_best_job_comes_first_and_the_failed_last(rows: list[dict[str, Any]]
     assert [row["job_name"] for row in rows] == ["c", "a", "b"]
     lines = tuning.table(rows).splitlines()
     assert lines[0].split()[:6] == list(tuning.COLUMNS[:6])
-    assert lines[1].split()[:6] == ["c", "32", "0.001", "adam", "10", "0.9000"]
+    assert lines[1].split()[:6] == ["c", "32", "0.001", "adam", "10", "0.9"]
     assert lines[3].split()[5] == "-"
 
 

@@ -24,6 +24,14 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
+def aws(aws: boto3.Session) -> boto3.Session:
+    """An empty bucket."""
+    for split in ("train", "valid", "test"):
+        aws.client("s3").delete_object(Bucket="dog-bucket", Key=f"photos/{split}/1.A/a.jpg")
+    return aws
+
+
+@pytest.fixture
 def photos(workplace: Path) -> Path:
     """Six photos (to S3 their content does not matter), and what is none."""
     root = workplace / "photos"

@@ -37,7 +37,7 @@ def write_job(
             **{f"{s}_loss": 3.9 * 0.55**epoch + 0.45 + rng.uniform(0, 0.05) for s in evaluations},
             **{f"{s}_accuracy": final * (1 - 0.5 * 0.6**epoch) for s in evaluations},
             "photos_per_second": 412.0,
-            "seconds": 16.2,
+            "epoch_seconds": 16.2,
         }
         for epoch in range(1, epochs + 1)
     ]
@@ -154,7 +154,7 @@ def _picture(rng: random.Random) -> str:
 
 
 def write_local_search(folder: Path, jobs: int = 20) -> Path:
-    """Write the table of ``dogbreeds tune --local``."""
+    """Write the table of ``dogbreeds tune --on local``."""
     rng = random.Random(3)
     rows = [
         (f"{job:03d}", rng.choice(["complete"] * 3 + ["pruned"]), 10 ** rng.uniform(-4, -1))

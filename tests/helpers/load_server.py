@@ -6,9 +6,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dogbreeds.local.ports import free_port
-
 from dogbreeds.local.server import predict, serving
+from dogbreeds.system.ports import free_port
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, join_cluster
-from dogbreeds.training.linear_probe import train_head
+from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import parse_arguments
 from dogbreeds.training.stop import StopRequest
@@ -50,7 +50,7 @@ def main(cluster: Cluster) -> None:
     }
     model = network()
     if settings.head_epochs:
-        train_head(
+        train_linear_probe(
             model, stores["train"], device, epochs=settings.head_epochs, batch_size=8,
             label_smoothing=0.1, seed=0, cluster=cluster,
         )  # fmt: skip

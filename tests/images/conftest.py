@@ -30,9 +30,14 @@ def serving_image(engine: None) -> Iterator[str]:
     yield from _built("serving")
 
 
-def _built(image: str, weights: str = "auto") -> Iterator[str]:
-    tag = f"dogbreeds-{image}:test-{os.getpid()}"
-    run("docker/build", image, "cpu", tag, timeout=1200, WEIGHTS=weights)
+@pytest.fixture(scope="session")
+def slim_image(engine: None) -> Iterator[str]:
+    yield from _built("serving", flavor="slim")
+
+
+def _built(image: str, weights: str = "auto", flavor: str = "cpu") -> Iterator[str]:
+    tag = f"dogbreeds-{image}-{flavor}:test-{os.getpid()}"
+    run("docker/build", image, flavor, tag, timeout=1200, WEIGHTS=weights)
     yield tag
     run("docker", "image", "rm", tag)
 

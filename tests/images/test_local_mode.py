@@ -53,7 +53,7 @@ def train(
 ) -> subprocess.CompletedProcess[str]:
     hyperparameters = [f"--set={pair}" for pair in QUICK]
     command = [
-        DOGBREEDS, "train", "--local", str(photos), "--out", str(out), "--flavor=cpu",
+        DOGBREEDS, "train", str(photos), "--on=docker", "--out", str(out), "--flavor=cpu",
         f"--training-uri={image}", *hyperparameters, *flags,
     ]  # fmt: skip
     return subprocess.run(
@@ -108,7 +108,7 @@ def test_a_job_that_is_interrupted_is_not_reported_as_done(
 ) -> None:
     folder = a_few(photos, tmp_path / "photos")
     command = [
-        DOGBREEDS, "train", "--local", str(folder), "--flavor=cpu", "--set=weights=none",
+        DOGBREEDS, "train", str(folder), "--on=docker", "--flavor=cpu", "--set=weights=none",
         "--set=epochs=1000", f"--training-uri={training_image}",
     ]  # fmt: skip
     with (tmp_path / "log").open("w") as log:
@@ -150,7 +150,7 @@ def test_an_endpoint_answers_until_it_is_interrupted(
     photo = next(photos["test"].rglob("*.jpg"))
     port = free_port()
     command = [
-        DOGBREEDS, "deploy", str(archive), "--local", "--flavor=cpu", f"--port={port}",
+        DOGBREEDS, "deploy", str(archive), "--on=docker", "--flavor=cpu", f"--port={port}",
         f"--serving-uri={serving_image}", f"--photo={photo}",
     ]  # fmt: skip
     with (tmp_path / "log").open("w+") as log:
@@ -199,8 +199,9 @@ def test_a_transform_answers_every_photo(
     for number, photo in enumerate(sorted(photos["test"].rglob("*.jpg"))[:3]):
         shutil.copy(photo, folder / f"{number}.jpg")
     done = subprocess.run(
-        [DOGBREEDS, "transform", str(archive), str(folder), "--local", str(tmp_path / "answers"),
-         "--flavor=cpu", f"--port={free_port()}", f"--serving-uri={serving_image}"],
+        [DOGBREEDS, "transform", str(archive), str(folder), "--on=docker",
+         "--out", str(tmp_path / "answers"), "--flavor=cpu", f"--port={free_port()}",
+         f"--serving-uri={serving_image}"],
         env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from dogbreeds.model import artifact
+from dogbreeds.system.ports import free_port
+from helpers.serving_process import photo, save_tiny_archive
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +89,7 @@ def left_running(work_dir: Path) -> list[str]:
 
 def test_make_demo_trains_serves_answers_and_cleans_up(tmp_path: Path) -> None:
     output = run_demo(["make", "demo"], tmp_path / "log", seconds=280)
-    epochs = re.findall(r"Epoch \d+/8: train loss \S+; .*test loss \S+, test accuracy", output)
+    epochs = re.findall(r"^ +\d  +\d+\.\d{4} .*%  +\d+\.\d$", output, re.MULTILINE)
     assert len(epochs) == 8
     accuracy = re.search(r"Done in \d+ s: test accuracy (\S+)%", output)
     assert accuracy is not None
@@ -101,15 +103,17 @@ def test_make_demo_trains_serves_answers_and_cleans_up(tmp_path: Path) -> None:
     ]
     assert sum(right) >= 2
     assert all(len(answer["top_k"]) == 5 for answer in answers)
+    assert "Training Env" not in output  # that is in the log
+    assert "Training Env" in (ROOT / "build/demo/train.log").read_text()
     assert "Next:" in output
-    assert artifact.load(ROOT / "build/demo/served/model.tar.gz").classes
+    assert artifact.load(ROOT / "build/demo/model.tar.gz").classes
     assert left_running(ROOT / "build/demo") == []
 
 
 def test_serve_demo_prints_a_curl_line_and_a_page_that_work_until_ctrl_c(tmp_path: Path) -> None:
     work_dir = tmp_path / "work"
     # What `make serve-demo` runs, with fewer epochs and in a folder of its own.
-    command = [".venv/bin/dogbreeds", "demo", "--work-dir", str(work_dir), "--keep-serving"]
+    command = [".venv/bin/dogbreeds", "demo", "--out", str(work_dir), "--keep-serving"]
     demo = Demo([*command, "--set", "epochs=1"], tmp_path / "log")
     try:
         demo.wait_for("until Ctrl-C", 180)
@@ -134,12 +138,37 @@ def test_serve_demo_prints_a_curl_line_and_a_page_that_work_until_ctrl_c(tmp_pat
     assert left_running(work_dir) == []
 
 
+def test_serve_answers_without_a_training_until_ctrl_c(tmp_path: Path) -> None:
+    model = save_tiny_archive(tmp_path / "model")
+    artifact.pack(model, tmp_path / "model.tar.gz")
+    image = tmp_path / "a photo.jpg"
+    image.write_bytes(photo())
+    command = [
+        ".venv/bin/dogbreeds",
+        "serve",
+        str(tmp_path / "model.tar.gz"),
+        "--photo",
+        str(image),
+    ]
+    demo = Demo([*command, f"--port={free_port(18200)}"], tmp_path / "log")
+    try:
+        demo.wait_for("until Ctrl-C", 120)
+        assert json.loads(demo.output().splitlines()[0])["predicted_label"]
+        curl = re.search(r"^  (curl .*)$", demo.output(), re.MULTILINE)
+        assert curl is not None
+        answer = subprocess.run(shlex.split(curl[1]), capture_output=True, check=True, timeout=60)
+        assert json.loads(answer.stdout) == json.loads(demo.output().splitlines()[0])
+        assert demo.press_ctrl_c() == 0
+    finally:
+        demo.end()
+
+
 def test_ctrl_c_during_the_training_leaves_nothing_running(tmp_path: Path) -> None:
     work_dir = tmp_path / "work"
-    command = [".venv/bin/dogbreeds", "demo", "--work-dir", str(work_dir)]
+    command = [".venv/bin/dogbreeds", "demo", "--out", str(work_dir)]
     demo = Demo([*command, "--set", "epochs=500"], tmp_path / "log")
     try:
-        demo.wait_for("Epoch 1/500: train loss", 120)
+        demo.wait_for("train loss", 120)
         started = demo.descendants()
         assert demo.press_ctrl_c() == 130
         assert not any(process.is_running() for process in started)
@@ -152,7 +181,7 @@ def test_ctrl_c_during_the_training_leaves_nothing_running(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "/nowhere"], "expected train/, valid/ and test/ with class folders in"),
+        (["/nowhere"], "expected train/, valid/ and test/ with class folders in"),
         (["--weights", "/nowhere.pth"], "expected a weights file, found none at /nowhere.pth"),
         (["--set", "epochs=many"], "hyperparameter epochs: expected a whole number"),
         (["--port", "1"], "port 1 cannot be used"),
@@ -164,7 +193,7 @@ def test_a_wrong_option_ends_the_demo_with_one_clear_line(
     if arguments[0] == "--port" and os.getuid() == 0:
         arguments = ["--port", "99999"]
         message = "expected a port from 1 to 32767"
-    command = [".venv/bin/dogbreeds", "demo", "--work-dir", str(tmp_path / "work"), *arguments]
+    command = [".venv/bin/dogbreeds", "demo", "--out", str(tmp_path / "work"), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == (2 if arguments[0] == "--set" else 1)
     assert message in done.stderr.strip().splitlines()[-1]

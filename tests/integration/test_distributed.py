@@ -27,7 +27,7 @@ JOB = {
     "lr": "0.05",
     "layer_decay": "1",
     "head_epochs": "2",
-    "ema": "0.9",
+    "ema_decay": "0.9",
 }
 # Both names lead to this machine; the first is where the processes meet.
 HOSTS = ("127.0.0.1", "localhost")

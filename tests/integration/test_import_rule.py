@@ -29,7 +29,7 @@ def test_an_import_that_runs_up_or_a_room_without_a_place_fails(
         stream.write(f"\n{statement}\n")
     program = "from importlinter.cli import lint_imports_command as main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, "--no-cache", "--config", str(ROOT / "pyproject.toml")],
+        [sys.executable, "-c", program, "--no-cache", str(ROOT / "pyproject.toml")],
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""`dogbreeds tune --local` with the real `train`."""
+"""`dogbreeds tune --on local` with the real `train`."""
 
 import csv
 import signal
@@ -17,8 +17,8 @@ FIXED = ("weights=none", "image_size=32", "epochs=2", "batch_size=32")
 
 
 def tune(photos: Path, work_dir: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "dogbreeds.cli.main", "tune", "--local", "--jobs", "1",
-               "--data", str(photos), "--work-dir", str(work_dir)]  # fmt: skip
+    command = [sys.executable, "-m", "dogbreeds.cli.main", "tune", str(photos), "--on=local",
+               "--max-jobs=1", "--out", str(work_dir)]  # fmt: skip
     for pair in FIXED:
         command += ["--set", pair]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

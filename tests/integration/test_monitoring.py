@@ -31,7 +31,7 @@ def test_a_learning_rate_that_fails_is_found_out_in_a_job_as_sagemaker_runs_it(
     tree = tmp_path / "ml"
     hyperparameters = {
         "model": "shufflenet_v2_x0_5", "weights": "none", "image_size": "32", "epochs": "2",
-        "batch_size": "40", "lr": "0.08", "optimizer": "adam", "trace_steps": "2:3",
+        "batch_size": "40", "lr": "0.08", "optimizer": "adam", "profile_steps": "2:3",
     }  # fmt: skip
     training.make_tree(tree, sample, hyperparameters)
     (tree / "input" / "config" / "debughookconfig.json").write_text(json.dumps(CONFIGURATION))

@@ -177,7 +177,7 @@ def test_bad_input_gets_its_own_4xx_with_a_reason(
         ("POST", "/predictions/model", 404),
         ("POST", "/models?url=model", 404),
         ("GET", "/invocations", 405),
-        ("HEAD", "/ping", 405),
+        ("HEAD", "/invocations", 405),
         ("POST", "/ping", 405),
         ("POST", "/invocations?top_k=%zz", 400),
         ("POST", "/invocations?top_k=0", 400),

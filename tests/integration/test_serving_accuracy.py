@@ -3,6 +3,7 @@
 Over real photos where they are (see `DOGBREEDS_PHOTOS`), otherwise over the drawn sample.
 """
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +37,7 @@ def ask(folder: Path, photos: Path, settings: dict[str, str], weights: Path | No
     for split in ("train", "test"):  # without `valid`: half a minute less
         (folder / "photos" / split).symlink_to((photos / split).resolve())
     training.make_tree(folder / "ml", folder / "photos", settings, weights)
-    training.run(folder / "ml")
+    training.run(folder / "ml", folder / "train.log")
     loaded = artifact.load(folder / "ml/model")
     _, splits = find_photos({split: photos / split for split in ("train", "test")})
     decoded = decode_split(splits["test"], loaded.preprocessing, workers=2)
@@ -44,7 +45,9 @@ def ask(folder: Path, photos: Path, settings: dict[str, str], weights: Path | No
     predictions = evaluate(
         loaded.model, PixelStore(decoded, loaded.preprocessing, device), device, batch_size=32
     )
+    predictions = dataclasses.replace(predictions, temperature=loaded.temperature)
     assert predictions.accuracy == pytest.approx(loaded.metrics["test_accuracy"])
+    assert predictions.loss == pytest.approx(loaded.metrics["test_loss"], rel=1e-3)
     with serving(folder / "ml/model") as server, ThreadPoolExecutor(16) as pool:
         server.wait_until_ready()
         bodies = [photo.read_bytes() for photo in splits["test"].paths]

@@ -59,14 +59,14 @@ DEMO_AND_REPORTS = """
 set -e
 dogbreeds demo --work-dir demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
 dogbreeds report demo -o report.html
-dogbreeds profile demo/opt-ml/output --plot profile.png
-dogbreeds debug demo/opt-ml/output --plot findings.png || [ $? = 1 ]  # a rule may fire
+dogbreeds profile demo/opt-ml
+dogbreeds debug demo/opt-ml --plot findings.png || [ $? = 1 ]  # a rule may fire
 """
 
 LOCAL_TUNING = """
 set -e
 dogbreeds sample photos
-dogbreeds tune --local --jobs 1 --data photos --work-dir search \\
+dogbreeds tune --local --jobs 2 --parallel 2 --data photos --work-dir search \\
     --set model=squeezenet1_1 --set weights=none --set image-size=64 --set epochs=1
 """
 

@@ -105,7 +105,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
         "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
         "predictions_test.csv", "predictions_valid.csv",
-        "phases.json", "profiler", "tensorboard",
+        "phases.json", "profiler", "tensorboard", "graphs.json",
     }  # fmt: skip
 
 
@@ -365,7 +365,7 @@ def test_sigterm_during_head_first_leaves_a_model(sample: Path, tmp_path: Path) 
     try:
         assert process.stdout is not None
         output = b""
-        while b"Head first" not in output:
+        while b"Linear probe" not in output:
             output += os.read(process.stdout.fileno(), 4096)
         process.terminate()
         output += process.communicate(timeout=20)[0]

@@ -27,7 +27,7 @@ def test_local_archives_of_every_kind_are_unpacked_and_stay(kind: str) -> None:
     assert run(archive_file) == 0
     assert_whole()
     assert Path(archive_file).exists()
-    assert run("unpacked", "--to", "copy") == 0  # a folder is copied
+    assert run("unpacked", "--out", "copy") == 0  # a folder is copied
     assert_whole(folder="copy")
     shutil.rmtree("unpacked")
     assert_whole(folder="copy")

@@ -124,7 +124,7 @@ def test_the_second_time_nothing_is_done(
 ) -> None:
     assert run(server.address) == 0
     assert run(server.address) == 0
-    assert "is there already: 2 classes" in capsys.readouterr().out
+    assert "exists already: 2 classes" in capsys.readouterr().out
     assert len(server.requests) == 1
     assert run(server.address, "--sha256", "0" * 64) == 1  # what is there has another
     assert run("other.zip") == 1
@@ -232,7 +232,7 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_not(
     server.states = [503, 500]
     assert run(server.address) == 0
     server.states = [404, 404]
-    assert run(server.address, "--to", "other") == 1
+    assert run(server.address, "--out", "other") == 1
     assert "HTTP 404" in capsys.readouterr().err
     assert server.states == [404]
     assert not list(Path().glob("*other*"))
@@ -289,16 +289,16 @@ def test_a_full_disk_loses_no_download(
     assert server.requests[0]["Range"] == "bytes=100000-"
     # Known to be too small before anything is written:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 1000))
-    assert run(server.address, "--to", "other") == 1
+    assert run(server.address, "--out", "other") == 1
     Path("dogs.zip").write_bytes(server.body)
-    assert run("dogs.zip", "--to", "other") == 1
+    assert run("dogs.zip", "--out", "other") == 1
     assert capsys.readouterr().err.count("the disk is too small") == 2
     assert not Path("other").exists()
 
 
 def test_a_folder_that_is_not_writable_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     Path("dogs.zip").write_bytes(photos_zip())
-    assert run("dogs.zip", "--to", "/sys/dogs") == 1  # not for root either
+    assert run("dogs.zip", "--out", "/sys/dogs") == 1  # not for root either
     assert "'/sys/.dogs.fetch'" in capsys.readouterr().err
 
 
@@ -307,12 +307,12 @@ def test_a_file_where_the_folder_should_be_is_not_touched(
 ) -> None:
     Path("dogs.zip").write_bytes(photos_zip())
     Path("mine").write_text("mine")
-    assert run("dogs.zip", "--to", "mine") == 1
-    assert run("dogs.zip", "--to", "mine/dogs") == 1
+    assert run("dogs.zip", "--out", "mine") == 1
+    assert run("dogs.zip", "--out", "mine/dogs") == 1
     assert Path("mine").read_text() == "mine"
     Path("full").mkdir()
     Path("full/mine.txt").touch()
-    assert run("dogs.zip", "--to", "full") == 1
+    assert run("dogs.zip", "--out", "full") == 1
     assert capsys.readouterr().err.count("was not fetched by this command") == 2
 
 

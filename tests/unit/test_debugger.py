@@ -69,7 +69,7 @@ def test_what_a_job_computes_is_what_a_trial_gives_back(tmp_path: Path) -> None:
     saved = values(trial, LOSS).reshape(3, 6)
     np.testing.assert_allclose(saved.mean(1), losses, rtol=1e-5)
     evaluated = values(trial, LOSS, ModeKeys.EVAL)
-    assert [epoch["test_loss"] for epoch in trainer.history] == pytest.approx(evaluated)
+    assert [epoch["valid_loss"] for epoch in trainer.history] == pytest.approx(evaluated)
     assert set(trial.tensor_names(collection="weights")) == {
         f"Sequential_{name}" for name, _ in network().named_parameters() if "weight" in name
     }
@@ -98,7 +98,9 @@ def test_our_own_numbers_stand_beside_them(tmp_path: Path) -> None:
 def test_parts_of_a_step_are_one_step(tmp_path: Path) -> None:
     for parts in (1, 4):
         folder = tmp_path / str(parts)
-        run(job(folder, Debugger(folder / "tensors", EVERY_STEP), accumulation=parts))
+        run(
+            job(folder, Debugger(folder / "tensors", EVERY_STEP), gradient_accumulation_steps=parts)
+        )
     whole, parted = (trial_of(tmp_path / name / "tensors") for name in ("1", "4"))
     assert whole.steps() == parted.steps()
     for name in (LOSS, f"gradient/{WEIGHT}"):

@@ -36,7 +36,7 @@ def decode(split: Split, broken_photos: BrokenPhotos) -> DecodedSplit:
 def test_broken_photos_are_dropped_and_named_and_the_rest_keep_their_targets(split: Split) -> None:
     decoded = decode(split, "drop")
     assert [path.name for path, _ in decoded.broken] == ["03.jpg", "20.jpg"]
-    assert "something else" in decoded.broken[0][1]
+    assert "text that begins" in decoded.broken[0][1]
     assert "truncated" in decoded.broken[1][1]
     assert decoded.pixels
     assert decoded.pixels.array.shape == (38, 32, 32, 3)

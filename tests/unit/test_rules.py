@@ -1,6 +1,5 @@
 """Rules judge jobs that are triggered on purpose, and leave a healthy one alone."""
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from dogbreeds.cli import monitoring
+from dogbreeds.cli.main import main
 from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict, table
 from dogbreeds.monitoring.debugger import rules
 from dogbreeds.monitoring.debugger.hook import Debugger
@@ -156,19 +154,12 @@ def test_a_rule_runs_as_smdebug_runs_rules(healthy: Path) -> None:
     assert rule.report["RuleTriggered"] == 0
 
 
-def options(**values: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"json": False, "plot": None, **values})
-
-
-def test_the_command_prints_and_draws_what_is_found(
-    healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_what_is_found(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = tmp_path / "findings.png"
-    assert monitoring.show_findings(healthy.parent, options(plot=picture)) == 0
+    assert main(["debug", str(healthy.parent)]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("LossNotDecreasing    ok")
-    with Image.open(picture) as image:
-        assert image.size[0] > 1000
-    assert monitoring.show_findings(healthy, options(json=True)) == 0
+    assert main(["debug", str(healthy), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {entry["rule"]: entry["result"] for entry in document} == {
         rule.__name__: "ok" for rule in rules.RULES
@@ -180,7 +171,7 @@ def test_what_a_job_found_itself_is_shown_where_its_tensors_are_not(
 ) -> None:
     finding = Finding("DeadRelu", "share", "above 0.5", "check", (Verdict(3, 0.9, True, "relu"),))
     (tmp_path / FINDINGS_FILE).write_text(json.dumps([finding.to_json()]))
-    assert monitoring.show_findings(tmp_path, options()) == 1
+    assert main(["debug", str(tmp_path)]) == 1
     assert "step 3 in relu: share is 0.9" in capsys.readouterr().out
 
 
@@ -189,5 +180,5 @@ def test_a_folder_without_tensors_is_refused_at_once(
 ) -> None:
     with pytest.raises(TrialError, match="expected tensors that Debugger saved"):
         check(tmp_path)
-    assert monitoring.show_findings(tmp_path, options()) == 1
+    assert main(["debug", str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err

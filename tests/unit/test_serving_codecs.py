@@ -37,7 +37,7 @@ def refused(*arguments: Any, **named: Any) -> RequestError:
 )
 def test_a_photo_is_its_own_envelope(content_type: str) -> None:
     request = read(b"photo", content_type)
-    assert request == codecs.Request([b"photo"], True, codecs.JSON, codecs.DEFAULT_TOP_K)
+    assert request == codecs.Request([b"photo"], True, codecs.JSON, [codecs.DEFAULT_TOP_K])
 
 
 @pytest.mark.parametrize(
@@ -123,21 +123,21 @@ def test_an_impossible_top_k_gets_400(top_k: str) -> None:
 
 
 def test_one_photo_is_answered_by_one_object_and_several_by_a_list() -> None:
-    single = codecs.Request([b""], True, codecs.JSON, 2)
-    several = codecs.Request([b"", b""], False, codecs.JSON, 2)
+    single = codecs.Request([b""], True, codecs.JSON, [2] * 2)
+    several = codecs.Request([b"", b""], False, codecs.JSON, [2] * 2)
     assert json.loads(codecs.write_answers(single, [ANSWER])) == ANSWER
     predictions = json.loads(codecs.write_answers(several, [ANSWER, BAD]))["predictions"]
     assert predictions == [ANSWER, BAD.to_dict()]
 
 
 def test_json_lines_keep_one_line_a_photo() -> None:
-    request = codecs.Request([b"", b""], False, codecs.JSON_LINES, 2)
+    request = codecs.Request([b"", b""], False, codecs.JSON_LINES, [2] * 2)
     lines = codecs.write_answers(request, [BAD, ANSWER]).splitlines()
     assert [json.loads(line) for line in lines] == [BAD.to_dict(), ANSWER]
 
 
 def test_csv_has_three_columns_for_each_of_the_top_k() -> None:
-    request = codecs.Request([b""], True, codecs.CSV, 2)
+    request = codecs.Request([b""], True, codecs.CSV, [2])
     text = codecs.write_answers(request, [ANSWER]).decode()
     assert text == "069,French_bulldog,0.9,100,Lowchen,0.1\n"
 
@@ -149,4 +149,57 @@ def test_a_request_fails_where_its_type_has_no_place_for_an_error_or_all_fail(
     accept: str, answers: list[Any]
 ) -> None:
     with pytest.raises(RequestError):
-        codecs.write_answers(codecs.Request([b"", b""], False, accept, 2), answers)
+        codecs.write_answers(codecs.Request([b"", b""], False, accept, [2] * 2), answers)
+
+
+@pytest.mark.parametrize("content_type", ["image/jpg", "image/x-png", "binary/octet-stream"])
+def test_any_type_of_image_is_a_photo(content_type: str) -> None:
+    assert read(b"photo", content_type).photos == [b"photo"]
+
+
+def test_base64_may_be_url_safe_and_unpadded() -> None:
+    for photo in (b"\xff\xef\xbe", b"\xfb\xff", b"\xff"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(photo).decode()
+            for sent in (text, text.rstrip("=")):
+                body = json.dumps({"image": sent}).encode()
+                assert read(body, "application/json").photos == [photo]
+
+
+def test_top_k_may_stand_in_the_json_and_precedes_the_query() -> None:
+    one = read(json.dumps({"image": TEXT, "top_k": 3}).encode(), "application/json", top_k="4")
+    assert one.top_k == [3]
+    several = read(json.dumps({"images": [TEXT, TEXT], "top_k": "2"}).encode(), "application/json")
+    assert several.top_k == [2, 2]
+    lines = json.dumps({"image": TEXT}) + "\n" + json.dumps({"image": TEXT, "top_k": 7})
+    assert read(lines.encode(), "application/jsonlines", top_k="4").top_k == [4, 7]
+
+
+@pytest.mark.parametrize("name", ["image", "images", "instances"])
+def test_unknown_keys_are_named_with_the_known_ones(name: str) -> None:
+    value = TEXT if name == "image" else [TEXT]
+    error = refused(json.dumps({name: value, "topk": 3}).encode(), "application/json")
+    assert (error.status, error.expected, error.got) == (
+        400,
+        f"the keys {name}, top_k",
+        "also topk",
+    )
+
+
+@pytest.mark.parametrize("value", [0, True, None, 1.5, [3], "many"])
+def test_an_impossible_top_k_in_the_json_gets_400(value: object) -> None:
+    body = json.dumps({"image": TEXT, "top_k": value}).encode()
+    assert refused(body, "application/json").status == 400
+
+
+def test_tensorflow_servings_shape_is_understood() -> None:
+    body = json.dumps({"instances": [{"b64": TEXT}, TEXT, {"b65": TEXT}]}).encode()
+    first, second, bad = read(body, "application/json").photos
+    assert (first, second) == (b"photo", b"photo")
+    assert isinstance(bad, RequestError)
+
+
+def test_a_class_name_that_is_no_utf_8_can_be_written() -> None:
+    odd = {"top_k": [{"label": "1", "class_name": "caf\udce9", "probability": 1.0}]}
+    text = codecs.write_answers(codecs.Request([b""], True, codecs.CSV, [1]), [odd])
+    assert text == b"1,caf?,1.0\n"

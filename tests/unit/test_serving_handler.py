@@ -19,6 +19,7 @@ from dogbreeds.model import networks
 from dogbreeds.model.artifact import Artifact, create_golden_example
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving import codecs
 from dogbreeds.serving.backends.pytorch import candidates
 from dogbreeds.serving.handler import Service
 from dogbreeds.serving.predictor import MAX_BATCH, Description, Predictor
@@ -188,10 +189,44 @@ def test_more_photos_than_a_batch_holds_are_all_answered(
 ) -> None:
     count = MAX_BATCH + 3
     images = [base64.b64encode(photo(shade, (8, 8))).decode() for shade in range(count)]
-    body = json.dumps({"images": images, "note": "ignored"}).encode()
+    body = json.dumps({"images": images}).encode()
     (got,) = answer((body, {"Content-Type": "application/json"}))
     assert len(got.json()["predictions"]) == count
     alone = answer((photo(count - 1, (8, 8)), {}))[0].json()
     assert got.json()["predictions"][-1]["probability"] == pytest.approx(
         alone["probability"], abs=1e-4
     )
+
+
+def test_an_unforeseen_error_of_one_request_does_not_touch_its_neighbours(
+    answer: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = codecs.read_request, codecs.write_answers
+
+    def read_or_fail(body: bytes, *arguments: Any) -> codecs.Request:
+        if body == b"cannot be read":
+            raise KeyError("unforeseen")
+        return read(body, *arguments)
+
+    def write_or_fail(request: codecs.Request, answers: list[Any]) -> bytes:
+        if request.accept == codecs.CSV:
+            raise UnicodeError("unforeseen")
+        return write(request, answers)
+
+    monkeypatch.setattr(codecs, "read_request", read_or_fail)
+    monkeypatch.setattr(codecs, "write_answers", write_or_fail)
+    answers = answer(
+        (photo(1), {}), (b"cannot be read", {}), (photo(2), {"Accept": "text/csv"}), (photo(3), {})
+    )
+    assert [each.status for each in answers] == [200, 500, 500, 200]
+    assert answers[1].json()["got"] == "KeyError"
+    assert answers[2].json()["got"] == "UnicodeError"
+
+
+def test_a_refused_photo_is_told_what_was_expected_and_what_came(
+    answer: Callable[..., list[Answer]],
+) -> None:
+    [refused] = answer((b"%PDF-1.7", {}))
+    assert refused.status == 400
+    assert refused.json()["got"] == "a PDF document"
+    assert "HEIC" in refused.json()["expected"]

@@ -1,6 +1,7 @@
 """Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
-from dogbreeds.model.artifact import Artifact
+from dogbreeds.model.artifact import Artifact, ArtifactError
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
 from dogbreeds.serving.backends import choice
-from dogbreeds.serving.backends.choice import TelemetryError
 from dogbreeds.serving.loading import LoadError
 
 
@@ -40,6 +42,7 @@ def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wa
     assert description.classes == loaded.classes
     assert description.preprocessing == loaded.preprocessing
     assert description.version == loaded.version
+    assert description.golden_example is not None
     found = predictor.predict(description.golden_example.pixels)
     assert found == pytest.approx(description.golden_example.probabilities, abs=1e-5)
 
@@ -56,8 +59,42 @@ def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
     subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True)
 
 
+def test_an_archive_with_graphs_is_served_without_pytorch_or_another_process(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_graphs(model_dir, tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    predictor = loading.load(folder, None, 1)
+    predictor.start()
+    golden_example = predictor.description.golden_example
+    assert golden_example is not None
+    found = predictor.predict(golden_example.pixels)
+    assert found == pytest.approx(golden_example.probabilities, abs=1e-5)
+
+
+def test_without_graphs_and_without_pytorch_the_command_that_adds_them_is_told(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds convert`"):
+        loading.load(model_dir, None, 1)
+
+
+def test_int8_that_is_not_there_is_not_replaced(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"expected an int8 graph .* `dogbreeds convert`"):
+        loading.load(with_graphs(model_dir, tmp_path), None, 1, precision="int8")
+
+
+def with_graphs(model_dir: Path, folder: Path) -> Path:
+    """Copy an archive and give it a float32 graph."""
+    shutil.copytree(model_dir, folder, dirs_exist_ok=True)
+    add_graphs(folder, {}, quantize=True)
+    return folder
+
+
 def test_why_an_archive_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match=r"^expected model.safetensors or model.tar.gz in "):
+    with pytest.raises(ArtifactError, match=r"^expected model.safetensors or model.tar.gz in "):
         loading.load(tmp_path, None, 1, None)
 
 
@@ -75,9 +112,9 @@ def test_loading_that_is_killed_means_too_little_memory(
 def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Import ONNX Runtime in a new process as the server does, with a switch of this value."""
     code = (
-        "from dogbreeds.serving.backends import onnx_runtime as o;"
+        "from dogbreeds.model import onnx_runtime as o;"
         f"o.NO_TELEMETRY['ORT_DISABLE_TELEMETRY'] = {switch!r};"
-        "o._import_without_telemetry()"
+        "o.import_onnxruntime()"
     )
     return subprocess.run(
         [sys.executable, "-c", code],

@@ -57,3 +57,13 @@ def test_the_model_directory_can_be_named_directly() -> None:
 def test_an_impossible_number_is_refused_by_name(value: str) -> None:
     with pytest.raises(SettingsError, match="SAGEMAKER_BIND_TO_PORT"):
         Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
+
+
+def test_a_payload_of_zero_means_no_limit_of_ours() -> None:
+    settings = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"})
+    assert settings.max_request_bytes == 2**31 - 1  # what the front end can hold
+
+
+def test_a_default_answer_type_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(SettingsError, match="application/json, application/jsonlines, text/csv"):
+        Settings.from_environment({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "image/png"})

@@ -78,25 +78,16 @@ def train(job: Trainer) -> list[float]:
 def test_accumulation_learns_the_same_from_smaller_passes(tmp_path: Path) -> None:
     whole, parts = Sizes(), Sizes()
     losses = train(trainer(tmp_path / "whole", whole))
-    assert train(trainer(tmp_path / "parts", parts, accumulation=4)) == pytest.approx(losses)
+    assert train(
+        trainer(tmp_path / "parts", parts, gradient_accumulation_steps=4)
+    ) == pytest.approx(losses)
     assert {shape[0] for shape in whole.seen} == {8}
     assert {shape[0] for shape in parts.seen} == {2}
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="batch_size: expected at least 9 photos a step"):
-        trainer(tmp_path, accumulation=9)
-
-
-def test_crops_grow_to_the_image_size(tmp_path: Path) -> None:
-    model = Sizes()
-    train(trainer(tmp_path, model, epochs=4, first_image_size=32, batch_size=24))
-    assert [shape[-1] for shape in model.seen] == [32, 32, 32, 64]
-
-
-def test_a_first_image_size_above_the_last_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"first_image_size: expected 0, or 32 to image_size"):
-        Settings.from_mapping({"first_image_size": "96", "image_size": "64"})
+        trainer(tmp_path, gradient_accumulation_steps=9)
 
 
 def test_half_precision_with_a_loss_scaler_learns_what_full_precision_learns(
@@ -110,7 +101,7 @@ def test_half_precision_with_a_loss_scaler_learns_what_full_precision_learns(
 
 
 def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> None:
-    job = trainer(tmp_path, ema=0.9)
+    job = trainer(tmp_path, ema_decay=0.9)
     train(job)
     assert job.result.model is not job.model
     last, mean = (m.state_dict()["layers.4.weight"] for m in (job.model, job.result.model))
@@ -209,7 +200,9 @@ def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:
     assert state["weight"].item() == pytest.approx(0.1 * 1.5 + 0.9 * 3)
 
 
-@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"accumulation": 2, "augmentation": "strong"}])
+@pytest.mark.parametrize(
+    "settings", [{"ema_decay": 0.9}, {"gradient_accumulation_steps": 2, "augmentation": "strong"}]
+)
 def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     whole = trainer(tmp_path / "whole", **settings)
     train(whole)
@@ -269,8 +262,8 @@ def test_one_process_is_a_cluster_of_its_own() -> None:
     with join_cluster({}) as cluster:
         assert cluster == Cluster()
         photos = torch.arange(5)
-        assert torch.equal(cluster.join(cluster.part(photos)), photos)
-        assert cluster.share("word") == "word"
+        assert torch.equal(cluster.all_gather(cluster.part(photos)), photos)
+        assert cluster.broadcast("word") == "word"
         assert VoteCount(cluster).cast(Vote.STOP) is Vote.STOP
 
 

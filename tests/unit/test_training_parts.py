@@ -17,7 +17,7 @@ from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.evaluation import evaluate
-from dogbreeds.training.linear_probe import train_head
+from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.optimizer import parameter_groups, set_learning_rate
 
 PREPROCESSING = Preprocessing(32, 32)
@@ -138,7 +138,9 @@ def test_training_the_head_alone_learns_and_changes_nothing_else() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     photos = store([0, 1, 2, 3] * 8)
     start = evaluate(model, photos, CPU, 16).loss
-    trained = train_head(model, photos, CPU, epochs=60, batch_size=16, label_smoothing=0.0, seed=0)
+    trained = train_linear_probe(
+        model, photos, CPU, epochs=60, batch_size=16, label_smoothing=0.0, seed=0
+    )
     assert trained
     assert evaluate(model, photos, CPU, 16).loss < 0.9 * start
     for name, tensor in model.state_dict().items():
@@ -147,7 +149,7 @@ def test_training_the_head_alone_learns_and_changes_nothing_else() -> None:
 
 def test_a_convolutional_head_is_left_to_the_epochs() -> None:
     model = create_model("squeezenet1_1", 4)
-    assert not train_head(
+    assert not train_linear_probe(
         model, store([0, 1]), CPU, epochs=1, batch_size=2, label_smoothing=0.0, seed=0
     )
 

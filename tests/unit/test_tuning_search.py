@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dogbreeds.cli.main import main
 from dogbreeds.local import training
-from dogbreeds.local.tuning import Search, TuningError, main
+from dogbreeds.local.tuning import Search, TuningError
 from dogbreeds.training.search_space import SEARCH_SPACE
 
 # Prints the metric lines of a job whose accuracy is 1 - |log10(lr) + 3|, reached in equal parts.
@@ -134,12 +135,12 @@ def test_a_search_in_which_nothing_works_fails(photos: Path) -> None:
 
 def test_another_search_in_the_same_folder_is_refused(photos: Path) -> None:
     search(photos, jobs=1).run()
-    with pytest.raises(TuningError, match="give another --work-dir"):
+    with pytest.raises(TuningError, match="give another --out"):
         search(photos, jobs=2, seed=1).run()
 
 
 def test_an_impossible_hyperparameter_is_refused_at_once(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--local", "--data", str(photos), "--set", "seeds=1"]) == 1
+    assert main(["tune", str(photos), "--on=local", "--set", "seeds=1"]) == 2
     assert "unknown hyperparameter seeds: did you mean seed?" in capsys.readouterr().err

@@ -77,14 +77,14 @@ def test_steps_that_do_not_come_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(job(tmp_path, Traces(tmp_path / "traces", range(16, 30))))
-    assert "trace_steps: steps 16 to 30 are not all among" in capsys.readouterr().out
+    assert "profile_steps: steps 16 to 30 are not all among" in capsys.readouterr().out
     assert [file.name for file in (tmp_path / "traces").iterdir()] == ["steps-16-30.json"]
 
 
 @pytest.mark.parametrize("wrong", ["20", "30:20", "a:b", "5:5", ""])
 def test_steps_to_trace_are_checked(wrong: str) -> None:
-    with pytest.raises(SettingsError, match="trace_steps: expected none or FIRST:END"):
-        Settings.from_mapping({"trace_steps": wrong})
+    with pytest.raises(SettingsError, match="profile_steps: expected none or FIRST:END"):
+        Settings.from_mapping({"profile_steps": wrong})
 
 
 def test_phases_follow_each_other_and_survive_a_restart(tmp_path: Path) -> None:

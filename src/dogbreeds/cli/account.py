@@ -1,100 +1,131 @@
-"""``dogbreeds config``, ``push``, ``doctor``, ``list`` and ``delete``: settings and account."""
+"""``dogbreeds config``, ``push``, ``doctor``, ``list``, ``delete`` and ``register``."""
 
-import argparse
 import dataclasses
-import json
-import sys
-from typing import Any
 
-from dogbreeds.cli.verbs import add
+import click
+
+from dogbreeds.cli import base
 from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
 
-
-def register(verbs: Any) -> None:  # noqa: ANN401  (argparse's type is private)
-    """Add the verbs to the command line."""
-    add(verbs, "config", _config, (), "show the settings and where each comes from",
-        needs_sdk=False)  # fmt: skip
-
-    push = add(
-        verbs,
-        "push",
-        _push,
-        ("images.training,serving,flavor,keep",),
-        "push both images to ECR or another registry",
-    )
-    push.add_argument("--registry", default="", metavar="HOST[:PORT][/PATH]",
-                      help="default: the account's ECR")  # fmt: skip
-
-    sections = ("network", "images.flavor,training_uri,serving_uri")
-    doctor = add(verbs, "doctor", _doctor, sections, "find what would fail, before it costs")
-    doctor.add_argument("purpose", choices=("train", "deploy", "transform"), metavar="VERB",
-                        help="train, deploy or transform")  # fmt: skip
-    doctor.add_argument("model", nargs="?", metavar="MODEL", help="an archive to look at, too")
-
-    list_ = add(verbs, "list", _list, (), "show everything this project made on AWS")
-    list_.add_argument("--json", action="store_true", help="one JSON document")
-
-    delete = add(verbs, "delete", _delete, (), "remove what this project made, stop its jobs")
-    delete.add_argument("names", nargs="*", metavar="NAME", help="as dogbreeds list shows them")
-    delete.add_argument("--all", action="store_true", help="everything of this project")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+_COLOURS = {"ok": "green", "note": "yellow", "FAIL": "red"}
 
 
-def _config(settings: CloudSettings, options: argparse.Namespace) -> int:
-    print(describe(settings))
-    return 0
+@base.command()
+@base.json_option
+@base.with_settings()
+def config(settings: CloudSettings, as_json: bool) -> None:
+    """Show the settings and where each comes from."""
+    if as_json:
+        base.print_json(dataclasses.asdict(settings))
+    else:
+        click.echo(describe(settings))
 
 
-def _push(settings: CloudSettings, options: argparse.Namespace) -> int:
+@base.command()
+@base.option("--registry", default="", metavar="HOST[:PORT][/PATH]", help="Where to.",
+             show_default="the account's ECR")  # fmt: skip
+@base.json_option
+@base.with_settings("images.training,serving,flavor,keep")
+def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
+    """Push both images to ECR or another registry; print their URIs."""
     from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.images import ecr
 
-    for uri in ecr.push(Cloud(settings), options.registry).values():
-        print(uri)
-    return 0
+    with base.only_json(as_json):
+        uris = ecr.push(Cloud(settings), registry)
+    if as_json:
+        base.print_json(uris)
+    else:
+        click.echo("\n".join(uris.values()))
 
 
-def _doctor(settings: CloudSettings, options: argparse.Namespace) -> int:
+@base.command()
+@click.argument("purpose", type=click.Choice(["train", "deploy", "transform"]))
+@click.argument("model", required=False)
+@base.json_option
+@base.with_settings("network", "images.flavor,training_uri,serving_uri")
+def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bool) -> int:
+    """Find what would fail on SageMaker, before it costs.
+
+    MODEL is an artifact to look at, too. The exit code is 1 if something would fail.
+    """
     from dogbreeds.cloud import doctor
     from dogbreeds.cloud.aws import Cloud
 
-    failed = False
-    for finding in doctor.examine(Cloud(settings), options.purpose, options.model):
-        print(finding, flush=True)
-        failed |= finding.level == "FAIL"
-    return 1 if failed else 0
+    findings = []
+    for finding in doctor.examine(Cloud(settings), purpose, model):
+        findings.append(finding)
+        if not as_json:
+            level, rest = str(finding)[:5], str(finding)[5:]
+            click.echo(click.style(level, fg=_COLOURS[finding.level]) + rest)
+    if as_json:
+        base.print_json([dataclasses.asdict(finding) for finding in findings])
+    return int(any(finding.level == "FAIL" for finding in findings))
 
 
-def _list(settings: CloudSettings, options: argparse.Namespace) -> int:
+@base.command()
+@base.json_option
+@base.with_settings()
+def list_(settings: CloudSettings, as_json: bool) -> None:
+    """Show everything that this project made on AWS."""
     from dogbreeds.cloud import inventory
     from dogbreeds.cloud.aws import Cloud
 
     resources = inventory.find(Cloud(settings))
-    if options.json:
-        print(json.dumps([dataclasses.asdict(r) for r in resources], default=str, indent=2))
+    if as_json:
+        base.print_json([dataclasses.asdict(resource) for resource in resources])
     else:
-        print(inventory.table(resources))
-    return 0
+        click.echo(inventory.table(resources))
 
 
-def _delete(settings: CloudSettings, options: argparse.Namespace) -> int:
-    from dogbreeds.cloud import inventory
+@base.command()
+@click.argument("names", nargs=-1)
+@base.option("--all", "everything", is_flag=True, help="Everything of this project.")
+@base.option("--yes", is_flag=True, help="Do not ask.")
+@base.with_settings()
+def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, yes: bool) -> int:
+    """Remove what this project made on AWS; its running jobs are stopped.
+
+    NAMES are those that dogbreeds list shows.
+    """
+    from dogbreeds.cloud import inventory, naming
     from dogbreeds.cloud.aws import Cloud
 
-    if bool(options.names) == options.all:
+    if bool(names) == everything:
         raise ConfigError("name what to delete (dogbreeds list), or say --all")
     cloud = Cloud(settings)
-    found = [r for r in inventory.find(cloud) if options.all or r.name in options.names]
-    if unknown := sorted(set(options.names) - {r.name for r in found}):
+    wanted = {naming.own_name(settings, name): name for name in names}
+    found = [r for r in inventory.find(cloud) if everything or r.name in wanted]
+    known = {r.name for r in found}
+    if unknown := sorted(name for own, name in wanted.items() if own not in known):
         raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
     chosen = [r for r in found if r.removable]
-    print(inventory.table(chosen))
+    click.echo(inventory.table(chosen))
     if not chosen:
         return 0
-    if not options.yes and input("Delete these (jobs are stopped)? [y/N] ").lower() != "y":
-        print("Nothing was deleted.")
+    if not yes and not click.confirm("Delete these (jobs are stopped)?"):
+        click.echo("Nothing was deleted.")
         return 1
     failures = inventory.delete(cloud, chosen)
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        click.echo(f"error: {failure}", err=True)
     return 1 if failures else 0
+
+
+@base.command(epilog=base.MODEL)
+@click.argument("model")
+@base.option("--approve", is_flag=True, help="Approve it at once.")
+@base.dry_run_option
+@base.json_option
+@base.with_settings("images.flavor,serving_uri")
+def register(
+    settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Keep a version of a model in SageMaker's Model Registry; print its ARN."""
+    from dogbreeds.cloud.aws import Cloud
+    from dogbreeds.cloud.endpoints import registry
+
+    cloud = Cloud(settings, dry_run=dry_run)
+    base.Job(None, False, False, dry_run, as_json).run(
+        cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
+    )

@@ -1,159 +1,152 @@
-"""``dogbreeds data ...``: the verbs that need no AWS. Those that do are in `dogbreeds.cloud`."""
+"""``dogbreeds data``: photos, from a download to S3."""
 
-import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+import click
 
+from dogbreeds.cli import base
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.terminal import printable, progress_bar
 
-_LAYOUT = "photos in train|valid|test/CLASS/, or in CLASS/; or shards"
-_Verb = Callable[[argparse.Namespace], int]
+if TYPE_CHECKING:
+    from dogbreeds.data.fetch import Progress
 
-
-def register(verbs: Any) -> Any:  # noqa: ANN401  (argparse's type is private)
-    """Add the verb ``data`` with verbs of its own.
-
-    Returns:
-        Where more of those can be added.
-    """
-    text = "fetch, check, split, shard and upload photos"
-    data = verbs.add_parser("data", help=text, description=text)
-    group = data.add_subparsers(required=True, metavar="VERB")
-
-    check = _add(group, "check", _check, "find broken, duplicate and leaking photos",
-                 "The exit code is 0 if there is nothing to mend, 1 otherwise.")  # fmt: skip
-    check.add_argument("folder", type=Path, help=_LAYOUT)
-    check.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
-    check.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails")
-    what = check.add_mutually_exclusive_group()
-    what.add_argument("--fix", action="store_true",
-                      help="move offenders to FOLDER-quarantine")  # fmt: skip
-    what.add_argument("--undo", action="store_true", help="move it back, and check nothing")
-    add_workers(check)
-
-    split = _add(group, "split", _split, "make train, valid and test of one folder a class",
-                 "Classes are split alike; photos that look the same stay together.")  # fmt: skip
-    split.add_argument("folder", type=Path, help="photos in CLASS/; it stays as it is")
-    split.add_argument("out", type=Path, metavar="OUT", help="the photos directory to make")
-    split.add_argument("--valid", type=_share, default=0.1, help="share (default: 0.1)")
-    split.add_argument("--test", type=_share, default=0.1, help="share (default: 0.1)")
-    split.add_argument("--seed", type=int, default=0, help="another seed, another split")
-    split.add_argument("--link", action="store_true", help="hard links instead of copies")
-    add_workers(split)
-
-    shard = _add(group, "shard", _shard, "pack photos into tar shards",
-                 "For large sets: training reads OUT as it reads FOLDER, with few requests to"
-                 " object storage.")  # fmt: skip
-    shard.add_argument("folder", type=Path, help=_LAYOUT.partition(";")[0])
-    shard.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
-    shard.add_argument("--megabytes", type=_positive, default=256, metavar="N",
-                       help="size of a shard (default: 256)")  # fmt: skip
-    return group
+_SHARE = click.FloatRange(0, 1, max_open=True)
+_workers = base.option("--workers", type=click.IntRange(1), default=available_cpus(), metavar="N",
+                       help="Processes.", show_default="one per core")  # fmt: skip
 
 
-def _add(group: Any, name: str, run: _Verb, text: str, more: str = "") -> argparse.ArgumentParser:  # noqa: ANN401
-    parser: argparse.ArgumentParser = group.add_parser(
-        name, help=text, description=text + ". " + more
-    )
-    parser.set_defaults(run=lambda _, options: guarded(partial(run, options)))
-    return parser
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for how many processes work."""
-    parser.add_argument("--workers", type=_positive, default=available_cpus(), metavar="N",
-                        help="processes (default: one a core)")  # fmt: skip
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to under 1, got {text!r}")
-    return share
-
-
-def guarded(run: Callable[[], int]) -> int:
-    """Run a verb and turn its errors into a line and an exit code."""
-    from dogbreeds.data.photo import PhotosError
-
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files
-    try:
-        return run()
-    except (PhotosError, OSError) as error:
-        from dogbreeds.data.check_report import printable
-
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
-
-
-def progress_bar(label: str, total: int | None, unit: str = " photos") -> "tqdm[NoReturn]":
-    """Return a bar that is short-lived on a terminal and rare in a log.
-
-    Args:
-        label: What is going on.
-        total: How much there is, if that is known.
-        unit: ``"B"`` for bytes, which are then scaled.
-    """
-    terminal = sys.stderr.isatty()
-    return tqdm(
-        desc=label,
-        total=total,
-        unit=unit,
-        unit_scale=unit == "B",
-        unit_divisor=1024 if unit == "B" else 1000,
-        mininterval=0.2 if terminal else 30,
-        leave=not terminal,
-        dynamic_ncols=terminal,
-        file=sys.stderr,
-    )
+@click.group(cls=base.Group)
+def data() -> None:
+    """Fetch, check, split, shard and upload photos."""
 
 
 @contextmanager
-def bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """Give what starts a progress bar when it is told how many photos there are."""
+def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+    """Yield what starts a progress bar when it is told how many photos there are."""
     with ExitStack() as stack:
         yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
 
 
-def _check(options: argparse.Namespace) -> int:
+@data.command()
+@click.argument("source", required=False)
+@base.option("-o", "--out", type=base.PATH, default=Path("dogImages"), metavar="DIR",
+             help="The photos directory to make.")  # fmt: skip
+@_workers
+@base.with_settings("data.sha256")
+def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) -> None:
+    """Download and unpack photos.
+
+    SOURCE is https://, s3:// or local: a zip or tar archive, or a folder (default: the setting
+    data.url). A download that was broken off is resumed.
+    """
+    from dogbreeds.data.fetch import fetched_before
+
+    source = source or settings.data.url
+    own = source == settings.data.url or settings.origins.get("data.sha256") == "--sha256"
+    sha256 = settings.data.sha256 if own else ""  # of the file's url, not of another source
+    if "://" not in source:
+        source = str(Path(source).resolve())
+    if there := fetched_before(out, source, sha256):
+        click.echo(f"{out} exists already: {there}")
+        return
+    with ExitStack() as stack:
+        description = _fetch_from(source, settings, out, workers, sha256, _progress(stack))
+    click.echo(f"Wrote {out}: {description}")
+
+
+def _fetch_from(
+    source: str,
+    settings: CloudSettings,
+    out: Path,
+    workers: int,
+    sha256: str,
+    progress: "Progress",
+) -> str:
+    from dogbreeds.data.download import HttpFile, Remote
+    from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
+
+    archive: Remote | Path
+    if source.startswith(("http://", "https://")):
+        archive = HttpFile(source)
+    elif source.startswith("s3://"):
+        from dogbreeds.cloud import s3
+        from dogbreeds.cloud.aws import Cloud
+
+        cloud = Cloud(settings)
+        if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
+            return fetch_folder(source, out, s3.copy_folder(cloud, source, progress.extracting))
+        archive = s3.S3File(cloud, source)
+    elif "://" in source:
+        raise ConfigError(f"expected https://, s3:// or a local path, got {source}")
+    else:
+        archive = Path(source)
+        if archive.is_dir():
+            return fetch_folder(source, out, copy_folder(archive))
+        if not archive.exists():
+            raise FileNotFoundError(f"there is no {source}")
+    return fetch_archive(archive, out, sha256=sha256, workers=workers, progress=progress)
+
+
+def _progress(stack: ExitStack) -> "Progress":
+    """Return bars that appear when there is something to show, and end with the stack."""
+    from dogbreeds.data.fetch import Progress
+
+    bars: list[Any] = []
+
+    def downloading(total: int | None) -> None:
+        if not bars:
+            bars.append(stack.enter_context(progress_bar("Download", total, unit="B")))
+        bars[0].total = total
+
+    def downloaded(there: int) -> None:
+        bars[0].update(there - bars[0].n)
+
+    return Progress(downloading, downloaded, stack.enter_context(_bar_to_come("Unpack")))
+
+
+@data.command()
+@click.argument("folder", type=base.PATH)
+@base.json_option
+@base.option("--html", type=base.PATH, metavar="FILE", help="Write a page with thumbnails.")
+@base.option("--fix", is_flag=True, help="Move offenders to FOLDER-quarantine.")
+@base.option("--undo", is_flag=True, help="Move them back, and check nothing.")
+@_workers
+def check(
+    folder: Path, as_json: bool, html: Path | None, fix: bool, undo: bool, workers: int
+) -> int:
+    """Find broken, duplicate and leaking photos.
+
+    FOLDER has photos in train|valid|test/CLASS/, or in CLASS/, or shards. The exit code is 0 if
+    there is nothing to mend, 1 otherwise.
+    """
     from dogbreeds.data import check_report, quarantine
-    from dogbreeds.data.check import check
+    from dogbreeds.data.check import check as check_photos
     from dogbreeds.data.photo import PhotosError, ShardPhoto
     from dogbreeds.html.page import write_page
-    from dogbreeds.system.files import write_json
 
-    if options.undo:
-        return _undo(options.folder)
-    with bar_to_come("Check") as on_start:
-        checked = check(options.folder, options.workers, on_start)
-    print(check_report.text(checked))
-    if options.json:
-        write_json(options.json, checked.report)
-    if options.html:  # before the photos are moved that it shows
-        write_page(options.html, check_report.html(checked))
-    if options.fix and checked.offenders:
+    if fix and undo:
+        raise click.UsageError("--fix and --undo exclude each other")
+    if undo:
+        return _undo(folder)
+    with _bar_to_come("Check") as on_start:
+        checked = check_photos(folder, workers, on_start)
+    if as_json:
+        base.print_json(checked.report)
+    else:
+        click.echo(check_report.text(checked))
+    if html:  # before the photos are moved that it shows
+        write_page(html, check_report.html(checked))
+    if fix and checked.offenders:
         if any(isinstance(photo, ShardPhoto) for photo in checked.photos.values()):
             raise PhotosError("photos cannot be moved out of shards: fix the folder they came from")
-        away = quarantine.move_away(options.folder, checked.offenders)
-        print(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back")
+        away = quarantine.move_away(folder, checked.offenders)
+        click.echo(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back",
+                   err=as_json)  # fmt: skip
     return 0 if checked.clean else 1
 
 
@@ -163,63 +156,112 @@ def _undo(folder: Path) -> int:
     try:
         count, staying = quarantine.restore(folder)
     except FileNotFoundError:
-        print(f"There is nothing in quarantine: no {quarantine.folder_of(folder)}")
+        click.echo(f"There is nothing in quarantine: no {quarantine.folder_of(folder)}")
         return 1
-    print(f"Moved {count} photos back")
+    click.echo(f"Moved {count} photos back")
     for name in staying:
-        print(f"error: {name} stays in quarantine: there is another file in its place",
-              file=sys.stderr)  # fmt: skip
+        click.echo(f"error: {name} stays in quarantine: there is another file in its place",
+                   err=True)  # fmt: skip
     return 1 if staying else 0
 
 
-def _split(options: argparse.Namespace) -> int:
-    from dogbreeds.data.check_report import printable
+@data.command()
+@click.argument("folder", type=base.PATH)
+@click.argument("out", type=base.PATH)
+@base.option("--valid", type=_SHARE, default=0.1, help="Share of the photos.")
+@base.option("--test", type=_SHARE, default=0.1, help="Share of the photos.")
+@base.option("--seed", type=int, default=0, help="Another seed, another split.")
+@base.option("--link", is_flag=True, help="Hard links instead of copies.")
+@_workers
+def split(
+    folder: Path, out: Path, valid: float, test: float, seed: int, link: bool, workers: int
+) -> None:
+    """Make train, valid and test of one folder per class.
+
+    Reads photos in FOLDER/CLASS/, writes OUT. Classes are split alike; photos that look the same
+    stay together.
+    """
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.split import split_photos
 
-    if options.valid + options.test >= 1:
+    if valid + test >= 1:
         raise PhotosError("expected --valid and --test to leave photos to train on")
-    with bar_to_come("Look at photos") as on_start:
+    with _bar_to_come("Look at photos") as on_start:
         counts, broken = split_photos(
-            options.folder,
-            options.out,
-            valid=options.valid,
-            test=options.test,
-            seed=options.seed,
-            link=options.link,
-            workers=options.workers,
+            folder, out, valid=valid, test=test, seed=seed, link=link, workers=workers,
             on_start=on_start,
-        )
+        )  # fmt: skip
     for path, reason in broken.items():
-        print(f"Left out {printable(str(path))}: {reason}")
-    print(f"Wrote {options.out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
-    return 0
+        click.echo(f"Left out {printable(str(path))}: {reason}")
+    click.echo(f"Wrote {out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
 
 
-def _shard(options: argparse.Namespace) -> int:
+@data.command()
+@click.argument("folder", type=base.PATH)
+@click.argument("out", type=base.PATH)
+@base.option("--megabytes", type=click.IntRange(1), default=256, metavar="N", help="Per shard.")
+def shard(folder: Path, out: Path, megabytes: int) -> None:
+    """Pack photos into tar shards.
+
+    For large sets: training reads OUT as it reads FOLDER, with few requests to object storage.
+    """
     from dogbreeds.data.folders import find_roots
     from dogbreeds.data.listing import list_folder
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.shards import write_shards
     from dogbreeds.system.files import atomic_folder
 
-    listings = {name: list_folder(root) for name, root in find_roots(options.folder).items()}
+    listings = {name: list_folder(root) for name, root in find_roots(folder).items()}
     total = sum(len(listing.photos) for listing in listings.values())
     if not total:
-        raise PhotosError(f"expected photos in {options.folder}, found none")
+        raise PhotosError(f"expected photos in {folder}, found none")
     classes = sorted({name for listing in listings.values() for name in listing.classes})
-    with atomic_folder(options.out) as partial, progress_bar("Pack", total) as bar:
+    with atomic_folder(out) as partial, progress_bar("Pack", total) as bar:
         for name, listing in listings.items():
-            folder = partial / name
-            folder.mkdir(exist_ok=True)
+            (partial / name).mkdir(exist_ok=True)
             write_shards(
-                folder,
-                name or "photos",
-                listing.photos,
-                listing.labels,
-                classes,
-                options.megabytes * 2**20,
-                bar.update,
-            )
-    print(f"Wrote {options.out}: {total} photos in {len(list(options.out.rglob('*.tar')))} shards")
-    return 0
+                partial / name, name or "photos", listing.photos, listing.labels, classes,
+                megabytes * 2**20, bar.update,
+            )  # fmt: skip
+    click.echo(f"Wrote {out}: {total} photos in {len(list(out.rglob('*.tar')))} shards")
+
+
+@data.command()
+@click.argument("folder", type=base.PATH)
+@base.option("--delete", is_flag=True, help="Delete what is on S3 but not in FOLDER.")
+@base.option("--dry-run", is_flag=True, help="Say what would be done.")
+@base.with_settings("training.data")
+def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -> None:
+    """Send a photos directory, or shards, to S3."""
+    from dogbreeds.cloud import upload as s3_upload
+    from dogbreeds.cloud.aws import Cloud
+
+    address = s3_upload.destination(settings)
+    files = s3_upload.find_files(folder)
+    cloud = Cloud(settings)
+    planned = s3_upload.plan(cloud, address, files)
+    surplus = planned.surplus if delete else []
+    if dry_run:
+        for name in planned.files:
+            click.echo(f"upload {address}/{name}")
+        for name in surplus:
+            click.echo(f"delete {address}/{name}")
+    else:
+        size = s3_upload.size_of(planned.files.values())
+        with progress_bar("Upload", size, unit="B") as bar:
+            s3_upload.send(cloud, planned, bar.update)
+        if surplus:
+            s3_upload.delete_surplus(cloud, planned)
+    would = "would be " if dry_run else ""
+    click.echo(
+        f"{len(planned.files)} files {would}sent, {planned.unchanged} were there already,"
+        f" {len(surplus)} {would}deleted"
+    )
+    if planned.surplus and not delete:
+        click.echo(f"{len(planned.surplus)} more files are on S3: --delete deletes them")
+    if not dry_run and settings.training.data.rstrip("/") != address:
+        click.echo(
+            f'\nTo train on them, in dogbreeds.toml:\n\n  [training]\n  data = "{address}"\n'
+        )
+    else:
+        click.echo(address)

@@ -1,100 +1,96 @@
-"""``dogbreeds``: one verb a task. Heavy packages are imported by the verbs that need them."""
+"""``dogbreeds``: each command is imported when it runs, and imports heavy packages itself.
 
-import argparse
-import os
+On click. typer would need every flag in a function's signature, while most of ours are made of
+the fields of `CloudSettings`; and importing it takes 0.1 s, which `dogbreeds --help` does not need.
+"""
+
+import importlib
 import sys
-from pathlib import Path
+from typing import Any
 
-from dogbreeds.cli import commands
+import click
+
+from dogbreeds import __version__
+from dogbreeds.cli.base import Group, verbose
+
+_COMMANDS = {
+    "Here or on SageMaker (--on)": ("train.train", "tune.tune", "deploy.deploy",
+                                    "transform.transform"),
+    "Here, without AWS": ("demo.demo", "serve.serve", "demo.sample", "data.data"),
+    "With a trained model": ("predict.predict", "model.convert", "account.register"),
+    "About a job": ("inspect.report", "inspect.profile", "inspect.debug"),
+    "The AWS account": ("account.config", "account.push", "account.doctor", "account.list_",
+                        "account.delete"),
+}  # fmt: skip
+"""Modules of this package with their functions, in the order and groups of the help."""
+
+
+class _Commands(Group):
+    """The group of `_COMMANDS`."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.places = {
+            place.partition(".")[2].rstrip("_"): place
+            for places in _COMMANDS.values()
+            for place in places
+        }
+        names: dict[str, Any] = dict.fromkeys(self.places)
+        self.commands = names  # the nearest is suggested for a wrong one
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.places:
+            return None
+        name, _, function = self.places[cmd_name].partition(".")
+        module = importlib.import_module(f"dogbreeds.cli.{name}")
+        return getattr(module, function)  # type: ignore[no-any-return]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names in the order of the help."""
+        return list(self.places)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the headings with their commands."""
+        for heading, places in _COMMANDS.items():
+            names = [name for name, place in self.places.items() if place in places]
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl([(name, c.get_short_help_str(80)) for name, c in found if c])
+
+
+@click.group(
+    cls=_Commands,
+    epilog="Exit codes: 0 success; 1 failure, or something was found; 2 wrong command line or"
+    " setting; 130 Ctrl-C. Completion in bash or zsh: eval"
+    ' "$(_DOGBREEDS_COMPLETE=bash_source dogbreeds)", or zsh_source.',
+)
+@click.version_option(__version__, prog_name="dogbreeds", message="%(prog)s %(version)s")
+@verbose
+def cli() -> None:
+    """Train and serve an image classifier, here or on Amazon SageMaker."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a verb.
+    """Run a command.
+
+    Args:
+        arguments: Default: those of the process.
 
     Returns:
-        The exit code: 0 on success, 1 on failure, 2 for a wrong command line, 130 after Ctrl-C.
+        The exit code, as the last line of the help explains.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["tune"] and "--local" in arguments:  # other flags than on SageMaker
-        from dogbreeds.local import tuning
-
-        return tuning.main(arguments[1:])
-    parser = argparse.ArgumentParser(prog="dogbreeds", description="Train and serve on SageMaker.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    sample = verbs.add_parser("sample", help="draw a small photos directory to try things with")
-    sample.add_argument("folder", type=Path, help="the folder to make")
-    sample.set_defaults(run=_sample)
-
-    demo = verbs.add_parser("demo", help="train, serve and ask on this machine")
-    demo.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path("build/demo"),
-        metavar="DIR",
-        help="made anew; everything is written here (default: build/demo)",
-    )
-    demo.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="photos in train|valid|test/NNN.Breed/ (default: drawn)",
-    )
-    demo.add_argument("--weights", metavar="FILE", help="starting weights: a file, or none")
-    demo.add_argument("--port", type=int, help="where to serve (default: any free port)")
-    demo.add_argument("--keep-serving", action="store_true", help="serve until Ctrl-C")
-    demo.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyperparameter, e.g. --set epochs=1",
-    )
-    demo.set_defaults(run=_demo)
-
-    commands.register(verbs)
-
-    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no valid UTF-8
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        return int(options.run(parser, options))
-    except BrokenPipeError:  # e.g. `dogbreeds config | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit complains
-        return 1
-
-
-def _sample(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from dogbreeds.data.sample import draw_sample
-
-    try:
-        draw_sample(options.folder)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {options.folder}")
-    return 0
-
-
-def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from dogbreeds.training.settings import SettingsError, parse_pairs
-
-    try:
-        hyperparameters = parse_pairs(options.set)
-    except SettingsError as error:
-        parser.error(f"--set: {error}")
-    if options.weights == "none":
-        hyperparameters["weights"] = "none"
-    from dogbreeds.local import demo
-
-    return demo.main(
-        demo.DemoOptions(
-            work_dir=options.work_dir,
-            photos=options.data,
-            weights=Path(options.weights) if options.weights not in (None, "none") else None,
-            hyperparameters=hyperparameters,
-            port=options.port,
-            keep_serving=options.keep_serving,
-        )
-    )
+        return int(cli.main(arguments, prog_name="dogbreeds", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)  # of a wrong command line
+        hint = f" (see {context.command_path} --help)" if context else ""
+        click.echo(f"{click.style('error:', fg='red')} {error.format_message()}{hint}", err=True)
+        return error.exit_code
+    except click.Abort:  # Ctrl-C or the end of the input at a question
+        return 130
 
 
 if __name__ == "__main__":

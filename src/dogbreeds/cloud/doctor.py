@@ -1,7 +1,6 @@
 """Preflight: what would fail on AWS after minutes and money, found in seconds and for nothing."""
 
 import json
-import re
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -10,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
-from dogbreeds.cloud import drivers
+from dogbreeds.cloud import drivers, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, is_missing
 from dogbreeds.cloud.endpoints import models
-from dogbreeds.cloud.images.ecr import DOCKER_MANIFEST
-from dogbreeds.cloud.images.uri import base_image, image_uri
+from dogbreeds.cloud.images.ecr import scan_findings
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
+from dogbreeds.cloud.s3 import list_objects
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.data.folders import SPLITS
-from dogbreeds.training.settings import Settings
 
-BAKED_WEIGHTS = "resnet18"
-"""The architecture whose ImageNet weights are in the training image."""
-
-_ECR_IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[^@:]+)(@(?P<digest>sha256:[0-9a-f]+)|:(?P<tag>.+))"
-)
 _USES = {
     "train": ("training", "training job usage"),
     "deploy": ("endpoint", "endpoint usage"),
@@ -81,11 +73,11 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         yield _fail("credentials", explain(error))
         return
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("role", lambda: _role(cloud)),
+        ("role", lambda: _role(cloud, purpose)),
         ("bucket", lambda: _bucket(cloud)),
         ("image", lambda: _image(cloud, purpose)),
         ("quota", lambda: _quota(cloud, purpose)),
@@ -102,16 +94,19 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
             yield from check()
         except (ConfigError, CloudError) as error:
             yield _fail(name, str(error))
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             if error_code(error).startswith("AccessDenied"):
                 yield _note(f"{name}: not allowed to look", explain(error))
             else:
                 yield _fail(name, explain(error))
 
 
-def _role(cloud: Cloud) -> Iterator[Finding]:
+def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     cloud.settings.require("aws.role")
-    arn = cloud.settings.aws.role
+    aws = cloud.settings.aws
+    arn, policy = aws.role, "iam/job-role.json"
+    if purpose != "train":
+        arn, policy = aws.endpoint_role or aws.role, "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
         yield _fail(
             f"role: {arn} is of another account", "SageMaker takes roles of the account it runs in"
@@ -124,16 +119,28 @@ def _role(cloud: Cloud) -> Iterator[Finding]:
         if error_code(error) != "NoSuchEntity":
             raise
         yield _fail(
-            f"role: there is no {arn}", "make it from iam/job-role-trust.json and iam/job-role.json"
+            f"role: there is no {arn}",
+            f"make it from iam/trust.json and {policy} (iam/README.md)",
         )
         return
     if not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
         yield _fail(
             f"role: {arn} does not trust SageMaker",
-            "the job could not assume it: give it the trust policy iam/job-role-trust.json",
+            "the job could not assume it: give it the trust policy iam/trust.json",
         )
         return
-    yield from _permissions(cloud, iam, arn)
+    denied = [
+        f"{action} on {resource}"
+        for action, resource in _needs(cloud, arn.split(":")[1], purpose)
+        if iam.simulate_principal_policy(
+            PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
+        )["EvaluationResults"][0]["EvalDecision"]
+        != "allowed"
+    ]
+    if denied:
+        yield _fail(f"role: {arn} lacks {', '.join(denied)}", f"add the policy {policy} to it")
+    else:
+        yield _ok(f"role: {arn}")
 
 
 def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, as IAM likes)
@@ -147,30 +154,28 @@ def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, 
     return False
 
 
-def _permissions(cloud: Cloud, iam: Any, arn: str) -> Iterator[Finding]:  # noqa: ANN401
-    """Ask IAM's simulator whether the role may do what the job does."""
-    aws = cloud.settings.aws
-    needs = [
-        ("s3:PutObject", f"arn:aws:s3:::{aws.bucket}/{aws.prefix}/x"),
-        ("s3:GetObject", f"arn:aws:s3:::{aws.bucket}/{aws.prefix}/x"),
-        ("ecr:BatchGetImage", "*"),
-        ("logs:CreateLogStream", "*"),
-    ]
-    if data := cloud.settings.training.data:
-        needs.append(("s3:GetObject", f"arn:aws:s3:::{data.removeprefix('s3://')}/train/x"))
-    denied = []
-    for action, resource in needs:
-        answer = iam.simulate_principal_policy(
-            PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
-        )
-        if answer["EvaluationResults"][0]["EvalDecision"] != "allowed":
-            denied.append(f"{action} on {resource}")
-    if denied:
-        yield _fail(
-            f"role: {arn} lacks {', '.join(denied)}", "add the policy iam/job-role.json to it"
-        )
-    else:
-        yield _ok(f"role: {arn}")
+def _needs(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:
+    """Yield what a role must be allowed to do, and where: what IAM's simulator is asked."""
+    settings, training = cloud.settings, purpose == "train"
+    here = f"{cloud.region}:{cloud.account}"
+    bucket = f"arn:{partition}:s3:::{settings.aws.bucket}/{settings.aws.prefix}"
+    image = "training" if training else "serving"
+    parts = ECR_IMAGE.fullmatch(getattr(settings.images, f"{image}_uri"))
+    repository = parts["repository"] if parts else getattr(settings.images, image)
+    yield "ecr:BatchGetImage", f"arn:{partition}:ecr:{here}:repository/{repository}"
+    log = {"train": "TrainingJobs", "deploy": "Endpoints/x", "transform": "TransformJobs"}[purpose]
+    yield "logs:CreateLogStream", f"arn:{partition}:logs:{here}:log-group:/aws/sagemaker/{log}"
+    yield "s3:GetObject", f"{bucket}/jobs/x"
+    endpoint = settings.endpoint
+    writes = {"jobs": training, "batch": purpose == "transform"}
+    if purpose == "deploy":
+        writes |= {"async": endpoint.kind == "async", "captured": endpoint.capture_percent > 0}
+        if endpoint.alarms or endpoint.monitoring:
+            yield "cloudwatch:DescribeAlarms", "*"
+    yield from (("s3:PutObject", f"{bucket}/{name}/x") for name, used in writes.items() if used)
+    if training and settings.training.data:
+        where, prefix = s3.parse(settings.training.data.rstrip("/"))
+        yield "s3:GetObject", f"arn:{partition}:s3:::{where}/" + f"{prefix}/train/x".lstrip("/")
 
 
 def _bucket(cloud: Cloud) -> Iterator[Finding]:
@@ -195,29 +200,19 @@ def _bucket_finding(cloud: Cloud, bucket: str) -> Finding:
 
 
 def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
-    settings = cloud.settings
-    name = "training" if purpose == "train" else "serving"
-    uri = image_uri(settings, name)
-    parts = _ECR_IMAGE.fullmatch(uri)
+    uri = job_image(cloud, "training" if purpose == "train" else "serving")
+    parts = ECR_IMAGE.fullmatch(uri)
     if not parts:
         yield _fail(
             f"image: {uri} is not in ECR",
             "SageMaker pulls from ECR: run make push without REGISTRY",
         )
         return
-    if parts["region"] != cloud.region:
-        yield _fail(
-            f"image: {uri} is in {parts['region']}",
-            f"SageMaker pulls from its own region only: push to {cloud.region}"
-            " (make push with aws.region set to it)",
-        )
-        return
     key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
     client = cloud.client("ecr")
+    where = {"registryId": parts["account"], "repositoryName": parts["repository"]}
     try:
-        answer = client.describe_images(
-            registryId=parts["account"], repositoryName=parts["repository"], imageIds=[key]
-        )
+        answer = client.describe_images(**where, imageIds=[key])
     except ClientError as error:
         if not is_missing(error):
             raise
@@ -232,7 +227,7 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         )
         return
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
-    kind = settings.endpoint.kind
+    kind = cloud.settings.endpoint.kind
     if purpose == "deploy" and gigabytes > drivers.MAX_IMAGE_GB[kind]:
         yield _fail(
             f"image: {gigabytes:.1f} GB compressed",
@@ -240,6 +235,9 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         )
         return
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
+    found = scan_findings(client, where | {"imageId": key})
+    serious = any(level in found for level in ("CRITICAL", "HIGH"))
+    yield (_note(found, "rebuild on a newer base: make build push") if serious else _ok(found))
 
 
 def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
@@ -275,22 +273,8 @@ def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
 def _job(cloud: Cloud) -> Iterator[Finding]:
     """Look at the hyperparameters against what the image brings along."""
     settings = cloud.settings
-    check_training(settings)
-    hyperparameters = Settings.from_mapping(settings.training.hyperparameters)
-    pretrained = hyperparameters.weights == "imagenet"
-    if pretrained and hyperparameters.model != BAKED_WEIGHTS:
-        yield _fail(
-            f"weights: ImageNet weights of {hyperparameters.model} are asked for",
-            f"only those of {BAKED_WEIGHTS} are in the image, and nothing is downloaded: give a"
-            " file by training.weights and hyperparameter weights, or train from weights=none",
-        )
-    elif hyperparameters.weights not in ("imagenet", "none") and not settings.training.weights:
-        yield _fail(
-            f"weights: the file {hyperparameters.weights} is asked for",
-            "it comes by the channel `weights`: set training.weights to its s3:// folder",
-        )
-    else:
-        yield _ok(f"hyperparameters: {hyperparameters.model}, weights {hyperparameters.weights}")
+    hyperparameters = check_training(settings)
+    yield _ok(f"hyperparameters: {hyperparameters.model}, weights {hyperparameters.weights}")
     if settings.training.debugger or settings.training.profiler:
         yield _note(
             "Debugger is on", "SageMaker refuses it for accounts that did not use it by 2026-07-30"
@@ -311,20 +295,15 @@ def _job(cloud: Cloud) -> Iterator[Finding]:
 def _photos(cloud: Cloud) -> Iterator[Finding]:
     settings = cloud.settings
     settings.require("training.data")
-    buckets = {uri.removeprefix("s3://").partition("/")[0] for uri in channels(settings).values()}
-    for bucket in sorted(buckets - {settings.aws.bucket}):
+    inputs = [uri for uri in (settings.training.data, settings.training.weights) if uri]
+    for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
-    total, missing = 0, []
-    for channel, uri in channels(settings).items():
-        count, size = _measure(cloud, uri)
-        total += size
-        if not count:
-            missing.append((channel, uri))
-    for channel, uri in missing:
-        remedy = f"aws s3 sync LOCAL/{channel} {uri}" if channel in SPLITS else "upload the file"
-        yield _fail(
-            f"channel {channel}: nothing is in {uri}", f"the job fails without it: {remedy}"
-        )
+    found = channels(cloud)
+    sizes = {name: [o["Size"] for o in list_objects(cloud, uri)] for name, uri in found.items()}
+    for channel, uri in found.items():
+        if not sizes[channel]:
+            yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
+    total = sum(map(sum, sizes.values()))
     limit = settings.training.volume_gb * 1e9 * _DISK_SHARE
     local_disk = drivers.has_local_disk(settings.training.instance_type)
     if settings.training.input_mode == "File" and total > limit and not local_disk:
@@ -332,20 +311,8 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
             f"disk: {total / 1e9:.1f} GB of photos on {settings.training.volume_gb} GB",
             "the job would run out of disk: raise training.volume_gb or use input_mode FastFile",
         )
-    elif not missing:
-        yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(channels(settings))}")
-
-
-def _measure(cloud: Cloud, uri: str) -> tuple[int, int]:
-    """Return count and bytes of the objects below an address."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    pages = cloud.client("s3").get_paginator("list_objects_v2")
-    objects = [
-        item["Size"]
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix)
-        for item in page.get("Contents", [])
-    ]
-    return len(objects), sum(objects)
+    elif all(sizes.values()):
+        yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(found)}")
 
 
 def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
@@ -362,42 +329,24 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
                 "it works, but it is 12 GB to pull: FLAVOR=cpu starts sooner",
             )
         return
-    base = base_image(settings, "serving")
-    cuda = drivers.cuda_of_base(base)
-    if cuda is None:
-        yield _note(
-            f"driver: the CUDA version of {base or 'the serving image'} is not known",
-            "set endpoint.ami_version if the container says that the driver is too old",
-        )
-        return
-    needed = drivers.NEEDED_DRIVERS[cuda]
-    if purpose == "transform":
-        newest = drivers.BATCH_AMIS[-1]
-        if newest.driver < needed:
-            yield _note(
-                f"driver: CUDA {cuda} needs {needed}, batch hosts have {newest.driver}",
-                "the image's compatibility libraries step in; if the container refuses, build it"
-                " on a base with CUDA 12 (BASE_IMAGE=nvcr.io/nvidia/pytorch:25.04-py3)",
-            )
-            return
-        yield _ok(f"driver: CUDA {cuda} on {newest.ami} ({newest.driver})")
-        return
-    ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
-    known = {host.ami: host.driver for host in drivers.ENDPOINT_AMIS}
-    driver = known.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
-    if driver < needed:
-        yield _fail(
-            f"driver: CUDA {cuda} needs {needed}, {ami} has {driver or 'an unknown driver'}",
-            "the container could not use the GPU: leave endpoint.ami_version out",
-        )
-    else:
-        yield _ok(f"driver: CUDA {cuda} on {ami or 'the default host image'} ({driver})")
+    cuda = cuda_of_image(cloud, "serving")
+    hosts = drivers.ENDPOINT_AMIS if purpose == "deploy" else drivers.BATCH_AMIS
+    ami = drivers.batch_ami(chosen.instance_type, cuda)
+    if purpose == "deploy":
+        ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
+    default = drivers.default_driver(chosen.instance_type)
+    driver = hosts.get(ami, 0) if ami else default
+    if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
+        yield _fail(f"driver: {ami or 'the default host image'}", problem)
+    elif cuda:
+        version = ".".join(map(str, cuda))
+        yield _ok(f"driver: CUDA {version} on {ami or 'the default host image'} ({driver})")
 
 
 def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
     """Download the archive and read it as the serving image does, without unpickling."""
     uri = models.archive_of(cloud, model)
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = s3.parse(uri)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tar.gz"
         try:

@@ -1,41 +1,41 @@
 """What SageMaker's hosts bring along, and what an image needs of them.
 
 Sources: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html
-(InferenceAmiVersion), https://docs.nvidia.com/deploy/cuda-compatibility and the release notes of
-NVIDIA's PyTorch images.
+(InferenceAmiVersion), https://docs.nvidia.com/deploy/cuda-compatibility, and the release notes and
+``NVIDIA_REQUIRE_CUDA`` of NVIDIA's PyTorch images.
 """
 
 import re
-from typing import NamedTuple
 
+Cuda = tuple[int, int]
+"""Major and minor version."""
 
-class Host(NamedTuple):
-    """A host image: its name, NVIDIA driver branch and the CUDA major version that runs on it."""
+DEFAULT_BASE = "nvcr.io/nvidia/pytorch:25.03-py3"
+"""The newest that starts on every host: driver 470 runs CUDA up to 12.8, Blackwell needs 12.8."""
 
-    ami: str
-    driver: int
+ENDPOINT_AMIS = {
+    "al2-ami-sagemaker-inference-gpu-2-1": 535,
+    "al2-ami-sagemaker-inference-gpu-3-1": 550,
+    "al2023-ami-sagemaker-inference-gpu-4-1": 580,
+}
+"""Driver branch by ``InferenceAmiVersion`` of endpoints. Branch 535 ended in June 2026."""
 
+BATCH_AMIS = {"al2-ami-sagemaker-batch-gpu-470": 470, "al2-ami-sagemaker-batch-gpu-535": 535}
+"""Likewise by ``TransformAmiVersion`` of batch transform, oldest first."""
 
-ENDPOINT_AMIS = (
-    Host("al2-ami-sagemaker-inference-gpu-2-1", 535),
-    Host("al2-ami-sagemaker-inference-gpu-3-1", 550),
-    Host("al2023-ami-sagemaker-inference-gpu-4-1", 580),
-)
-"""``InferenceAmiVersion`` of endpoints, oldest first."""
+TESTED_DRIVERS = {12: 550, 13: 580}
+"""Driver on which AWS tests a CUDA major version; a CUDA 12 image was seen to hang on 580."""
 
-BATCH_AMIS = (
-    Host("al2-ami-sagemaker-batch-gpu-470", 470),
-    Host("al2-ami-sagemaker-batch-gpu-535", 535),
-)
-"""``TransformAmiVersion`` of batch transform, oldest first."""
-
+_BLACKWELL = r"g7e?|p6e?-\w+"
+_BLACKWELL_DRIVER, _BLACKWELL_CUDA = 570, (12, 8)  # the first that know these GPUs
 _DEFAULT_DRIVERS = {"p5e": 550, "p5en": 550, "p5": 535, "g6": 535, "g6e": 535}
 _OLDEST_DRIVER = 470  # g4dn, g5, p4d, ...
 
-NEEDED_DRIVERS = {11: 450, 12: 535, 13: 580}
-"""Driver on which a CUDA major version runs without compatibility libraries."""
-
-_FIRST_WITH_CUDA = ((25, 8, 13), (23, 1, 12), (20, 6, 11))  # NGC release: year, month, CUDA
+# The first NGC release (year, month) with a CUDA version.
+_RELEASES = {
+    (25, 8): (13, 0), (25, 4): (12, 9), (25, 1): (12, 8), (23, 1): (12, 0), (20, 6): (11, 0)
+}  # fmt: skip
+_UNKNOWN_CUDA = (12, 9)
 
 MAX_IMAGE_GB = {"serverless": 10, "real-time": 80, "async": 80}
 """Largest uncompressed image; serverless endpoints take no more than 10 GB."""
@@ -51,52 +51,106 @@ def has_gpu(instance_type: str) -> bool:
     return bool(re.match(r"(g|gr|p)\d", family(instance_type)))
 
 
+def is_blackwell(instance_type: str) -> bool:
+    """Whether an instance type has GPUs of NVIDIA's Blackwell generation."""
+    return bool(re.fullmatch(_BLACKWELL, family(instance_type)))
+
+
 def has_local_disk(instance_type: str) -> bool:
     """Whether an instance type stores on its own, always encrypted disk.
 
     SageMaker refuses a volume's KMS key there.
     """
-    pattern = r"g4dn|g5|gr?6e?|p3dn|p4de?|p5(e|en)?|[cmr]\d[a-z]*d[a-z]*"
+    pattern = rf"g4dn|g5|gr?6e?|p3dn|p4de?|p5(e|en)?|{_BLACKWELL}|[cmr]\d[a-z]*d[a-z]*"
     return bool(re.fullmatch(pattern, family(instance_type)))
 
 
-def cuda_of_base(base: str) -> int | None:
-    """Return the CUDA major version of a base image, None where its name does not tell.
+def cuda_of_base(base: str) -> Cuda | None:
+    """Return the CUDA version of a base image, None for one without CUDA.
 
     Args:
-        base: Such as ``"nvcr.io/nvidia/pytorch:25.04-py3"``.
+        base: Such as ``"nvcr.io/nvidia/pytorch:25.03-py3"`` or ``"nvidia/cuda:12.8.1-runtime"``; of
+            another one CUDA 12 is expected, unless it says that it is for CPUs.
     """
     if found := re.search(r"nvidia/pytorch:(\d\d)\.(\d\d)", base):
         release = (int(found[1]), int(found[2]))
-        for year, month, cuda in _FIRST_WITH_CUDA:
-            if release >= (year, month):
-                return cuda
-    return None
+        return next((cuda for first, cuda in _RELEASES.items() if release >= first), (10, 0))
+    if found := re.search(r"cuda[:-]?(\d+)\.(\d+)", base):
+        return int(found[1]), int(found[2])
+    return None if "cpu" in base else _UNKNOWN_CUDA
+
+
+def needed_driver(cuda: Cuda, instance_type: str = "") -> int:
+    """Return the oldest driver branch that runs a CUDA version.
+
+    Up to 12.8 the image's own compatibility libraries make up for branch 470.
+
+    Args:
+        cuda: The image's CUDA version.
+        instance_type: Blackwell's GPUs need a newer driver than CUDA does.
+    """
+    driver = 580 if cuda >= (13, 0) else 535 if cuda >= (12, 9) else 470 if cuda[0] == 12 else 450
+    blackwell = instance_type and is_blackwell(instance_type)
+    return max(driver, _BLACKWELL_DRIVER) if blackwell else driver
 
 
 def default_driver(instance_type: str) -> int:
     """Return the driver branch of an endpoint's host where no AMI version is asked for."""
+    if is_blackwell(instance_type):
+        return _BLACKWELL_DRIVER  # at least: they do not work with an older one
     return _DEFAULT_DRIVERS.get(family(instance_type), _OLDEST_DRIVER)
 
 
-def endpoint_ami(instance_type: str, cuda: int | None) -> str | None:
+def endpoint_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     """Return the ``InferenceAmiVersion`` that an image needs on an endpoint.
 
     Args:
         instance_type: Such as ``"ml.g5.xlarge"``.
-        cuda: The image's CUDA major version.
+        cuda: The image's CUDA version.
 
     Returns:
-        The oldest sufficient one; None where the default suffices or nothing is known.
+        The one that AWS tests this CUDA on; None where the default host is as new.
     """
-    if cuda is None or not has_gpu(instance_type):
+    if cuda is None or not has_gpu(instance_type) or cuda[0] not in TESTED_DRIVERS:
         return None
-    needed = NEEDED_DRIVERS[cuda]
-    if default_driver(instance_type) >= needed:
+    tested = TESTED_DRIVERS[cuda[0]]
+    if default_driver(instance_type) >= tested:
         return None
-    return next(host.ami for host in ENDPOINT_AMIS if host.driver >= needed)
+    return next(ami for ami, driver in ENDPOINT_AMIS.items() if driver == tested)
 
 
-def batch_ami(instance_type: str, cuda: int | None) -> str | None:
+def batch_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     """Return the ``TransformAmiVersion`` for an image: the newest there is, where it matters."""
-    return BATCH_AMIS[-1].ami if has_gpu(instance_type) and cuda and cuda >= 12 else None
+    return [*BATCH_AMIS][-1] if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
+
+
+def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -> str:
+    """Return why an image cannot use the GPUs of a host, and what to do; empty if it can.
+
+    Args:
+        instance_type: The host's.
+        cuda: The image's CUDA version.
+        ami: The host image that is asked for, None for the default one.
+        driver: Its driver branch.
+    """
+    if cuda is None:
+        return ""
+    version = ".".join(map(str, cuda))
+    if is_blackwell(instance_type) and cuda < _BLACKWELL_CUDA:
+        return (
+            f"CUDA {version} knows no Blackwell GPUs ({instance_type}): build on CUDA 12.8 or"
+            f" later (BASE_IMAGE={DEFAULT_BASE})"
+        )
+    if ami and cuda[0] == 12 and driver >= TESTED_DRIVERS[13] and not is_blackwell(instance_type):
+        return (
+            f"images of CUDA 12 were seen to hang on {ami}: leave endpoint.ami_version out, or"
+            " build on CUDA 13 (a BASE_IMAGE from 25.08 on)"
+        )
+    needed = needed_driver(cuda, instance_type)
+    if driver >= needed:
+        return ""
+    return (
+        f"CUDA {version} needs driver {needed}, {ami or 'the default host'} has"
+        f" {driver or 'an unknown one'}: leave ami_version out, or build on an older CUDA"
+        f" (BASE_IMAGE={DEFAULT_BASE})"
+    )

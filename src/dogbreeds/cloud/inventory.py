@@ -4,16 +4,17 @@ A thing is ours if it has the project's tag. On SageMaker its name begins with t
 which is what is asked for first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import naming
+from dogbreeds.cloud import naming, prices
 from dogbreeds.cloud.aws import Cloud, error_code, is_missing
-from dogbreeds.cloud.endpoints import deploy
+from dogbreeds.cloud.endpoints import alarms, scaling
+from dogbreeds.system import terminal
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Resource:
         status: Its status; empty where there is none.
         created: When.
         costs: Whether it costs money as long as it is there.
+        usd_per_hour: About how much, None where that is not known.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Resource:
     status: str
     created: datetime
     costs: bool = False
+    usd_per_hour: float | None = None
 
     @property
     def removable(self) -> bool:
@@ -40,63 +43,18 @@ class Resource:
         return not self.kind.endswith("job") or self.status == "InProgress"
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How a kind is listed and removed.
-
-    Attributes:
-        call: The listing call.
-        items: The field with its items.
-        noun: How the items' fields begin.
-        remove: Removes (or stops) one by name.
-        costs: Whether one with this status costs money.
-    """
-
-    call: str
-    items: str
-    noun: str
-    remove: Callable[[Any, str], Any]
-    costs: Callable[[str], bool] = lambda status: False
-
-
-# In the order of removal: what runs first, then what it was made from.
+# In the order of removal: what runs first, then what it was made from. For each kind how its calls
+# and fields are named, where its list is, and what removes it.
 _KINDS = {
-    "endpoint": _Kind(
-        "list_endpoints", "Endpoints", "Endpoint",
-        lambda client, name: client.delete_endpoint(EndpointName=name),
-        lambda status: status not in ("Failed", "OutOfService", "Deleting"),
-    ),
-    "endpoint-config": _Kind(
-        "list_endpoint_configs", "EndpointConfigs", "EndpointConfig",
-        lambda client, name: client.delete_endpoint_config(EndpointConfigName=name),
-    ),
-    "transform-job": _Kind(
-        "list_transform_jobs", "TransformJobSummaries", "TransformJob",
-        lambda client, name: client.stop_transform_job(TransformJobName=name),
-        lambda status: status == "InProgress",
-    ),
-    "tuning-job": _Kind(
-        "list_hyper_parameter_tuning_jobs", "HyperParameterTuningJobSummaries",
-        "HyperParameterTuningJob",
-        lambda client, name: client.stop_hyper_parameter_tuning_job(
-            HyperParameterTuningJobName=name
-        ),
-        lambda status: status == "InProgress",
-    ),
-    "training-job": _Kind(
-        "list_training_jobs", "TrainingJobSummaries", "TrainingJob",
-        lambda client, name: client.stop_training_job(TrainingJobName=name),
-        lambda status: status == "InProgress",
-    ),
-    "model": _Kind(
-        "list_models", "Models", "Model",
-        lambda client, name: client.delete_model(ModelName=name),
-    ),
-    "model-package-group": _Kind(
-        "list_model_package_groups", "ModelPackageGroupSummaryList", "ModelPackageGroup",
-        lambda client, name: _delete_group(client, name),
-    ),
-}  # fmt: skip
+    "endpoint": ("Endpoint", "Endpoints", "delete"),
+    "endpoint-config": ("EndpointConfig", "EndpointConfigs", "delete"),
+    "transform-job": ("TransformJob", "TransformJobSummaries", "stop"),
+    "tuning-job": ("HyperParameterTuningJob", "HyperParameterTuningJobSummaries", "stop"),
+    "training-job": ("TrainingJob", "TrainingJobSummaries", "stop"),
+    "model": ("Model", "Models", "delete"),
+    "model-package-group": ("ModelPackageGroup", "ModelPackageGroupSummaryList", "delete"),
+}
+_COSTLESS = ("", "Failed", "OutOfService", "Deleting", "Completed", "Stopped")
 
 _REPOSITORY = "image-repository"
 
@@ -118,35 +76,43 @@ def _list_repositories(cloud: Cloud) -> Iterator[Resource]:
 
 
 def _list(cloud: Cloud, name: str) -> Iterator[Resource]:
-    kind = _KINDS[name]
+    noun, items, _ = _KINDS[name]
     project = cloud.settings.project
-    pages = cloud.sagemaker.get_paginator(kind.call).paginate(NameContains=project)
+    call = f"list_{naming.snake_case(noun)}s"
+    pages = cloud.sagemaker.get_paginator(call).paginate(NameContains=project)
     tag = {"Key": naming.PROJECT_TAG, "Value": project}
     for page in pages:
-        for item in page.get(kind.items, []):
-            found = item[f"{kind.noun}Name"]
+        for item in page.get(items, []):
+            found = item[f"{noun}Name"]
             if not found.startswith(project):
                 continue
-            tags = cloud.sagemaker.list_tags(ResourceArn=item[f"{kind.noun}Arn"]).get("Tags", [])
+            tags = cloud.sagemaker.list_tags(ResourceArn=item[f"{noun}Arn"]).get("Tags", [])
             if tag not in tags:
                 continue
-            status = item.get(f"{kind.noun}Status", "")
-            yield Resource(name, found, status, item["CreationTime"], kind.costs(status))
+            status = item.get(f"{noun}Status", "")
+            costs = status not in _COSTLESS
+            price = prices.of_resource(cloud, name, found) if costs else None
+            yield Resource(name, found, status, item["CreationTime"], costs, price)
 
 
 def table(resources: Sequence[Resource]) -> str:
     """Return the resources as a table; what costs money is marked."""
     if not resources:
         return "Nothing of this project is here."
-    rows = [
-        (r.kind, r.name, r.status, f"{r.created:%Y-%m-%d %H:%M}", "costs money" if r.costs else "")
-        for r in resources
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    return terminal.table(
+        [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
     )
+
+
+def _age(created: datetime) -> str:
+    hours = (datetime.now(UTC) - created).total_seconds() / 3600
+    return f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.1f} h"
+
+
+def _costs(resource: Resource) -> str:
+    if resource.usd_per_hour is not None:
+        return f"about {resource.usd_per_hour:.2f} USD per hour"
+    return "costs money" if resource.costs else ""
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
@@ -177,12 +143,17 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
         cloud.client("ecr").delete_repository(repositoryName=resource.name, force=True)
         return
     if resource.kind == "endpoint":
-        deploy.remove_scaling(cloud, resource.name)
-    _KINDS[resource.kind].remove(cloud.sagemaker, resource.name)
+        scaling.remove(cloud, resource.name)
+        alarms.remove(cloud, resource.name)
+    if resource.kind == "model-package-group":
+        _delete_versions(cloud.sagemaker, resource.name)
+    noun, _, verb = _KINDS[resource.kind]
+    call = getattr(cloud.sagemaker, f"{verb}_{naming.snake_case(noun)}")
+    call(**{f"{noun}Name": resource.name})
 
 
-def _delete_group(client: Any, name: str) -> None:  # noqa: ANN401
-    """Delete a model package group with its versions, which must go first."""
+def _delete_versions(client: Any, name: str) -> None:  # noqa: ANN401
+    """Delete the versions of a model package group, which must go before it."""
     pages = client.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
     arns = [
         package["ModelPackageArn"]
@@ -191,4 +162,3 @@ def _delete_group(client: Any, name: str) -> None:  # noqa: ANN401
     ]
     for arn in arns:
         client.delete_model_package(ModelPackageName=arn)
-    client.delete_model_package_group(ModelPackageGroupName=name)

@@ -6,6 +6,7 @@ what the first run made instead of making it again. A tag tells that it is ours.
 
 import hashlib
 import json
+import re
 import time
 
 from dogbreeds.cloud.settings import CloudSettings
@@ -17,6 +18,27 @@ def fingerprint(document: object) -> str:
     """Return 12 hexadecimal digits that change with any part of a JSON document."""
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def own_name(settings: CloudSettings, name: str) -> str:
+    """Return a name as this project makes it: one that does not begin with the project gets it.
+
+    The policies in iam/ allow names that begin so, and `dogbreeds list` finds them.
+
+    Args:
+        settings: For the project.
+        name: As given, e.g. ``breeds-1``.
+
+    Returns:
+        For example ``dogbreeds-breeds-1``.
+    """
+    project = settings.project
+    return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
+
+
+def snake_case(noun: str) -> str:
+    """Return ``training_job`` for ``TrainingJob``, as boto3 names its calls."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
 
 
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:

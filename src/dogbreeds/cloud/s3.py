@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from dogbreeds.cloud.aws import Cloud, error_code
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code
 from dogbreeds.data.archives import ArchiveError
 from dogbreeds.data.download import BrokenOffError, Opened
 from dogbreeds.data.listing import is_junk
@@ -73,6 +73,26 @@ class _Body:
             raise BrokenOffError(f"the connection broke ({error})") from error
 
 
+def holds_objects(cloud: Cloud, address: str) -> bool:
+    """Whether there is anything below an address; where that cannot be looked up, it may be.
+
+    Raises:
+        CloudError: There is no such bucket.
+    """
+    if cloud.offline:
+        return True
+    bucket, prefix = parse(address)
+    try:
+        answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except ClientError as error:
+        if error_code(error).startswith("AccessDenied"):
+            return True
+        if error_code(error) == "NoSuchBucket":
+            raise CloudError(f"there is no bucket {bucket} ({address})") from error
+        raise
+    return bool(answer.get("Contents"))
+
+
 def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
     """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address."""
     bucket, prefix = parse(address)
@@ -83,6 +103,56 @@ def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
         yield from page.get("Contents", [])
 
 
+def download_folder(
+    cloud: Cloud,
+    address: str,
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda _: True,
+    on_start: Callable[[int], Callable[[int], object]] = lambda _: lambda _: None,
+) -> int:
+    """Download all below an address; files that are there with the same size are kept.
+
+    Args:
+        cloud: Where.
+        address: ``s3://BUCKET/PREFIX``.
+        folder: Where to.
+        wanted: Whether a file is to be downloaded, by its name below the address.
+        on_start: Called with the number of files; what it returns is called with 1 for each.
+
+    Returns:
+        How many files there are.
+
+    Raises:
+        ArchiveError: A name would be written outside of the folder.
+    """
+    bucket, prefix = parse(address.rstrip("/"))
+    client = cloud.client("s3", connections=THREADS)
+    objects = {
+        found["Key"].removeprefix(prefix).lstrip("/"): found
+        for found in list_objects(cloud, address)
+        if not found["Key"].endswith("/")
+    }
+    objects = {name: found for name, found in objects.items() if wanted(name)}
+    on_progress = on_start(len(objects))
+
+    def get(name: str) -> int:
+        found, file = objects[name], folder / name
+        if ".." in name.split("/"):
+            raise ArchiveError(f"expected names inside {address}, got {name!r}")
+        if not file.exists() or file.stat().st_size != found["Size"]:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, found["Key"], str(file))
+        return 1
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for done in pool.map(get, objects):
+                on_progress(done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return len(objects)
+
+
 def copy_folder(
     cloud: Cloud, address: str, on_start: Callable[[int], Callable[[int], object]]
 ) -> Callable[[Path], object]:
@@ -91,35 +161,10 @@ def copy_folder(
     Args:
         cloud: Where.
         address: ``s3://BUCKET/PREFIX``.
-        on_start: Called with the number of files; what it returns is called with 1 for each.
+        on_start: As in `download_folder`.
     """
-    bucket, prefix = parse(address.rstrip("/"))
 
-    def copy(target: Path) -> None:
-        client = cloud.client("s3", connections=THREADS)
-        objects = [
-            (found["Key"].removeprefix(prefix).lstrip("/"), found)
-            for found in list_objects(cloud, address)
-            if not found["Key"].endswith("/")
-        ]
-        objects = [(n, o) for n, o in objects if not any(map(is_junk, n.split("/")))]
-        on_progress = on_start(len(objects))
+    def is_photo(name: str) -> bool:
+        return not any(map(is_junk, name.split("/")))
 
-        def get(named: tuple[str, dict[str, Any]]) -> int:
-            name, found = named
-            file = target / name
-            if ".." in name.split("/"):
-                raise ArchiveError(f"expected names inside {address}, got {name!r}")
-            if not file.exists() or file.stat().st_size != found["Size"]:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                client.download_file(bucket, found["Key"], str(file))
-            return 1
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            try:
-                for done in pool.map(get, objects):
-                    on_progress(done)
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    return copy
+    return lambda target: download_folder(cloud, address, target, is_photo, on_start)

@@ -14,8 +14,15 @@ from dogbreeds.system.errors import DogbreedsError
 
 DEFAULT_FILE = Path("dogbreeds.toml")
 ENV_PREFIX = "DOGBREEDS_"
+OTHER_VARIABLES = (
+    "DOGBREEDS_CONFIG", "DOGBREEDS_PHOTOS", "DOGBREEDS_BACKEND", "DOGBREEDS_BATCH_SIZE",
+    "DOGBREEDS_BATCH_DELAY_MS", "DOGBREEDS_QUEUE_SIZE", "DOGBREEDS_FAILURE_PIPE",
+    "DOGBREEDS_PLUGINS_DIR", "DOGBREEDS_WEIGHTS_DIR",
+)  # fmt: skip
+"""Variables that are no settings: the settings file, the tests' photos, and the images' own."""
 
 _ARN = r"arn:aws[a-z-]*"
+_ROLE = (_ARN + r":iam::\d{12}:role/.+", "a role's ARN, arn:aws:iam::ACCOUNT:role/NAME")
 _INSTANCE_TYPE = (r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.g5.xlarge")
 _S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
 
@@ -47,9 +54,10 @@ class Aws:
         pattern=(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1"),
     )  # fmt: skip
     profile: str = _setting("", "profile of ~/.aws/config; default: the usual credentials")
-    role: str = _setting(
-        "", "role that jobs and endpoints run as (iam/job-role.json)",
-        pattern=(_ARN + r":iam::\d{12}:role/.+", "a role's ARN, arn:aws:iam::ACCOUNT:role/NAME"),
+    role: str = _setting("", "role that jobs run as (iam/job-role.json)", pattern=_ROLE)
+    endpoint_role: str = _setting(
+        "", "role that endpoints and transform jobs run as (iam/endpoint-role.json); default: role",
+        pattern=_ROLE,
     )  # fmt: skip
     bucket: str = _setting(
         "", "bucket for everything that jobs write",
@@ -105,6 +113,9 @@ class Training:
     max_wait: int = _setting(
         28800, "Spot: give up after so many seconds, run time included", low=60, high=2419200
     )
+    retries: int = _setting(
+        0, "start again so often after an internal error of SageMaker's", low=0, high=30
+    )
     warm_pool: int = _setting(
         0, "keep the instances so many seconds for the next job", low=0, high=21600
     )
@@ -127,7 +138,9 @@ class Tuning:
     """A search for hyperparameters."""
 
     objective: str = _setting("valid_accuracy", "metric to maximise or minimise")
-    strategy: str = _setting("Bayesian", "search strategy", choices=("Bayesian", "Random"))
+    strategy: str = _setting(
+        "Bayesian", "search strategy", choices=("Bayesian", "Random", "Hyperband")
+    )
     max_jobs: int = _setting(12, "training jobs in all", low=1, high=750)
     parallel_jobs: int = _setting(3, "training jobs at a time", low=1, high=100)
     early_stopping: bool = _setting(True, "stop jobs that fall behind the others")
@@ -148,8 +161,12 @@ class Endpoint:
     max_instances: int = _setting(
         0, "scale up to so many instances; 0: no scaling", low=0, high=100
     )
+    scale_to_zero: bool = _setting(False, "async: no instance while no request waits")
     requests_per_instance: int = _setting(
-        600, "scaling: requests a minute an instance (async: waiting requests)", low=1, high=100000
+        600,
+        "scaling: requests per minute and instance (async: waiting requests)",
+        low=1,
+        high=100000,
     )
     memory_mb: int = _setting(
         4096, "serverless: memory, 1024 to 6144 in steps of 1024", low=1024, high=6144
@@ -162,13 +179,25 @@ class Endpoint:
     )
     update: str = _setting(
         "all-at-once", "how a new version takes over",
-        choices=("all-at-once", "canary", "linear"),
+        choices=("all-at-once", "canary", "linear", "rolling"),
     )  # fmt: skip
-    step_percent: int = _setting(10, "canary, linear: share of instances a step", low=1, high=50)
+    step_percent: int = _setting(
+        10, "canary, linear, rolling: share of instances per step", low=1, high=50
+    )
     bake_seconds: int = _setting(
         300, "wait between steps and before the old version goes", low=0, high=3600
     )
-    alarms: tuple[str, ...] = _setting((), "CloudWatch alarms that roll an update back")
+    alarms: tuple[str, ...] = _setting(
+        (), "CloudWatch alarms that roll an update back; default: the endpoint's own"
+    )
+    monitoring: bool = _setting(True, "make alarms and a dashboard with the endpoint")
+    alarm_topic: str = _setting(
+        "", "SNS topic that the endpoint's alarms tell",
+        pattern=(_ARN + r":sns:[a-z0-9-]+:\d{12}:.+", "a topic's ARN, arn:aws:sns:..."),
+    )  # fmt: skip
+    max_latency_ms: int = _setting(
+        2000, "alarm: 95 % of the answers are expected in so many milliseconds", low=1, high=60000
+    )
     ami_version: str = _setting(
         "", "InferenceAmiVersion of GPU hosts; default: what the image's CUDA needs"
     )

@@ -8,15 +8,17 @@ import dataclasses
 import difflib
 import os
 import re
+import sys
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud.settings import (
     DEFAULT_FILE,
     ENV_PREFIX,
+    OTHER_VARIABLES,
     SECTIONS,
     TOP,
     CloudSettings,
@@ -37,12 +39,15 @@ def load(
     Args:
         file: Default: ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it is there.
         environ: ``DOGBREEDS_AWS_REGION`` sets ``aws.region``; lists are separated by commas.
+            ``AWS_REGION`` does too, where the file names no region.
         flags: By setting name; the strongest.
 
     Raises:
         ConfigError: A key is unknown, a value impossible, or a named file is not there.
     """
     given: dict[str, tuple[object, str]] = {}
+    if region := environ.get("AWS_REGION"):  # boto3 itself reads AWS_DEFAULT_REGION alone
+        given["aws.region"] = (region, "AWS_REGION")
     if file is None and environ.get("DOGBREEDS_CONFIG"):
         file = Path(environ["DOGBREEDS_CONFIG"])
     if file is None and DEFAULT_FILE.is_file():
@@ -62,6 +67,41 @@ def load(
         **values[""],
         origins={name: origin for name, (_, origin) in given.items()},
     )
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """Return settings given as ``SECTION.KEY=VALUE``, for `load`'s flags.
+
+    Raises:
+        ConfigError: There is no such setting, or no ``=``.
+    """
+    given: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--setting: expected SECTION.KEY=VALUE, got {pair!r}")
+        if name not in setting_names():
+            raise ConfigError(f"--setting: unknown setting {name}{_nearest(name, setting_names())}")
+        given[name] = value
+    return given
+
+
+def override(settings: CloudSettings, name: str, value: object, origin: str) -> CloudSettings:
+    """Return the settings with another value, which is checked as that of a flag is.
+
+    Args:
+        settings: What `load` returned.
+        name: Such as ``"training.data"``.
+        value: The value.
+        origin: Where it comes from, e.g. the flag.
+
+    Raises:
+        ConfigError: The value is impossible.
+    """
+    section, _, key = name.rpartition(".")
+    part = dataclasses.replace(getattr(settings, section), **{key: _convert(name, value, origin)})
+    origins = {**settings.origins, name: origin}
+    return dataclasses.replace(settings, **{section: part}, origins=origins)
 
 
 def _read_file(path: Path) -> dict[str, tuple[object, str]]:
@@ -121,6 +161,10 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str
             given[names[variable]] = (value, variable)
         elif variable.startswith(sections):
             raise ConfigError(f"unknown environment variable {variable}{_nearest(variable, names)}")
+        elif variable.startswith(ENV_PREFIX) and variable not in OTHER_VARIABLES:
+            known = [*names, *OTHER_VARIABLES]
+            print(f"warning: unknown environment variable {variable}{_nearest(variable, known)}",
+                  file=sys.stderr)  # fmt: skip
     return given
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from dogbreeds.data.check import KINDS, LEFT_OUT, ODDITIES, OFFENCES, Checked
 from dogbreeds.html.page import escape, page
 from dogbreeds.html.thumbnails import thumbnail
+from dogbreeds.system.terminal import printable
 
 _LISTED = 10  # findings of a kind in the text; JSON and the page have more
 _PICTURED = 48  # likewise on the page, some 10 kB each
@@ -15,13 +16,6 @@ _CSS = """
 meter { width: 100%; min-width: 5rem; height: .8rem; }
 figure .pair { display: grid; grid-template-columns: 1fr 1fr; }
 """
-
-
-def printable(text: str) -> str:
-    """Return a name as a terminal and a log can show it: a hostile one may hold control codes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
 
 
 def text(checked: Checked) -> str:

@@ -1,7 +1,6 @@
 """Look at every photo once: can it be decoded, what is it, and what does it look like."""
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from PIL import Image
 from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError, decode
-from dogbreeds.model.photo_formats import photo_format
+from dogbreeds.model.color import to_srgb
+from dogbreeds.model.photo import PhotoError, decode_unconverted, read_header
 
 # JPEGs are decoded to no more than half of this where they are larger: quicker, and enough to see
 # what is broken, because all of the file is read.
@@ -83,7 +82,7 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
             if isinstance(data, OSError):
                 found.append(str(data))
             else:
-                found.append(facts_of(data, decode(data, _MIN_SIDE)))
+                found.append(facts_of(data, decode_unconverted(data, _MIN_SIDE)))
         except PhotoError as error:
             found.append(str(error))
     return found
@@ -94,19 +93,16 @@ def facts_of(data: bytes, image: Image.Image) -> Facts:
 
     Args:
         data: The encoded photo.
-        image: The decoded photo, upright RGB, perhaps at a part of its size.
+        image: The photo as `decode_unconverted` gives it, perhaps at a part of its size.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as header:
-            format_, mode, (width, height) = str(header.format), _stored_mode(header), header.size
-    except Exception:  # a damaged header from which `decode` could read the pixels all the same
-        format_, mode, (width, height) = photo_format(data) or "", image.mode, image.size
+    stored = read_header(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    small = _shrink(image)
+    small = to_srgb(_shrink(image))
     # It takes a tenth of the time of all this, and few photos need it.
-    detailed = format_ == "JPEG" and len(data) > _DETAILED * width * height
+    detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
     look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
-    return Facts(format_, mode, width, height, len(data), digest, look, sharpness)
+    size = stored.width, stored.height
+    return Facts(stored.format, stored.mode, *size, len(data), digest, look, sharpness)
 
 
 def _shrink(image: Image.Image) -> Image.Image:
@@ -131,8 +127,3 @@ def _sharpness(image: Image.Image) -> float:
             fine += float(np.abs(lines[:, 1:] - lines[:, :-1]).mean())
             coarse += float(np.abs(lines[:, _APART:] - lines[:, :-_APART]).mean())
     return fine / coarse if coarse else 1.0
-
-
-def _stored_mode(header: Image.Image) -> str:
-    """Return Pillow's mode, with ``"A"`` for palettes and greys that have transparency."""
-    return f"{header.mode}A" if header.mode == "P" and header.has_transparency_data else header.mode

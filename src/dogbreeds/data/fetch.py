@@ -55,11 +55,11 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         raise PhotosError(
             f"{target} exists already and was not fetched by this command: name another folder"
-            " with --to"
+            " with --out"
         ) from None
     if not same:
         raise PhotosError(
-            f"{target} was fetched from {mark['source']}: name another folder with --to, or remove"
+            f"{target} was fetched from {mark['source']}: name another folder with --out, or remove"
             " it"
         )
     return description

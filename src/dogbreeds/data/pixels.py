@@ -17,7 +17,7 @@ from dogbreeds.data.examine import Facts, facts_of
 from dogbreeds.data.folders import Split
 from dogbreeds.data.photo import Photo, PhotosError, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError, decode
+from dogbreeds.model.photo import PhotoError, decode_unconverted
 from dogbreeds.model.preprocessing import Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
@@ -119,7 +119,7 @@ def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, Facts], dict[int, 
         try:
             if isinstance(data, OSError):
                 raise data
-            image = decode(
+            image = decode_unconverted(
                 data,
                 job.preprocessing.resize_size,
                 tolerate_truncated=job.tolerate_truncated,
@@ -129,5 +129,5 @@ def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, Facts], dict[int, 
             continue
         facts[index] = facts_of(data, image)
         if job.pixels is not None:
-            job.pixels[index] = job.preprocessing.to_pixels(image)
+            job.pixels[index] = job.preprocessing.cut(image)
     return facts, broken

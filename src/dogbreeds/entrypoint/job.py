@@ -11,22 +11,24 @@ import torch
 from dogbreeds.data.folders import find_photos, hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, join_cluster
-from dogbreeds.training.linear_probe import train_head
+from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.loop import Result, Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
@@ -134,8 +136,8 @@ def run(
             if cluster.is_main:
                 print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
         elif weights and settings.head_epochs:
-            with callback.phase("head first"):
-                _head_first(trainer, settings, cluster, stop)
+            with callback.phase("linear probe"):
+                _train_probe(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not do this again
         trainer.run(on_epoch=save)
         if not trainer.predictions:  # resumed after the last epoch
@@ -149,19 +151,38 @@ def run(
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
         write_reports(trainer.history, trainer.predictions, files, classes, paths.output_data)
+        with callback.phase("graphs"):
+            _add_graphs(trainer, settings, paths, stop)
+
+
+def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: StopRequest) -> None:
+    """Add ONNX graphs to the saved model, which is whole without them."""
+    try:
+        graphs = add_graphs(
+            paths.model, trainer.splits, quantize=settings.quantize, check=stop.check
+        )
+        measured = {
+            precision: {"accuracy": graph.accuracy, "agreement": graph.agreement}
+            for precision, graph in graphs.items()
+        }
+        write_json(paths.output_data / GRAPHS_FILE, measured)
+    except Stopped:
+        print("Stopped: the model is saved without ONNX graphs", flush=True)
+    except Exception as error:  # exporter, quantizer and engine raise many types
+        print(f"warning: no ONNX graphs: {error}", file=sys.stderr, flush=True)
 
 
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     free = (  # may change from run to run
-        "workers", "checkpoint_seconds", "pixel_cache", "compile",
-        "profiler", "trace_steps", "debugger",
+        "num_workers", "checkpoint_seconds", "pixel_cache", "compile",
+        "profiler", "profile_steps", "debugger", "quantize",
     )  # fmt: skip
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
     return {**values, "classes": [list(item) for item in classes]}
 
 
-def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
+def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
     """Train the head.
 
     Raises:
@@ -170,8 +191,8 @@ def _head_first(trainer: Trainer, settings: Settings, cluster: Cluster, stop: St
     """
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
-    with progress_bar("Head first", share, shown=cluster.is_main) as bar:
-        trained = train_head(
+    with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:
+        trained = train_linear_probe(
             trainer.model,
             photos,
             trainer.device,

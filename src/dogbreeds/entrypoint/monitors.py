@@ -47,7 +47,7 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[C
             from dogbreeds.monitoring.tensorboard import TensorBoard
 
             callbacks.append(TensorBoard(output / "tensorboard"))
-        if steps := parse_steps(settings.trace_steps):
+        if steps := parse_steps(settings.profile_steps):
             from dogbreeds.monitoring.traces import Traces
 
             callbacks.append(Traces(output / "traces", steps))

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from dogbreeds.data.check_report import printable
 from dogbreeds.data.photo import Photo
 from dogbreeds.job_output.jobs import JOB_FILE, write_thumbnails
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.report.document import REPORT_FILE, write_report
 from dogbreeds.system.files import atomic_write, write_json
+from dogbreeds.system.terminal import printable
 from dogbreeds.training.evaluation import Predictions
 from dogbreeds.training.settings import Settings
 

@@ -2,12 +2,8 @@
 
 import dataclasses
 import math
-import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from dogbreeds.system.files import atomic_write
 
 FINDINGS_FILE = "debugger.json"
 
@@ -90,32 +86,3 @@ def table(findings: list[Finding]) -> str:
         judged = len(finding.verdicts)
         lines.append(f"{finding.rule:<20} {finding.result:<6} {judged:>5}  {text}".rstrip())
     return "\n".join(lines)
-
-
-def plot(findings: list[Finding], file: Path) -> None:
-    """Draw each rule's number over the steps.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    from dogbreeds.job_output.figure import Figure  # takes a second
-
-    judged = [finding for finding in findings if finding.verdicts]
-    rows = max(1, -(-len(judged) // 2))
-    figure = Figure(figsize=(12, 2.8 * rows), layout="constrained")
-    panels = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axes, finding in zip(panels, judged, strict=False):
-        finite = [v for v in finding.verdicts if math.isfinite(v.value)]
-        axes.plot([v.step for v in finite], [v.value for v in finite], marker=".", color="#4477aa")
-        triggered = [v for v in finite if v.triggered]
-        axes.plot([v.step for v in triggered], [v.value for v in triggered], "o", color="#cc3311")
-        if finite and min(v.value for v in finite) > 0:
-            axes.set_yscale("log")
-        axes.set_title(f"{finding.rule}: {finding.result}", loc="left")
-        axes.set(xlabel="step", ylabel=textwrap.fill(finding.measure, 32))
-        axes.yaxis.label.set_size("small")
-        axes.grid(alpha=0.3)
-    for axes in panels[len(judged) :]:
-        axes.remove()
-    with atomic_write(file) as partial:
-        figure.savefig(partial, format="png", dpi=110)

@@ -18,6 +18,8 @@ from dogbreeds.system.files import write_json
 
 JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
+GRAPHS_FILE = "graphs.json"
+"""Accuracy and agreement of the model's ONNX graphs, by precision and split."""
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
 _INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
@@ -62,6 +64,7 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
 
     Returns:
         JSON-ready: ``name``; ``job`` (see `JOB_FILE`); ``history``, the metrics of each epoch;
+        ``graphs``, see `GRAPHS_FILE`;
         ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` says, with
         confidence intervals, confusion as [row, column, count] without zeros, and the worst
         mistakes' thumbnails; ``photos``, the data inspection; ``system``, see
@@ -128,6 +131,7 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
         "name": job.get("name") or name,
         "job": job,
         "history": _read(output / HISTORY_FILE, []),
+        "graphs": _read(output / GRAPHS_FILE, {}),
         "splits": splits,
         "photos": _read(output / PHOTOS_FILE, {}),
         "system": read_system(output),

@@ -11,7 +11,7 @@ METRICS = (
     "test_top5",
     "test_ece",
     "photos_per_second",
-    "seconds",
+    "epoch_seconds",
     "peak_memory_mb",
 )
 """Names of the metrics of an epoch.
@@ -47,6 +47,6 @@ def summary_line(epoch: int, epochs: int, values: dict[str, float]) -> str:
                 f"{split} loss {values[f'{split}_loss']:.4f},"
                 f" {split} accuracy {values[f'{split}_accuracy']:.2%}"
             )
-    if "seconds" in values:
-        parts.append(f"{values['photos_per_second']:.1f} photos/s, {values['seconds']:.0f} s")
+    if "epoch_seconds" in values:
+        parts.append(f"{values['photos_per_second']:.1f} photos/s, {values['epoch_seconds']:.0f} s")
     return f"Epoch {epoch}/{epochs}: " + "; ".join(parts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from dogbreeds.system import terminal
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
@@ -263,64 +264,15 @@ def _memory_growth(profile: Profile, training: list[Phase] | None) -> list[str]:
     return []
 
 
-def table(lines: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """Return rows as lines of columns, numbers to the right."""
-    body = [[_text(cell) for cell in line] for line in lines]
-    cells = [list(header), *body]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    )
-
-
-def _text(cell: object) -> str:
-    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
-
-
 def usage_table(found: list[Usage]) -> str:
     """Return what phases used as lines for people."""
     columns = [c for c in _USAGE if any(c in used.values for used in found)]
     lines = [
-        [used.phase, f"{used.seconds:.1f}", *(_cell(used.values.get(c)) for c in columns)]
+        [used.phase, round(used.seconds, 1), *(_tenths(used.values.get(c)) for c in columns)]
         for used in found
     ]
-    return table(lines, ["phase", "seconds", *columns])
+    return terminal.table(lines, ["phase", "seconds", *columns])
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def plot(profile: Profile, file: Path) -> None:
-    """Draw the metrics over time, with the phases behind them.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    from dogbreeds.job_output.figure import Figure  # takes a second
-
-    start = profile.samples[0].time
-    panels = {
-        "percent": ("cpu %", "i/o wait %", "gpu %", "gpu memory max %", "memory max %"),
-        "MB/s": ("read MB/s", "write MB/s", "received MB/s"),
-    }
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    for axes, (unit, columns) in zip(figure.subplots(2, 1, sharex=True), panels.items(),
-                                     strict=True):  # fmt: skip
-        for column in columns:
-            counts, summed, scale = _USAGE[column]
-            moments: dict[float, list[float]] = {}
-            for sample in filter(counts, profile.samples):
-                moments.setdefault(sample.time - start, []).append(sample.value)
-            if moments:
-                means = [summed(values) / scale for values in moments.values()]
-                axes.plot(list(moments), means, label=column, linewidth=1)
-        for phase in profile.phases:
-            shade = "0.93" if phase.name.startswith("train ") else "0.82"
-            axes.axvspan(phase.start - start, phase.end - start, linewidth=0, color=shade)
-        axes.set(ylabel=unit, xlabel="seconds (light: training; dark: photos, head, evaluation)")
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="upper right")
-    with atomic_write(file) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -8,7 +8,7 @@ from dogbreeds.job_output.jobs import ReportError
 from dogbreeds.job_output.metrics import METRICS
 
 LOCAL_FILE = "jobs.csv"
-"""What ``dogbreeds tune --local`` leaves in its work directory."""
+"""What ``dogbreeds tune --on local`` leaves in its output folder."""
 
 _NAMES = ("job_name", "job")
 _OBJECTIVE = "FinalObjectiveValue"  # of SageMaker's table, which does not say of which metric

@@ -20,7 +20,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     count = only_first + only_second
     tail = sum(math.comb(count, k) for k in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, 2 * tail / int(2**count))
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dogbreeds.local.try_page.server import try_page
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.ports import free_port
 from dogbreeds.system.processes import die_with_parent
 
 _READY_SECONDS = 240.0  # SageMaker's own patience
@@ -39,11 +42,11 @@ class RunningServer:
 
 
 @contextmanager
-def serving(model_dir: Path, port: int, log: Path) -> Iterator[RunningServer]:
+def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
     """Serve an archive while the context lasts.
 
     Args:
-        model_dir: Where the archive lies.
+        artifact: A ``model.tar.gz``, or the folder of one.
         port: Where to listen.
         log: File for what the server prints.
 
@@ -53,12 +56,15 @@ def serving(model_dir: Path, port: int, log: Path) -> Iterator[RunningServer]:
     Raises:
         ServerFailedError: It ended, or was not ready in 4 minutes.
     """
-    environment = {
-        **os.environ,
-        "SM_MODEL_DIR": str(model_dir.resolve()),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-    }
-    with log.open("wb") as output:
+    with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
+        folder = artifact if artifact.is_dir() else Path(name)
+        if folder is not artifact:
+            (folder / "model.tar.gz").symlink_to(artifact.resolve())
+        environment = {
+            **os.environ,
+            "SM_MODEL_DIR": str(folder.resolve()),
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],
             env=environment,
@@ -93,6 +99,31 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         except OSError:  # refused, or 503: not ready
             time.sleep(0.1)
     raise ServerFailedError(f"not ready after {_READY_SECONDS:g} s; see {log}")
+
+
+def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -> None:
+    """Print how to ask a server, with a page to try it, and wait for Ctrl-C or SIGTERM.
+
+    Args:
+        running: The server.
+        port: Its port; the page takes the first free one behind it.
+        photo: For the example.
+
+    Raises:
+        ServerFailedError: The server ended by itself.
+    """
+    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo or 'PHOTO.jpg'}'"
+    with try_page(running.url, free_port(port + 1)) as page:
+        print(
+            f"\nServing on {running.url} until Ctrl-C. Try:"
+            f"\n\n  {post} {running.url}/invocations\n\nor open {page} in a browser.",
+            flush=True,
+        )
+        try:
+            code = running.process.wait()
+        except KeyboardInterrupt:
+            return
+    raise ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
 def predict(url: str, photo: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dogbreeds.data.folders import find_roots
+from dogbreeds.data.split import ensure_split
+from dogbreeds.local import epochs
+from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
+SPLIT_PHOTOS = "split-photos"
+"""The folder, beside the results, for photos that came without splits."""
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
 
 
@@ -64,6 +70,8 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
         "SAGEMAKER_TRAINING_MODULE": "dogbreeds.entrypoint.toolkit:main",
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
+        # Seconds between two updates of tqdm, which `epochs` copies to the terminal.
+        "TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "30",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "dogbreeds.entrypoint.train"],
@@ -76,24 +84,113 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
     )
 
 
-def run(root: Path) -> None:
+def run(root: Path, log: Path) -> None:
     """Run `train` to its end; on Ctrl-C or SIGTERM it is stopped before this returns.
 
     Args:
         root: A tree of `make_tree`.
+        log: The file for all that it prints; the terminal shows the epochs.
 
     Raises:
         TrainingFailedError: The job failed.
     """
-    process = start(root)
+    process = start(root, subprocess.PIPE)
+    assert process.stdout is not None  # as asked for  # noqa: S101
     try:
+        epochs.show(process.stdout, log)
         code = process.wait()
     finally:
         stop(process)
     if code != 0:
         failure = root / "output" / "failure"
         reason = failure.read_text() if failure.is_file() else f"exit code {code}"
-        raise TrainingFailedError(reason)
+        raise TrainingFailedError(f"{reason} (its log is {log})")
+
+
+def train(
+    photos: Path, out: Path, hyperparameters: Mapping[str, object], weights: str | None = None
+) -> Path:
+    """Train in this Python environment.
+
+    Args:
+        photos: The photos directory.
+        out: The folder for ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and
+            `SPLIT_PHOTOS`, which are replaced.
+        hyperparameters: Beyond the defaults.
+        weights: As in `starting_weights`.
+
+    Returns:
+        The artifact; the report is in ``opt-ml/output/data``.
+
+    Raises:
+        PhotosError, ModelError: The photos or weights are not there.
+        TrainingFailedError: The job failed; the message has its reason.
+    """
+    from dogbreeds.model import artifact  # takes torch's seconds
+
+    shutil.rmtree(out / SPLIT_PHOTOS, ignore_errors=True)
+    photos = ensure_split(photos, out / SPLIT_PHOTOS)
+    file, given = starting_weights(weights, hyperparameters)
+    tree = out / "opt-ml"
+    shutil.rmtree(tree, ignore_errors=True)
+    make_tree(tree, photos, given, file)
+    run(tree, out / "train.log")
+    artifact.pack(tree / "model", out / artifact.TAR_FILE)
+    return out / artifact.TAR_FILE
+
+
+def summary(out: Path) -> str:
+    """Return what `train` reached and where things are, in lines for people."""
+    from dogbreeds.model import artifact
+
+    metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
+    split = "test" if "test_accuracy" in metrics else "valid"
+    return (
+        f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
+        f"\nThe artifact is {out / artifact.TAR_FILE}."
+        f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
+    )
+
+
+def starting_weights(
+    weights: str | None, hyperparameters: Mapping[str, object]
+) -> tuple[Path | None, dict[str, object]]:
+    """Find the weights file to start from, fetching ImageNet's where they are needed.
+
+    Args:
+        weights: A file, ``"none"``, or None for what the hyperparameters say.
+        hyperparameters: Of the job.
+
+    Returns:
+        The file, if any, and the hyperparameters with ``weights`` that suit it.
+
+    Raises:
+        ModelError: The weights are not there.
+    """
+    given = dict(hyperparameters)
+    if weights == "none":
+        given["weights"] = "none"
+    elif weights:
+        if not Path(weights).is_file():
+            raise ModelError(f"expected a weights file, found none at {weights}")
+        return Path(weights), {**given, "weights": Path(weights).name}
+    if given.get("weights", "imagenet") != "imagenet":
+        return None, given
+    model = str(given.get("model", "resnet18"))
+    try:
+        file = find_imagenet_weights(model)
+    except ModelError:
+        from dogbreeds.model.networks import fetch_imagenet_weights
+
+        print(f"Fetching the ImageNet weights of {model}", flush=True)
+        try:
+            file = fetch_imagenet_weights(model, Path("build/weights"))
+        except OSError as error:
+            raise ModelError(
+                f"cannot download the ImageNet weights of {model} ({error}): name a file with"
+                " --weights FILE, or train from scratch with --weights none"
+            ) from error
+    return file, {**given, "weights": file.name}
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -1,11 +1,10 @@
-"""``dogbreeds tune --local``: the search of SageMaker's tuner on one machine.
+"""``dogbreeds tune --on local``: the search of SageMaker's tuner on one machine.
 
 Every job is the real `train` over a tree of its own. Jobs that do worse than the median of the
 others at the same epoch are stopped early. All that is known stands in the work directory, so that
 a search that was stopped or killed goes on where it was, jobs in progress by their checkpoints.
 """
 
-import argparse
 import csv
 import io
 import math
@@ -14,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,19 +25,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from dogbreeds.data.folders import find_roots
-from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.split import ensure_split
-from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
+from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.terminal import table
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
-from dogbreeds.training.settings import (
-    Settings,
-    SettingsError,
-    parse_pairs,
-)
+from dogbreeds.training.settings import Settings
 
 _STARTUP_JOBS = 4  # run to their end, so that there is a median
 _TREE = "tree"  # attribute: whose tree a job uses, if not its own
@@ -103,7 +95,8 @@ class Search:
         rows = self._table(study)
         self._keep_best(rows)
         (self.work_dir / "jobs.csv").write_text(_as_csv(rows))
-        print(_as_text(rows), flush=True)
+        cells = [[_short(value) for value in row.values()] for row in rows]
+        print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
             raise TuningError("no job succeeded; the reasons stand above")
         return rows
@@ -132,7 +125,7 @@ class Search:
         if earlier != request:
             raise TuningError(
                 f"{self.work_dir} holds a search with {earlier}, this one has {request}: give"
-                " another --work-dir, or remove that one"
+                " another --out, or remove that one"
             )
         study.set_user_attr("request", request)
         return study
@@ -266,70 +259,3 @@ def _as_csv(rows: list[dict[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
-
-
-def _as_text(rows: list[dict[str, object]]) -> str:
-    if not rows:
-        return "No job ended."
-    table = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in table
-    )
-
-
-def main(arguments: list[str]) -> int:
-    """Run the verb; `arguments` are those behind ``dogbreeds tune``.
-
-    Returns:
-        The exit code: 0 on success, 1 on failure, 130 after Ctrl-C.
-    """
-    parser = argparse.ArgumentParser(
-        prog="dogbreeds tune --local",
-        description="Search for the best hyperparameters on this machine. Started again with the"
-        " same flags it goes on.",
-    )
-    parser.add_argument("--local", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
-                        help="photos in train|valid|test/NNN.Breed/")  # fmt: skip
-    parser.add_argument("--weights", metavar="FILE", help="starting weights: a file, or none")
-    parser.add_argument("--jobs", type=int, default=20, help="jobs in all (default: 20)")
-    parser.add_argument("--parallel", type=int, default=1, help="jobs at a time (default: 1)")
-    parser.add_argument("--objective", metavar="METRIC",
-                        help="default: valid_accuracy, or test_accuracy without valid")  # fmt: skip
-    parser.add_argument("--work-dir", type=Path, default=Path("build/tune"), metavar="DIR",
-                        help="default: build/tune")  # fmt: skip
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a hyperparameter of all jobs, e.g. --set epochs=5")  # fmt: skip
-    options = parser.parse_args(arguments)
-    try:
-        hyperparameters = parse_pairs(options.set)
-    except SettingsError as error:
-        parser.error(f"--set: {error}")
-    if options.jobs < 1 or options.parallel < 1:
-        parser.error("--jobs and --parallel: expected at least 1")
-    try:
-        photos = ensure_split(options.data, options.work_dir / "photos")
-        has_valid = "valid" in find_roots(photos)
-    except (PhotosError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    objective = options.objective or ("valid_accuracy" if has_valid else "test_accuracy")
-    if objective not in METRICS:
-        parser.error(f"--objective: expected one of {', '.join(METRICS)}, got {objective}")
-    weights = None
-    if options.weights == "none":
-        hyperparameters["weights"] = "none"
-    elif options.weights:
-        weights = Path(options.weights)
-    search = Search(
-        options.work_dir, photos, weights, hyperparameters, objective, options.jobs,
-        options.parallel,
-    )  # fmt: skip
-    try:
-        search.run()
-    except (TuningError, SettingsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 130 if search.stopped else 0

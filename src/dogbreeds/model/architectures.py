@@ -36,6 +36,7 @@ FIXED_IMAGE_SIZE = dict.fromkeys(
     ("maxvit_t", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"), 224
 )
 """Sides of the input, in pixels, of the classifiers that take one size only."""
+_TRANSFORMERS = ("maxvit", "swin", "vit")
 
 
 class ModelError(DogbreedsError, ValueError):
@@ -54,6 +55,11 @@ def check_architecture(name: str) -> None:
             "expected a torchvision classifier such as resnet18, mobilenet_v2 or efficientnet_b0,"
             f" got model {name!r}{f': did you mean {close[0]}?' if close else ''}"
         )
+
+
+def is_transformer(name: str) -> bool:
+    """Tell whether an architecture of `ARCHITECTURES` is a vision transformer."""
+    return name.startswith(_TRANSFORMERS)
 
 
 def find_imagenet_weights(architecture: str) -> Path:

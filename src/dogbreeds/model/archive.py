@@ -37,7 +37,7 @@ def read_file(source: Path, name: str) -> bytes:
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError) as error:
         raise ValueError(f"cannot read the model archive {source}: {error}") from error
     if data is None:
-        raise ValueError(f"expected {name} in {source}: not an archive of this project")
+        raise ValueError(f"expected {name} in {source}: not an artifact of this project")
     return _no_pointer(source, data)
 
 

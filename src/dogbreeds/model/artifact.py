@@ -3,10 +3,10 @@
 An archive is a folder with ``model.safetensors``, or the ``model.tar.gz`` that SageMaker (or
 `pack`) makes of that folder. The file's safetensors metadata holds one JSON document with all
 that serving must know, so that weights and classes cannot be parted, and one rename puts both in
-place. Nothing in it is ever unpickled.
+place. Nothing in it is ever unpickled. ONNX graphs of the model may be beside it, see
+`dogbreeds.model.graphs`.
 """
 
-import hashlib
 import json
 import tarfile
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -22,24 +23,39 @@ from torch import nn
 
 from dogbreeds import __version__
 from dogbreeds.model.architectures import ModelError
-from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # used beside this module
-from dogbreeds.model.archive import read_file
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.document import (
+    FORMAT,
+    GOLDEN_PIXELS,
+    GOLDEN_PROBABILITIES,
+    METADATA_KEY,
+    TAR_FILE,
+    WEIGHTS_FILE,
+    ArtifactError,
+    describe,
+    parse_document,
+    read_document,
+    read_file,
+)
 from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.graphs import Graph, file_name
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
-WEIGHTS_FILE = "model.safetensors"
-_FORMAT = "dogbreeds-archive/1"
-_METADATA_KEY = "dogbreeds"
-_GOLDEN_PIXELS, _GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
-
-
-class ArtifactError(DogbreedsError, ValueError):
-    """The archive is missing, damaged or not ours; the message says which."""
+__all__ = [
+    "TAR_FILE",
+    "WEIGHTS_FILE",
+    "Artifact",
+    "ArtifactError",
+    "create_golden_example",
+    "golden_pixels",
+    "load",
+    "pack",
+    "read_document",
+    "save",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class Artifact:
         temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
         version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
         golden_example: `save` makes it; None before, and in artifacts older than golden examples.
+        graphs: The model in ONNX, to be saved with it; `load` leaves them to `graphs.read_graphs`.
     """
 
     model: nn.Module
@@ -67,6 +84,7 @@ class Artifact:
     temperature: float = 1.0
     version: str = ""
     golden_example: GoldenExample | None = None
+    graphs: tuple[Graph, ...] = ()
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
@@ -83,7 +101,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         OSError: The folder cannot be written, or the disk is full. What was there stays.
     """
     document = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "package_version": __version__,
         "torch_version": str(torch.__version__),
         "architecture": artifact.architecture,
@@ -92,6 +110,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         "temperature": artifact.temperature,
         "metrics": artifact.metrics,
         "provenance": artifact.provenance,
+        "graphs": {graph.precision: graph.to_dict() for graph in artifact.graphs},
     }
     tensors = {
         name: tensor.detach().cpu().contiguous()
@@ -101,23 +120,32 @@ def save(artifact: Artifact, folder: Path) -> Path:
     saved = create_model(artifact.architecture, len(artifact.classes)).eval()
     saved.load_state_dict(tensors)
     golden_example = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
-    tensors[_GOLDEN_PIXELS] = torch.from_numpy(golden_example.pixels)
-    tensors[_GOLDEN_PROBABILITIES] = torch.from_numpy(golden_example.probabilities)
+    tensors[GOLDEN_PIXELS] = torch.from_numpy(golden_example.pixels)
+    tensors[GOLDEN_PROBABILITIES] = torch.from_numpy(golden_example.probabilities)
+    # The graphs first: until the document names them, nobody reads them.
+    for graph in artifact.graphs:
+        with atomic_write(folder / file_name(graph.precision)) as partial:
+            partial.write_bytes(graph.data)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         try:
-            save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
+            save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(document)})
         except SafetensorError as error:  # its words for a full disk and the like
             raise OSError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
     return folder / WEIGHTS_FILE
+
+
+def golden_pixels(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a golden example: noise that is always the same."""
+    side = preprocessing.image_size
+    return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
 
 
 @torch.inference_mode()
 def create_golden_example(
     model: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0
 ) -> GoldenExample:
-    """Ask a model, on the CPU and in evaluation mode, about noise that is always the same."""
-    side = preprocessing.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    """Ask a model, on the CPU and in evaluation mode, about `golden_pixels`."""
+    pixels = golden_pixels(preprocessing)
     pipeline = Pipeline(model, preprocessing, temperature)
     return GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
 
@@ -143,8 +171,7 @@ def load(path: Path) -> Artifact:
     """Load an archive.
 
     Args:
-        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter. See
-            `dogbreeds.model.archive.read_file` for further shapes.
+        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter.
 
     Returns:
         The artifact; its model is on the CPU, in evaluation mode and channels-last.
@@ -152,68 +179,24 @@ def load(path: Path) -> Artifact:
     Raises:
         ArtifactError: There is no archive, or it is damaged or not ours.
     """
-    data = _read_weights(path)
-    document = _parse_document(_metadata_of(data, path), path)
+    data = read_file(path, WEIGHTS_FILE)
+    document, description = parse_document(data, path), describe(data, path)
     try:
-        classes = tuple(PhotoClass(str(label), str(name)) for label, name in document["classes"])
-        preprocessing = Preprocessing.from_dict(document["preprocessing"])
-        temperature = float(document.get("temperature", 1.0))
-        model = create_model(document["architecture"], len(classes))
+        model = create_model(document["architecture"], len(description.classes))
         tensors = load_tensors(data)
-        golden_example = None
-        if _GOLDEN_PIXELS in tensors:
-            pixels, probabilities = tensors.pop(_GOLDEN_PIXELS), tensors.pop(_GOLDEN_PROBABILITIES)
-            golden_example = GoldenExample(pixels.numpy(), probabilities.numpy())
+        for name in (GOLDEN_PIXELS, GOLDEN_PROBABILITIES):
+            tensors.pop(name, None)
         model.load_state_dict(tensors)
+        return Artifact(
+            model=model.eval().to(memory_format=torch.channels_last),
+            architecture=document["architecture"],
+            classes=description.classes,
+            preprocessing=description.preprocessing,
+            metrics=document["metrics"],
+            provenance=document["provenance"],
+            temperature=float(document.get("temperature", 1.0)),
+            version=description.version,
+            golden_example=description.golden_example,
+        )
     except (KeyError, TypeError, ValueError, RuntimeError, ModelError, SafetensorError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
-    return Artifact(
-        model=model.eval().to(memory_format=torch.channels_last),
-        architecture=document["architecture"],
-        classes=classes,
-        preprocessing=preprocessing,
-        metrics=document["metrics"],
-        provenance=document["provenance"],
-        temperature=temperature,
-        version=hashlib.sha256(data).hexdigest()[:12],
-        golden_example=golden_example,
-    )
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read the archive's JSON document (classes, preprocessing, metrics, ...) alone.
-
-    Raises:
-        ArtifactError: As `load` does.
-    """
-    return _parse_document(_metadata_of(_read_weights(path), path), path)
-
-
-def _read_weights(path: Path) -> bytes:
-    try:
-        return read_file(path, WEIGHTS_FILE)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(str(error)) from error
-
-
-def _metadata_of(data: bytes, path: Path) -> dict[str, str]:
-    # safetensors reads metadata from files only; its layout is 8 bytes of length, then JSON.
-    length = int.from_bytes(data[:8], "little")
-    try:
-        if not 0 < length <= len(data) - 8:
-            raise ValueError("its header is cut off")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
-    except (ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} holds no safetensors file: {error}") from error
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def _parse_document(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(metadata[_METADATA_KEY])
-        found = document["format"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"the weights in {path} were not written by this project") from error
-    if found != _FORMAT:
-        raise ArtifactError(f"expected format {_FORMAT} in {path}, got {found}")
-    return dict(document)

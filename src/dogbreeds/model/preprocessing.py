@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dogbreeds.model.photo import Readable, decode
+from dogbreeds.model.color import to_srgb
+from dogbreeds.model.photo import Readable, decode_unconverted
 
 if TYPE_CHECKING:  # checking and splitting photos should not wait for torch
     import torch
@@ -65,8 +66,18 @@ class Preprocessing:
             PhotoError: As `decode` does.
             OSError: The file cannot be read.
         """
-        image = decode(source, self.resize_size, tolerate_truncated=tolerate_truncated)
-        return self.to_pixels(image)
+        return self.cut(
+            decode_unconverted(source, self.resize_size, tolerate_truncated=tolerate_truncated)
+        )
+
+    def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Cut what `decode_unconverted` gave to the model's input size, and convert it to sRGB."""
+        pixels = self.to_pixels(image)
+        if profile := image.info.get("icc_profile"):
+            small = Image.fromarray(pixels)
+            small.info["icc_profile"] = profile
+            pixels = np.asarray(to_srgb(small))
+        return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Turn a batch of pixels into the model's input, on the device where the pixels are.

@@ -29,7 +29,7 @@ class Traces(Callback):
         self._state = state
         if not state.step < self._steps.stop <= state.total_steps:
             print(
-                f"trace_steps: steps {self._steps.start} to {self._steps.stop} are not all among"
+                f"profile_steps: steps {self._steps.start} to {self._steps.stop} are not all among"
                 f" those of this run, {state.step} to {state.total_steps}",
                 flush=True,
             )

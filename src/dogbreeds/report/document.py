@@ -70,7 +70,7 @@ def _compare(jobs: Sequence[dict[str, Any]]) -> None:
     """Give each split of each job the p-value of its difference to the most accurate job."""
     for split in ("test", "valid"):
         splits = [job["splits"][split] for job in jobs if split in job["splits"]]
-        best = max(splits, key=lambda found: found["accuracy"], default={})
+        best: dict[str, Any] = max(splits, key=lambda found: float(found["accuracy"]), default={})
         for found in splits:
             found["p_value"] = None
             shared = best["right"].keys() & found["right"].keys()

@@ -37,10 +37,14 @@ function summary(job) {
     const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
     cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
   }
-  const epochs = job.history.filter((epoch) => isNumber(epoch.seconds));
+  const int8 = job.graphs.int8;
+  for (const name of ["valid", "test"].filter((split) => isNumber(int8?.accuracy[split]))) {
+    cards.push(card(`${name} accuracy in int8`, percent(int8.accuracy[name]), `float32 ${percent(job.graphs.float32.accuracy[name])}, same class on ${percent(int8.agreement[name])}`));
+  }
+  const epochs = job.history.filter((epoch) => isNumber(epoch.epoch_seconds));
   if (epochs.length) {
-    const seconds = sum(epochs.map((epoch) => epoch.seconds));
-    const photos = sum(epochs.map((epoch) => epoch.photos_per_second * epoch.seconds));
+    const seconds = sum(epochs.map((epoch) => epoch.epoch_seconds));
+    const photos = sum(epochs.map((epoch) => epoch.photos_per_second * epoch.epoch_seconds));
     cards.push(card("fine-tuning", duration(seconds), `${plural(epochs.length, "epoch")}, ${count(photos / seconds)} photos/s`));
     const ends = (job.system?.phases ?? []).map(({ end }) => end);
     if (ends.length) cards.push(card("whole job", duration(Math.max(...ends)), "reading, training, evaluating"));
@@ -72,7 +76,7 @@ function comparison(jobs) {
     { label: "top 5", number: true, value: ({ job, name }) => job.splits[name].top5, cell: ({ job, name }) => percent(job.splits[name].top5) },
     { label: "loss", number: true, value: ({ job, name }) => job.splits[name].loss, cell: ({ job, name }) => brief(job.splits[name].loss) },
     { label: "epochs", number: true, value: ({ job }) => job.history.length, cell: ({ job }) => job.history.length },
-    { label: "time", number: true, value: ({ job }) => sum(job.history.map((e) => e.seconds ?? 0)), cell: ({ job }) => duration(sum(job.history.map((e) => e.seconds ?? 0))) },
+    { label: "time", number: true, value: ({ job }) => sum(job.history.map((e) => e.epoch_seconds ?? 0)), cell: ({ job }) => duration(sum(job.history.map((e) => e.epoch_seconds ?? 0))) },
   ], evaluated, { sortable: true });
   return section("compare", "Jobs side by side",
     note("p: how often chance alone would tell two equally good models apart by as much, on the same photos (McNemar's test, against the most accurate job)."),

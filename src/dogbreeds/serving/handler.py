@@ -19,19 +19,22 @@ from dogbreeds.serving import codecs, loading
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+from dogbreeds.serving.user_code import script
+from dogbreeds.serving.user_code.service import UserService
 from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
-# What loading takes, measured with models of 3 to 334 MB: PyTorch and its kin, and the weights as
-# read, as loaded, converted and in ONNX Runtime's own layout. On CPUs far less of it is kept.
+# What loading takes at most, measured with models of 3 to 334 MB: PyTorch and its kin, and the
+# weights as read, as loaded, converted and in ONNX Runtime's own layout. Of an artifact with graphs
+# nothing is converted, but its files hold the weights twice. On CPUs far less of it is kept.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
 
-_service: "Service | None" = None
+_service: "Service | UserService | None" = None
 
 
 class MmsContext(Protocol):
@@ -64,7 +67,7 @@ def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes
     """
     global _service
     if data is None:
-        _service = _load(context.system_properties)
+        _service = _load(context)
         return None
     if _service is None:
         raise RuntimeError("MMS asked for a prediction before the model was loaded")
@@ -78,14 +81,22 @@ class Service:
         predictor: A predictor that was started.
         default_accept: The answer's type where a request names none.
         threads: How many photos are decoded at the same time.
+        max_request_bytes: The most that a compressed body may become.
     """
 
-    def __init__(self, predictor: Predictor, default_accept: str, threads: int = 1) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        default_accept: str,
+        threads: int = 1,
+        max_request_bytes: int = 25 * 2**20,
+    ) -> None:
         self._predictor = predictor
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._description = predictor.description
         self._default_accept = default_accept
+        self._max_request_bytes = max_request_bytes
 
     def answer(self, data: list[dict[str, Any]], context: MmsContext) -> list[bytes]:
         """Answer each request by its own content types; good photos share forward passes.
@@ -113,14 +124,17 @@ class Service:
                 if isinstance(request, RequestError):
                     raise request
                 answers = [
-                    row if isinstance(row, RequestError) else self._describe(row, request.top_k)
-                    for row in rows
+                    row if isinstance(row, RequestError) else self._description.answer(row, top_k)
+                    for row, top_k in zip(rows, request.top_k, strict=True)
                 ]
                 body = codecs.write_answers(request, answers)
                 status, content_type = HTTPStatus.OK, request.accept
-            except RequestError as error:
-                body = (json.dumps(error.to_dict()) + "\n").encode()
-                status, content_type = error.status, codecs.JSON
+            except Exception as error:
+                refusal = error if isinstance(error, RequestError) else _failure(error)
+                body = (json.dumps(refusal.to_dict()) + "\n").encode()
+                status, content_type = refusal.status, codecs.JSON
+                if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
+                    context.set_response_header(index, "accept-encoding", "gzip, deflate")
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, content_type)
             context.set_response_header(index, "server-timing", timing)
@@ -143,9 +157,13 @@ class Service:
         }
         try:
             body = bytes(item.get("body", b""))
-            return codecs.read_request(body, headers, parameters, self._default_accept)
+            return codecs.read_request(
+                body, headers, parameters, self._default_accept, self._max_request_bytes
+            )
         except RequestError as error:
             return error
+        except Exception as error:
+            return _failure(error)
 
     def _decode(
         self, groups: list[list[bytes | RequestError]]
@@ -167,7 +185,6 @@ class Service:
             rows: Iterator[_Row | RequestError]
             rows = iter(self._predictor.predict(np.stack(good)) if good else ())
         except Exception as error:
-            logger.exception("prediction failed")
             rows = itertools.repeat(_failure(error))
         return [
             [pixels if isinstance(pixels, RequestError) else next(rows) for pixels in group]
@@ -177,61 +194,43 @@ class Service:
     def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
-        expected = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF photo"
         try:
             return self._description.preprocessing.read_pixels(photo)
         except PhotoTooLargeError as error:
             status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
-            expected, _, got = str(error).removeprefix("expected ").partition(", got ")
-            return RequestError(status, word, expected, got)
+            return RequestError(status, word, error.expected, error.got)
         except PhotoError as error:
-            got = str(error).rpartition(", got ")[2]
-            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", expected, got)
+            return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", error.expected, error.got)
         except Exception as error:
-            logger.exception("decoding failed")
             return _failure(error)
-
-    def _describe(self, row: _Row, top_k: int) -> dict[str, Any]:
-        order = np.argsort(-row, kind="stable")[:top_k]
-        top = [
-            {
-                "label": self._description.classes[index].label,
-                "class_name": self._description.classes[index].name,
-                "probability": round(float(row[index]), 6),
-            }
-            for index in order
-        ]
-        return {
-            "predicted_label": top[0]["label"],
-            "class_name": top[0]["class_name"],
-            "probability": top[0]["probability"],
-            "top_k": top,
-            "model_version": self._description.version,
-        }
 
 
 def _failure(error: Exception) -> RequestError:
-    """Return the answer where the fault is ours; the log has the traceback."""
+    """Return the answer where the fault is ours; the log gets the traceback."""
+    logger.error("cannot answer a request", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(properties: dict[str, Any]) -> Service:
-    """Load the archive; if that fails, tell the server to give up instead of trying for ever.
+def _load(context: MmsContext) -> Service | UserService:
+    """Load the model; if that fails, tell the server to give up instead of trying for ever.
 
     Raises:
         MemoryError: It would not fit beside the other models; MMS answers 507.
     """
     processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
+    properties = context.system_properties
     model_dir = Path(properties["model_dir"]).resolve()
     if settings.multi_model:
         size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
         if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
             raise MemoryError
     try:
+        if code := script.find(model_dir, os.environ):
+            return UserService(code, settings, model_dir, context)
         predictor = loading.load(
-            model_dir, properties["gpu_id"], settings.threads, settings.backend
+            model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
         )
         if settings.preload:
             os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
@@ -242,7 +241,7 @@ def _load(properties: dict[str, Any]) -> Service:
         if not settings.multi_model:  # where the others must go on
             _give_up(error)
         raise
-    return Service(predictor, settings.default_accept, settings.threads)
+    return Service(predictor, settings.default_accept, settings.threads, settings.max_request_bytes)
 
 
 def _start_in_worker(predictor: Predictor) -> None:

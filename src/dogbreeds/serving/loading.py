@@ -1,21 +1,28 @@
 """From an archive to a predictor.
 
-PyTorch reads the archive, but ONNX Runtime, the fastest on CPUs, does without it. So on CPUs all
-that needs PyTorch, the choice of the backend included, is done by a process that ends, and PyTorch
-is not in the server's memory, where it would take some hundred megabytes::
+On CPUs ONNX Runtime, the fastest there, runs one of the artifact's own graphs. For an artifact
+without graphs PyTorch has to make one. All that needs PyTorch, the choice of the backend included,
+is then done by a process that ends, and PyTorch is not in the server's memory, where it would take
+some hundred megabytes::
 
     python -m dogbreeds.serving.loading MODEL_DIR THREADS BACKEND
 """
 
+import importlib.util
 import logging
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from dogbreeds.model.document import WEIGHTS_FILE, Description, describe, parse_document, read_file
+from dogbreeds.model.graphs import read_graphs
+from dogbreeds.model.onnx_runtime import INT8
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
-from dogbreeds.serving.predictor import Description, Predictor
+from dogbreeds.serving.backends.precision import choose_precision
+from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import PYTORCH
 from dogbreeds.system import processes
 from dogbreeds.system.errors import DogbreedsError
@@ -24,11 +31,20 @@ _Choice = tuple[Description, bytes | None]
 """What the other process finds: the description, and the ONNX graph if that is the fastest."""
 
 
+_ADD_GRAPHS = "add them by `dogbreeds convert`"
+
+
 class LoadError(DogbreedsError, RuntimeError):
     """The model cannot be loaded; the message says why."""
 
 
-def load(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> Predictor:
+def load(
+    model_dir: Path,
+    gpu: int | None,
+    threads: int,
+    wanted: str | None = None,
+    precision: str | None = None,
+) -> Predictor:
     """Return a predictor, not started, for an archive.
 
     Args:
@@ -36,6 +52,8 @@ def load(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> 
         gpu: The number of the GPU to run on, or None for the CPU.
         threads: Threads of one forward pass on the CPU.
         wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
+        precision: Of the artifact's graphs, a name of `onnx_runtime.PRECISIONS`, or None for the
+            fastest that is good enough.
 
     Raises:
         ArtifactError, BackendError, LoadError: There is no archive, it is damaged, or it cannot
@@ -43,11 +61,33 @@ def load(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> 
         MemoryError: There is too little memory to load it.
     """
     if gpu is None and wanted != PYTORCH:
+        if predictor := _with_graphs(model_dir, threads, precision):
+            return predictor
+        if importlib.util.find_spec("torch") is None:
+            raise LoadError(
+                f"expected ONNX graphs in {model_dir}, which has none, and there is no PyTorch to"
+                f" make them: {_ADD_GRAPHS}, or serve it with the cpu image"
+            )
         description, graph = _choose_apart(model_dir, threads, wanted)
         if graph is not None:
             return Predictor(description, [OnnxRuntime(graph)], threads)
         wanted = PYTORCH
     return _with_pytorch(model_dir, gpu, threads, wanted)
+
+
+def _with_graphs(model_dir: Path, threads: int, precision: str | None) -> Predictor | None:
+    """Return a predictor for one of an artifact's ONNX graphs; None if it has none."""
+    data = read_file(model_dir, WEIGHTS_FILE)
+    graphs = read_graphs(parse_document(data, model_dir), model_dir)
+    if precision == INT8 and INT8 not in graphs:
+        raise LoadError(f"expected an int8 graph in {model_dir}, found none: {_ADD_GRAPHS}")
+    if not graphs:
+        return None
+    description = describe(data, model_dir)
+    assert description.golden_example is not None  # noqa: S101  (saved with every graph)
+    pixels = description.golden_example.pixels
+    backend, golden_example = choose_precision(graphs, pixels, threads, precision)
+    return Predictor(replace(description, golden_example=golden_example), [backend], threads)
 
 
 def _with_pytorch(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> Predictor:

@@ -7,7 +7,8 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from dogbreeds.serving.settings import NO_TELEMETRY, Settings
+from dogbreeds.model.onnx_runtime import NO_TELEMETRY
+from dogbreeds.serving.settings import Settings
 from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
@@ -15,7 +16,7 @@ PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 
 MODEL_NAME = "model"
 _HANDLER = "dogbreeds.serving.handler:handle"
-# Credentials are for the platform's own use; no worker needs them.
+# Credentials are for the platform's own use; no worker of an artifact of ours needs them.
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
 
@@ -66,16 +67,21 @@ def write_files(settings: Settings, folder: Path) -> None:
             "model_store": str(store),
             "load_models": MODEL_NAME,
         }
+    hides = not (settings.user_code or settings.multi_model)  # a user's code may need S3
     properties = {
         "inference_address": address,
         **models,
         "default_service_handler": _HANDLER,
         "default_workers_per_model": settings.workers,
-        "default_response_timeout_seconds": settings.response_timeout,
+        # MMS has one limit for loading and for answering. With user code the worker keeps the
+        # latter itself, and loading may take as long as SageMaker allows at most.
+        "default_response_timeout_seconds": 3600
+        if settings.user_code
+        else settings.response_timeout,
         "job_queue_size": settings.queue_size,
         "preload_model": str(settings.preload).lower(),
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
-        "blacklist_env_vars": _HIDDEN_VARIABLES,
+        **({"blacklist_env_vars": _HIDDEN_VARIABLES} if hides else {}),
         "number_of_gpu": settings.gpus,
         "number_of_netty_threads": min(4, settings.cpus),
         "netty_client_threads": min(4, settings.workers),
@@ -98,9 +104,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
     spec = importlib.util.find_spec("mms")
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")
-    package = Path(spec.origin).parent
+    package, plugin = Path(spec.origin).parent, _plugin()
     # Above all photos on their way; a quarter of the memory, as Java's own default.
     heap = min(2**31, settings.memory // 4)
+    classes = plugin.with_name("classes.jsa")  # made with the image
     # It starts small and grows if need be: Java fills what it has before it tidies up.
     first_heap = min(2**26, heap)
     return [
@@ -122,9 +129,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
+        *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),
         *settings.vmargs,
         "-cp",
-        f"{_plugin()}{os.pathsep}{package}/frontend/model-server.jar",
+        f"{plugin}{os.pathsep}{package}/frontend/model-server.jar",
         "dogbreeds.Server",
         "--python",
         sys.executable,
@@ -133,14 +141,21 @@ def command(settings: Settings, folder: Path) -> list[str]:
     ]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of the server and its workers."""
-    source = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
+def environment(settings: Settings, folder: Path, packages: Path | None) -> dict[str, str]:
+    """Return the environment of the server and its workers.
+
+    Args:
+        settings: The server's settings.
+        folder: The folder that `write_files` wrote to.
+        packages: A folder of packages that come before all others, if any.
+    """
+    paths = [packages, Path(__file__).parents[2], os.environ.get("PYTHONPATH")]
+    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.user_code else {}
     return {
+        **threads,  # our own backends are told
         **os.environ,
         **NO_TELEMETRY,
-        "PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source,
+        "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path),
         "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
         "TMPDIR": str(folder),
     }

@@ -1,14 +1,11 @@
 """From a batch of pixels to probabilities, on the fastest backend at hand."""
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.golden_example import GoldenExample
-from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.model.document import Description
 from dogbreeds.serving.backends import choice
 from dogbreeds.serving.backends.choice import Backend
 
@@ -18,21 +15,11 @@ MAX_BATCH = 16
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Description:
-    """What serving must know of an archive beside its weights; see `artifact.Artifact`."""
-
-    classes: tuple[PhotoClass, ...]
-    preprocessing: Preprocessing
-    version: str
-    golden_example: GoldenExample
-
-
 class Predictor:
     """Runs the model of an archive.
 
     Args:
-        description: Of the archive.
+        description: Of the archive, with a golden example.
         candidates: Backends with its model, not started.
         threads: Threads of one forward pass on the CPU.
         wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
@@ -60,7 +47,9 @@ class Predictor:
             BackendError: No backend answers the golden example as the training did.
         """
         started = choice.start(self._candidates, self._threads, self._wanted)
-        self.backend = choice.choose(started, self.description.golden_example, self._wanted)
+        golden_example = self.description.golden_example
+        assert golden_example is not None  # made by who loads an older artifact  # noqa: S101
+        self.backend = choice.choose(started, golden_example, self._wanted)
         self._candidates = [self.backend]  # the others' memory is given back
         logger.info(
             "ready: model %s on %s, %d threads",

@@ -9,6 +9,7 @@ rest with exit code 1 and one line that tells why.
 """
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from dogbreeds.serving import mms
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings, SettingsError
+from dogbreeds.serving.user_code import requirements, script
 from dogbreeds.system import processes
 
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
@@ -33,30 +35,36 @@ def main() -> int:
     Returns:
         0 after SIGTERM or SIGINT, 1 after a failure.
     """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        settings = Settings.from_environment(os.environ)
-        readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
-        if not (readable or settings.multi_model):
-            raise mms.ServerError(
-                f"expected a model archive in the folder {settings.model_dir},"
-                f" which {'cannot be read' if settings.model_dir.exists() else 'does not exist'}"
-            )
         with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder:
+            script.fetch(os.environ, Path(folder))
+            settings = Settings.from_environment(os.environ)
+            readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
+            if not (readable or settings.multi_model or settings.user_code):
+                raise mms.ServerError(
+                    f"expected a model archive in the folder {settings.model_dir}, which"
+                    f" {'cannot be read' if settings.model_dir.exists() else 'does not exist'}"
+                )
             _serve(settings, Path(folder))
-    except (SettingsError, mms.ServerError, OSError) as error:
+    except (SettingsError, script.ScriptError, mms.ServerError, OSError) as error:
         print(f"serve: error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
 def _serve(settings: Settings, folder: Path) -> None:
+    packages = requirements.install(settings.user_code, folder) if settings.user_code else None
     mms.write_files(settings, folder)
     command = mms.command(settings, folder)
     failures_path = folder / "failure"
     os.mkfifo(failures_path)
     # Opened for writing too: otherwise it would be readable, at its end, while nobody writes.
     failures = os.open(failures_path, os.O_RDWR | os.O_NONBLOCK)
-    environment = {**mms.environment(folder), FAILURE_PIPE_ENV: str(failures_path)}
+    environment = {
+        **mms.environment(settings, folder, packages),
+        FAILURE_PIPE_ENV: str(failures_path),
+    }
     processes.adopt_orphans()
     with _signals() as signals:
         # A session of its own: Ctrl-C reaches only us, and one kill reaches all of the rest.

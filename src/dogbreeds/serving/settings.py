@@ -9,6 +9,9 @@ from pathlib import Path
 
 from sagemaker_inference import parameters
 
+from dogbreeds.model.onnx_runtime import PRECISIONS
+from dogbreeds.serving import codecs
+from dogbreeds.serving.user_code import script
 from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
 
@@ -16,8 +19,7 @@ MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
 """Set by the server for its workers: the named pipe into which a reason to give up is written."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
-NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
-"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
+PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # With more threads a worker's forward pass gains less than another worker would.
@@ -41,25 +43,31 @@ class Settings:
         cpus: Processors that may be used.
         memory: Bytes of memory that may be used.
         gpus: GPUs present.
+        user_code: The code that came with the model; None for an artifact of ours alone, and where
+            there are several models.
         workers: Worker processes of a model (``SAGEMAKER_MODEL_SERVER_WORKERS``; one for each
-            GPU or for each 2 processors, and one where there are several models).
+            GPU or for each 2 processors, one for each processor with `user_code`, and one where
+            there are several models).
         threads: Threads of each worker's forward pass, so that all workers together have one
             for each processor.
         response_timeout: Seconds until a worker that does not answer is replaced
             (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
         max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
-            of real-time endpoints).
+            of real-time endpoints; 0 for no limit but what the front end can hold).
         queue_size: Requests that may wait for a worker; more get 503 (``DOGBREEDS_QUEUE_SIZE``).
         default_accept: The answer's type where a request names none
             (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
         vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
         batch_size: The most requests that a worker takes at a time; it takes no more than half of
             its share of those in flight (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 8 on CPUs, see
-            ``benchmarks/results/serving_batches.csv``).
+            ``benchmarks/results/serving_batches.csv``). Always 1 with `user_code` that does not
+            batch.
         batch_delay_ms: How long a request may wait for others that are in flight to share its
             batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
         backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
             fastest that works here.
+        precision: What ONNX Runtime computes in, a name of `onnx_runtime.PRECISIONS`
+            (``DOGBREEDS_PRECISION``); None (``auto``) is int8 where it is as good and faster.
     """
 
     port: int
@@ -68,6 +76,7 @@ class Settings:
     cpus: int
     memory: int
     gpus: int
+    user_code: script.Script | None
     workers: int
     threads: int
     response_timeout: int
@@ -78,15 +87,17 @@ class Settings:
     batch_size: int
     batch_delay_ms: int
     backend: str | None
+    precision: str | None
 
     @property
     def preload(self) -> bool:
         """Whether workers are forked from a process that has loaded the model.
 
-        They then share its memory and a lost one is replaced at once. CUDA cannot be forked, and
-        only a worker that loads by itself can tell that its model does not fit (507).
+        They then share its memory and a lost one is replaced at once. CUDA cannot be forked, nor
+        can threads and connections of a user's code, and only a worker that loads by itself can
+        tell that its model does not fit (507).
         """
-        return self.gpus == 0 and not self.multi_model
+        return self.gpus == 0 and not self.multi_model and self.user_code is None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -97,6 +108,7 @@ class Settings:
 
         Raises:
             SettingsError: A variable is not a number or out of range.
+            ScriptError: The model's code is not where it should be.
         """
 
         def number(name: str, default: int, low: int, high: int) -> int:
@@ -108,27 +120,45 @@ class Settings:
         backend = environment.get(BACKEND_ENV) or None
         if backend not in (None, *BACKENDS):
             raise SettingsError(f"expected {BACKEND_ENV} {', '.join(BACKENDS)}, got {backend!r}")
+        precision = environment.get(PRECISION_ENV) or "auto"
+        if precision not in ("auto", *PRECISIONS):
+            raise SettingsError(
+                f"expected {PRECISION_ENV} auto, {' or '.join(PRECISIONS)}, got {precision!r}"
+            )
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
+        payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
-        default_workers = 1 if multi_model else gpus or max(1, cpus // _THREADS_PER_WORKER)
-        workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
+        model_dir = Path(environment.get(MODEL_DIR_ENV) or base / "model")
+        user_code = None if multi_model else script.find(model_dir, environment)
+        accept = environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV) or codecs.JSON
+        if accept not in codecs.ANSWERS and not (user_code or multi_model):
+            raise SettingsError(
+                f"expected {parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV}"
+                f" {', '.join(codecs.ANSWERS)}, got {accept!r}"
+            )
+        # A user's code computes little in threads: decoding, for one, has none.
+        cpu_workers = cpus if user_code else max(1, cpus // _THREADS_PER_WORKER)
+        default_workers = 1 if multi_model else gpus or cpu_workers
+        workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
+        batch_size = number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64)
         return cls(
             port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS knows no higher one
-            model_dir=Path(environment.get(MODEL_DIR_ENV) or base / "model"),
+            model_dir=model_dir,
             multi_model=multi_model,
             cpus=cpus,
             memory=resources.memory_limit(),
             gpus=gpus,
+            user_code=user_code,
             workers=workers,
             threads=max(1, cpus // workers),
             response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
-            max_request_bytes=number(parameters.MAX_REQUEST_SIZE, 25, 1, 1024) * 2**20,
+            max_request_bytes=payload or 2**31 - 1,
             queue_size=number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000),
-            default_accept=environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
-            or "application/json",
+            default_accept=accept,
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
-            batch_size=number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64),
+            batch_size=1 if user_code and not user_code.batches else batch_size,
             batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
             backend=backend,
+            precision=None if precision == "auto" else precision,
         )

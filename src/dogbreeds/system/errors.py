@@ -3,12 +3,13 @@
 Each message says what was expected, what came and what to do::
 
     DogbreedsError
-    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError
+    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError
     ├── data          PhotosError (ArchiveError), DownloadError, BrokenOffError
     ├── job_output    ReportError, ProfileError
     ├── training      SettingsError, CheckpointError, ClusterError
     ├── monitoring    TrialError
-    ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError
+    ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError,
+    │                 ScriptError
     ├── cloud         ConfigError, CloudError
     └── local         TrainingFailedError, ServerFailedError, TuningError
 

@@ -35,6 +35,23 @@ def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     return max(1, cpus)
 
 
+def int8_saturates(proc: Path = _PROC) -> bool:
+    """Tell whether products of 8-bit numbers are added in 16 bits, which they can exceed.
+
+    x86 processors do so unless they have VNNI; others have instructions of their own. Source: the
+    flags in Linux's ``arch/x86/include/asm/cpufeatures.h``, and ONNX Runtime's documentation,
+    "Quantize ONNX models", section "When and why do I need to try U8U8".
+
+    Args:
+        proc: The process file system.
+    """
+    try:
+        flags = (proc / "cpuinfo").read_text().split()
+    except OSError:  # not Linux
+        return False
+    return "sse2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
+
+
 def memory_limit(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     """Return how many bytes of memory this process may use: the machine's or the groups' limit.
 

@@ -81,13 +81,13 @@ class Cluster:
         """Return the model with batch statistics over all processes."""
         return share_batch_norm(model) if self.size > 1 else model
 
-    def share_weights(self, model: nn.Module) -> None:
+    def broadcast_weights(self, model: nn.Module) -> None:
         """Give all processes the parameters and running statistics of rank 0."""
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, 0)
 
-    def share_buffers(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Give all processes the running statistics of rank 0."""
         if self.size > 1:
             for buffer in model.buffers():
@@ -100,7 +100,7 @@ class Cluster:
             dist.all_reduce(value)
         return value
 
-    def join(self, part: torch.Tensor) -> torch.Tensor:
+    def all_gather(self, part: torch.Tensor) -> torch.Tensor:
         """Put the shares of `part` together again, in order, in every process.
 
         Args:
@@ -120,7 +120,7 @@ class Cluster:
         dist.all_gather(parts, padded)
         return torch.cat([p[: int(n)] for p, n in zip(parts, counts, strict=True)])
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return rank 0's value in every process."""
         return self.collect(value)[0]
 

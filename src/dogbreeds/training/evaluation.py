@@ -117,5 +117,5 @@ def evaluate(
             logits = model(photos.preprocessing.normalize(pixels)).float()
         parts.append((targets, logits))
         on_progress(len(targets))
-    joined = [cluster.join(torch.cat(column)).cpu() for column in zip(*parts, strict=True)]
+    joined = [cluster.all_gather(torch.cat(column)).cpu() for column in zip(*parts, strict=True)]
     return Predictions(targets=joined[0], logits=joined[1])

@@ -1,8 +1,8 @@
-"""Head first: train the new head alone, over features that are computed once.
+"""The linear probe: a new head, trained alone over features that are computed once.
 
 With pretrained weights the features are good from the start and the head is random. Fitting the
-head first costs one pass without gradients, and keeps its first, wild gradients from spoiling
-the rest.
+head first costs one pass without gradients, and keeps its first, large gradients from spoiling
+the features.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _BATCH = 256
 _LR = 3e-3
 
 
-def train_head(
+def train_linear_probe(
     model: nn.Module,
     photos: PixelStore,
     device: Device,
@@ -99,4 +99,4 @@ def _features(
                 break
     finally:
         hook.remove()
-    return cluster.join(torch.cat(captured)), cluster.join(torch.cat(all_targets))
+    return cluster.all_gather(torch.cat(captured)), cluster.all_gather(torch.cat(all_targets))

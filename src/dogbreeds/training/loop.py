@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.calibration import fit_temperature
 from dogbreeds.training.callbacks import Callback, TrainingState
@@ -28,7 +29,6 @@ from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
 from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
 from dogbreeds.training.weight_average import WeightAverage
@@ -36,7 +36,6 @@ from dogbreeds.training.wise_ft import SHARES, describe, interpolate
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps, so that seeds do not overlap
 _MOST_PROCESSES = 1024
-_SIZE_STEP = 32  # sides of growing crops are multiples of this, the stride of most models
 
 
 class Result(NamedTuple):
@@ -96,11 +95,12 @@ class Trainer:
         self.callback = callback or Callback()
         self.predictions: dict[str, Predictions] = {}
         self.batch_size = min(settings.batch_size, len(splits["train"]))
-        passes = self.cluster.size * settings.accumulation
+        passes = self.cluster.size * settings.gradient_accumulation_steps
         if self.batch_size < passes:
             raise SettingsError(
                 f"hyperparameter batch_size: expected at least {passes} photos a step for"
-                f" {self.cluster.size} processes with accumulation={settings.accumulation},"
+                f" {self.cluster.size} processes with"
+                f" gradient_accumulation_steps={settings.gradient_accumulation_steps},"
                 f" got {self.batch_size}"
             )
         # Photos that do not fill the last batch wait for another epoch's order.
@@ -189,14 +189,16 @@ class Trainer:
         """
         self._identity = identity
         main = self.cluster.is_main
-        state = self.cluster.share(load_checkpoint(self.checkpoints, identity) if main else None)
+        state = self.cluster.broadcast(
+            load_checkpoint(self.checkpoints, identity) if main else None
+        )
         if state is None:
             return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if state["average"]:
-            self._average = WeightAverage(self.model, self.settings.ema)
+            self._average = WeightAverage(self.model, self.settings.ema_decay)
             self._average.load_state_dict(state["average"])
         self._probe = {name: t.to(self.device.device) for name, t in state["probe"].items()}
         self._probe_metrics = state["probe_metrics"]
@@ -241,9 +243,9 @@ class Trainer:
             FloatingPointError: The loss is no finite number any more.
         """
         if self.step == 0:
-            self.cluster.share_weights(self.model)
-            if self.settings.ema:
-                self._average = WeightAverage(self.model, self.settings.ema)
+            self.cluster.broadcast_weights(self.model)
+            if self.settings.ema_decay:
+                self._average = WeightAverage(self.model, self.settings.ema_decay)
         self.callback.on_train_begin(self.state)
         if self.settings.epochs == 0:
             with self.callback.phase("evaluate 0"):
@@ -262,13 +264,12 @@ class Trainer:
         first = self.step - (epoch - 1) * self.steps_per_epoch
         # Positions in a batch: this process's share, in as many parts as there are passes a step.
         share = self.cluster.part(torch.arange(self.batch_size))
-        parts = share.tensor_split(self.settings.accumulation)
+        parts = share.tensor_split(self.settings.gradient_accumulation_steps)
         batches = self.splits["train"].batches(
             order[position * self.batch_size + part]
             for position in range(first, self.steps_per_epoch)
             for part in parts
         )
-        size = self._crop_size(epoch)
         self.model.train()
         started = time.monotonic()
         before = self._epoch_seconds
@@ -282,24 +283,15 @@ class Trainer:
             ) as bar,
         ):
             for _ in range(first, self.steps_per_epoch):
-                self._train_step(batches, parts, size)
+                self._train_step(batches, parts)
                 self._epoch_seconds = before + time.monotonic() - started
                 bar.update(self.batch_size)
                 self._between_steps()
-
-    def _crop_size(self, epoch: int) -> int:
-        """Return the side of an epoch's crops: constant, or growing evenly to the image size."""
-        final = self.settings.image_size
-        start = self.settings.first_image_size or final
-        share = min(1.0, epoch / self.settings.epochs)
-        grown = start + (final - start) * share
-        return final if share == 1 else max(start, int(grown) // _SIZE_STEP * _SIZE_STEP)
 
     def _train_step(
         self,
         batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
         parts: tuple[torch.Tensor, ...],
-        size: int,
     ) -> None:
         """Make one step; nothing here waits for the GPU."""
         settings = self.settings
@@ -312,7 +304,7 @@ class Trainer:
         set_learning_rate(self.optimizer, self.step, self.total_steps, settings.warmup)
         for part in parts:
             pixels, targets = next(batches)
-            loss = self._forward_loss(pixels, targets, draw[:, part], size)
+            loss = self._forward_loss(pixels, targets, draw[:, part])
             # Gradients are exchanged once a step, with the last part, and averaged: hence the size.
             wait = part is not parts[-1] and self.cluster.size > 1
             with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
@@ -328,12 +320,12 @@ class Trainer:
         self.state.step += 1
 
     def _forward_loss(
-        self, pixels: torch.Tensor, targets: torch.Tensor, draw: torch.Tensor, size: int
+        self, pixels: torch.Tensor, targets: torch.Tensor, draw: torch.Tensor
     ) -> torch.Tensor:
         """Return what these photos add to the batch's mean loss."""
         settings, photos = self.settings, self.splits["train"]
         kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
-        augmented = augment(pixels, size, draw, kind, flip=settings.horizontal_flip)
+        augmented = augment(pixels, settings.image_size, draw, kind, flip=settings.horizontal_flip)
         images = photos.preprocessing.normalize(augmented)
         with self.device.autocast():
             logits = self._forward(images.contiguous(memory_format=torch.channels_last))
@@ -373,7 +365,7 @@ class Trainer:
             self.checkpoint()
             raise
         values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
-        values["seconds"] = seconds
+        values["epoch_seconds"] = seconds
         # Linux gives the peak resident size in KiB.
         values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self._loss_sum.zero_()
@@ -403,7 +395,7 @@ class Trainer:
             Stopped: The job, if of one process, was asked to stop. Several share the work and
                 finish it first.
         """
-        self.cluster.share_buffers(self._tuned)
+        self.cluster.broadcast_buffers(self._tuned)
         values: dict[str, float] = {}
         if self._probe and self.step == self.total_steps:
             model, values = self._choose()
@@ -434,7 +426,7 @@ class Trainer:
             model = self._between(share)
             found[share] = self._predict("valid", model)
             # All processes take the choice of the first, whatever rounding does in the others.
-            best = self.cluster.share(min(found, key=lambda key: found[key].loss))
+            best = self.cluster.broadcast(min(found, key=lambda key: found[key].loss))
             models = {key: kept for key, kept in {**models, share: model}.items() if key == best}
         probe, self.predictions["valid"] = self._probe_metrics, found[best]
         if self.cluster.is_main:
@@ -474,7 +466,7 @@ class Trainer:
                 on_progress=functools.partial(self._on_progress, bar),
             )
         if temperature is None:
-            temperature = self.cluster.share(fit_temperature(found.logits, found.targets))
+            temperature = self.cluster.broadcast(fit_temperature(found.logits, found.targets))
         return dataclasses.replace(found, temperature=temperature)
 
 

@@ -13,9 +13,9 @@ from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.files import write_json
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
-from dogbreeds.training.progress import progress_bar
 from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 
@@ -72,7 +72,7 @@ def load_photos(
             split,
             preprocessing,
             device,
-            workers=settings.workers or available_cpus(),
+            workers=settings.num_workers or available_cpus(),
             tolerate_truncated=settings.broken_photos == "tolerate",
         )
         for name, split in decoded.items()
@@ -114,7 +114,7 @@ def _decode(
             decoded[name] = decode_split(
                 split,
                 preprocessing,
-                workers=settings.workers or available_cpus(),
+                workers=settings.num_workers or available_cpus(),
                 cache=cache,  # type: ignore[arg-type]  # checked choices
                 broken_photos=settings.broken_photos,  # type: ignore[arg-type]
                 on_progress=on_progress,

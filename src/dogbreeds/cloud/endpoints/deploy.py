@@ -4,100 +4,21 @@ Model and endpoint configuration are named by what they are made of, so that the
 again finds them and goes on where it was interrupted.
 """
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import drivers, naming
+from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
-from dogbreeds.cloud.endpoints.models import ensure_model
-from dogbreeds.cloud.images.uri import base_image
+from dogbreeds.cloud.endpoints import alarms
+from dogbreeds.cloud.endpoints.config import Variant, check, endpoint_name, ensure_config
 from dogbreeds.cloud.jobs import follow
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
-
-MAIN, CHALLENGER, SHADOW = "main", "challenger", "shadow"
-_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
-
-
-@dataclass(frozen=True)
-class Side:
-    """A second model beside the main one.
-
-    Attributes:
-        source: As in `models.archive_of`.
-        share: Of the requests, above 0 and below 1 (a shadow may have 1).
-    """
-
-    source: str
-    share: float
-
-    @classmethod
-    def parse(cls, text: str, *, most: float) -> "Side":
-        """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``.
-
-        Raises:
-            ConfigError: It is something else, or the share is out of range.
-        """
-        source, at, share = text.rpartition("@")
-        try:
-            side = cls(source, float(share))
-        except ValueError:
-            side = cls(source, -1)
-        if not at or not source or not 0 < side.share <= most:
-            raise ConfigError(f"expected MODEL@SHARE with a share of 0 to {most:g}, got {text!r}")
-        return side
-
-
-def endpoint_name(settings: CloudSettings) -> str:
-    """Return the name of the endpoint that the settings speak of."""
-    return settings.endpoint.name or settings.project
-
-
-def check(settings: CloudSettings, challenger: Side | None, shadow: Side | None) -> None:
-    """Refuse what SageMaker would refuse.
-
-    Raises:
-        ConfigError: Settings do not go together.
-    """
-    endpoint = settings.endpoint
-    settings.require("aws.role")
-    if not endpoint.name.startswith(settings.project) and endpoint.name:
-        raise ConfigError(
-            f"endpoint.name: expected a name that begins with {settings.project}, so that"
-            f" dogbreeds list finds it, got {endpoint.name}"
-        )
-    if endpoint.memory_mb % 1024:
-        raise ConfigError(f"endpoint.memory_mb: expected a multiple of 1024: {endpoint.memory_mb}")
-    if endpoint.kind == "serverless" and (settings.network.subnets or settings.network.isolation):
-        raise ConfigError("a serverless endpoint has no VPC and no network isolation")
-    if endpoint.kind != "real-time" and (shadow or endpoint.capture_percent):
-        raise ConfigError("a shadow and data capture need endpoint.kind real-time")
-    if endpoint.kind != "real-time" and challenger:
-        raise ConfigError("a challenger needs endpoint.kind real-time")
-    if endpoint.kind == "multi-model" and drivers.has_gpu(endpoint.instance_type):
-        raise ConfigError(
-            f"a multi-model endpoint of this image needs a CPU instance, got"
-            f" {endpoint.instance_type}: on GPUs SageMaker wants Triton for it"
-        )
-    if challenger and shadow:
-        raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
-    if endpoint.kind == "async" or endpoint.capture_percent:
-        settings.require("aws.bucket")
-    if 0 < endpoint.max_instances < endpoint.instance_count:
-        raise ConfigError(
-            f"endpoint.max_instances: expected at least endpoint.instance_count"
-            f" ({endpoint.instance_count}), got {endpoint.max_instances}"
-        )
-    if endpoint.max_instances and endpoint.kind == "serverless":
-        raise ConfigError(
-            "a serverless endpoint scales by itself: leave out endpoint.max_instances"
-        )
+from dogbreeds.cloud.settings import CloudSettings
 
 
 def deploy(
-    cloud: Cloud, source: str, *, challenger: Side | None = None, shadow: Side | None = None
+    cloud: Cloud, source: str, *, challenger: Variant | None = None, shadow: Variant | None = None
 ) -> str:
     """Make an endpoint, or bring it to a new version; what is there already is left as it is.
 
@@ -117,16 +38,22 @@ def deploy(
     check(settings, challenger, shadow)
     name = endpoint_name(settings)
     status = _existing(cloud, name)
-    config = _ensure_config(cloud, source, challenger, shadow)
+    config = ensure_config(cloud, source, challenger, shadow)
+    if settings.endpoint.monitoring:
+        alarms.ensure(cloud, name)
     if status is None:
-        _say(f"Creating endpoint {name}")
+        cloud.say(f"Creating endpoint {name}")
         cloud.sagemaker.create_endpoint(
-            EndpointName=name, EndpointConfigName=config, Tags=naming.tags(settings)
+            EndpointName=name,
+            EndpointConfigName=config,
+            Tags=naming.tags(settings),
+            **_rollback(settings.endpoint.alarms),
         )
     elif status["EndpointConfigName"] == config and status["EndpointStatus"] != "Failed":
-        _say(f"Endpoint {name} has this configuration already ({status['EndpointStatus']})")
+        cloud.keep("endpoint", name)
+        cloud.say(f"Endpoint {name} has this configuration already ({status['EndpointStatus']})")
     elif status["EndpointStatus"] == "InService":
-        _say(f"Updating endpoint {name}: {settings.endpoint.update}")
+        cloud.say(f"Updating endpoint {name}: {settings.endpoint.update}")
         cloud.sagemaker.update_endpoint(
             EndpointName=name, EndpointConfigName=config, **_update_options(settings)
         )
@@ -162,82 +89,8 @@ def _existing(cloud: Cloud, name: str) -> dict[str, Any] | None:
     return description
 
 
-def _ensure_config(cloud: Cloud, source: str, challenger: Side | None, shadow: Side | None) -> str:
-    settings = cloud.settings
-    endpoint = settings.endpoint
-    weight = 1 - challenger.share if challenger else 1.0
-    request: dict[str, Any] = {
-        "ProductionVariants": [_variant(settings, MAIN, ensure_model(cloud, source), weight)]
-    }
-    if challenger:
-        model = ensure_model(cloud, challenger.source)
-        request["ProductionVariants"].append(
-            _variant(settings, CHALLENGER, model, challenger.share)
-        )
-    if shadow:
-        model = ensure_model(cloud, shadow.source)
-        request["ShadowProductionVariants"] = [_variant(settings, SHADOW, model, shadow.share)]
-    root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
-    if endpoint.capture_percent:
-        request["DataCaptureConfig"] = {
-            "EnableCapture": True,
-            "InitialSamplingPercentage": endpoint.capture_percent,
-            "DestinationS3Uri": f"{root}/captured",
-            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-            **_if(KmsKeyId=settings.aws.kms_key),
-        }
-    if endpoint.kind == "async":
-        request["AsyncInferenceConfig"] = {
-            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": endpoint.concurrency},
-            "OutputConfig": {
-                "S3OutputPath": f"{root}/async/answers",
-                "S3FailurePath": f"{root}/async/failures",
-                **_if(KmsKeyId=settings.aws.kms_key),
-            },
-        }
-    if endpoint.kind != "serverless" and not drivers.has_local_disk(endpoint.instance_type):
-        request |= _if(KmsKeyId=settings.aws.kms_key)
-    name = f"{settings.project}-config-{naming.fingerprint(request)}"
-    try:
-        cloud.sagemaker.describe_endpoint_config(EndpointConfigName=name)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        cloud.sagemaker.create_endpoint_config(
-            EndpointConfigName=name, Tags=naming.tags(settings), **request
-        )
-    return name
-
-
-def _variant(settings: CloudSettings, name: str, model: str, weight: float) -> dict[str, Any]:
-    endpoint = settings.endpoint
-    variant: dict[str, Any] = {"VariantName": name, "ModelName": model}
-    if endpoint.kind == "serverless":
-        return variant | {
-            "ServerlessConfig": {
-                "MemorySizeInMB": endpoint.memory_mb,
-                "MaxConcurrency": endpoint.concurrency,
-            }
-        }
-    ami = endpoint.ami_version or drivers.endpoint_ami(
-        endpoint.instance_type, drivers.cuda_of_base(base_image(settings, "serving"))
-    )
-    return variant | {
-        "InstanceType": endpoint.instance_type,
-        "InitialInstanceCount": endpoint.instance_count,
-        "InitialVariantWeight": round(weight, 6),
-        "ContainerStartupHealthCheckTimeoutInSeconds": endpoint.startup_seconds,
-        **_if(InferenceAmiVersion=ami),
-    }
-
-
-def _if(**options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the options that are not empty."""
-    return {name: value for name, value in options.items() if value}
-
-
 def _update_options(settings: CloudSettings) -> dict[str, Any]:
-    """Return how an update goes about: blue/green, with rollback on alarms."""
+    """Return how an update goes about, with rollback on alarms."""
     endpoint = settings.endpoint
     options: dict[str, Any] = {}
     if endpoint.max_instances:  # the number of instances is the scaling's business
@@ -257,17 +110,29 @@ def _update_options(settings: CloudSettings) -> dict[str, Any]:
         routing["CanarySize"] = step
     elif endpoint.update == "linear":
         routing["LinearStepSize"] = step
-    options["DeploymentConfig"] = {
+    policy: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,
             "TerminationWaitInSeconds": endpoint.bake_seconds,
         }
     }
-    if endpoint.alarms:
-        options["DeploymentConfig"]["AutoRollbackConfiguration"] = {
-            "Alarms": [{"AlarmName": alarm} for alarm in endpoint.alarms]
+    if endpoint.update == "rolling":
+        policy = {
+            "RollingUpdatePolicy": {
+                "MaximumBatchSize": step,
+                "WaitIntervalInSeconds": endpoint.bake_seconds,
+            }
         }
-    return options
+    names = endpoint.alarms or alarms.rollback_names(settings, endpoint_name(settings))
+    rollback = _rollback(names).get("DeploymentConfig", {})
+    return options | {"DeploymentConfig": policy | rollback}
+
+
+def _rollback(names: Sequence[str]) -> dict[str, Any]:
+    """Return the option that undoes a deployment when one of some alarms goes off."""
+    chosen = [{"AlarmName": name} for name in names]
+    configuration = {"AutoRollbackConfiguration": {"Alarms": chosen}}
+    return {"DeploymentConfig": configuration} if chosen else {}
 
 
 def wait(cloud: Cloud, config: str) -> None:
@@ -296,67 +161,3 @@ def wait(cloud: Cloud, config: str) -> None:
     lines = follow.last_lines(cloud, f"/aws/sagemaker/Endpoints/{name}")
     said = "\n".join(["The container's last lines:", *lines]) if lines else "No log was written."
     raise CloudError(f"endpoint {name} is {status}: {reason}\n{said}")
-
-
-def scale(cloud: Cloud) -> None:
-    """Set the number of instances to follow the load, or end that, as the settings say."""
-    endpoint = cloud.settings.endpoint
-    name = endpoint_name(cloud.settings)
-    if endpoint.kind == "serverless":
-        return
-    client = cloud.client("application-autoscaling")
-    target = {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{name}/variant/{MAIN}",
-        "ScalableDimension": _DIMENSION,
-    }
-    if not endpoint.max_instances:
-        remove_scaling(cloud, name)
-        return
-    client.register_scalable_target(
-        **target, MinCapacity=endpoint.instance_count, MaxCapacity=endpoint.max_instances
-    )
-    if endpoint.kind == "async":
-        metric: dict[str, Any] = {
-            "CustomizedMetricSpecification": {
-                "MetricName": "ApproximateBacklogSizePerInstance",
-                "Namespace": "AWS/SageMaker",
-                "Dimensions": [{"Name": "EndpointName", "Value": name}],
-                "Statistic": "Average",
-            }
-        }
-    else:
-        metric = {
-            "PredefinedMetricSpecification": {
-                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
-            }
-        }
-    client.put_scaling_policy(
-        **target,
-        PolicyName=f"{name}-load",
-        PolicyType="TargetTrackingScaling",
-        TargetTrackingScalingPolicyConfiguration={
-            "TargetValue": float(endpoint.requests_per_instance),
-            "ScaleInCooldown": 300,
-            "ScaleOutCooldown": 60,
-            **metric,
-        },
-    )
-
-
-def remove_scaling(cloud: Cloud, name: str) -> None:
-    """Remove the scaling of an endpoint's variants, if there is any."""
-    client = cloud.client("application-autoscaling")
-    found = client.describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/{MAIN}"]
-    )
-    for target in found.get("ScalableTargets", []):
-        client.deregister_scalable_target(
-            ServiceNamespace="sagemaker",
-            ResourceId=target["ResourceId"],
-            ScalableDimension=target["ScalableDimension"],
-        )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

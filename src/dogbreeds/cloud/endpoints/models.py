@@ -4,7 +4,7 @@ from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
-from dogbreeds.cloud.images.uri import image_uri
+from dogbreeds.cloud.images.uri import job_image
 
 
 def archive_of(cloud: Cloud, source: str) -> str:
@@ -13,7 +13,7 @@ def archive_of(cloud: Cloud, source: str) -> str:
     Args:
         cloud: Where to look.
         source: Its address itself, the name of a training or tuning job (then of its best
-            training job), or the ARN of an approved model package.
+            training job; see `naming.own_name`), or the ARN of an approved model package.
 
     Raises:
         CloudError: There is no such thing, or it has no archive (yet).
@@ -22,8 +22,10 @@ def archive_of(cloud: Cloud, source: str) -> str:
         if not source.endswith(".tar.gz"):
             raise CloudError(f"expected the address of a model.tar.gz, got {source}")
         return source
-    if cloud.dry_run:
-        raise CloudError(f"a dry run looks nothing up: give the s3:// address instead of {source}")
+    if cloud.offline:
+        raise CloudError(
+            f"{source} cannot be looked up ({cloud.offline}): give the archive's s3:// address"
+        )
     if ":model-package/" in source:
         package = cloud.sagemaker.describe_model_package(ModelPackageName=source)
         if package["ModelApprovalStatus"] != "Approved":
@@ -32,6 +34,7 @@ def archive_of(cloud: Cloud, source: str) -> str:
                 " (dogbreeds register --approve)"
             )
         return str(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
+    source = naming.own_name(cloud.settings, source)
     try:
         job = cloud.sagemaker.describe_training_job(TrainingJobName=source)
     except ClientError as error:
@@ -78,11 +81,11 @@ def ensure_model(cloud: Cloud, source: str) -> str:
     """
     settings = cloud.settings
     settings.require("aws.role")
-    image = image_uri(settings, "serving")
+    image, role = job_image(cloud, "serving"), settings.aws.endpoint_role or settings.aws.role
     several = settings.endpoint.kind == "multi-model"
     archive = _folder(source) if several else archive_of(cloud, source)
     environment = dict(settings.endpoint.environment)
-    made_of = [image, archive, environment, settings.network, settings.aws.role]
+    made_of = [image, archive, environment, settings.network, role]
     name = f"{settings.project}-model-{naming.fingerprint(made_of)}"
     try:
         cloud.sagemaker.describe_model(ModelName=name)
@@ -90,12 +93,13 @@ def ensure_model(cloud: Cloud, source: str) -> str:
         if not is_missing(error):
             raise
     else:
+        cloud.keep("model", name)
         return name
     network = settings.network
     container = {"Image": image, "ModelDataUrl": archive, "Environment": environment}
     cloud.sdk.create_model(
         name,
-        settings.aws.role,
+        role,
         container | ({"Mode": "MultiModel"} if several else {}),
         vpc_config={
             "Subnets": list(network.subnets),

@@ -2,21 +2,23 @@
 
 import functools
 import json
+import queue
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dogbreeds.cloud import s3
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
-from dogbreeds.cloud.endpoints.deploy import endpoint_name
+from dogbreeds.cloud.endpoints.config import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
-from dogbreeds.model.photo_formats import is_photo_file
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _REQUESTS_AT_A_TIME = 8
@@ -40,30 +42,10 @@ class Prediction:
     variant: str = ""
 
 
-def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the photos that are named, or lie in the folders that are named.
-
-    Raises:
-        CloudError: A path is not there, or a folder has no photos.
-    """
-    photos: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and is_photo_file(p))
-            if not found:
-                raise CloudError(f"no photos in {path}")
-            photos += found
-        elif path.is_file():
-            photos.append(path)
-        else:
-            raise CloudError(f"no such photo: {path}")
-    return photos
-
-
 def predict(
     cloud: Cloud, photos: Sequence[Path], target: str | None = None
 ) -> Iterator[Prediction]:
-    """Yield the prediction of each photo, in order; several are asked for at a time.
+    """Return the prediction of each photo, in order; several are asked for at a time.
 
     Args:
         cloud: Where, with which settings.
@@ -79,13 +61,41 @@ def predict(
     if kind == "multi-model" and not target:
         raise ConfigError("a multi-model endpoint needs to be told which model: --target-model")
     client = cloud.client("sagemaker-runtime")
-    with ThreadPoolExecutor(_REQUESTS_AT_A_TIME) as pool:
-        jobs = [pool.submit(ask, cloud, client, name, photo) for photo in photos]
-        try:
-            for job in jobs:
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return _concurrently(lambda photo: ask(cloud, client, name, photo), photos)
+
+
+def _concurrently(
+    predict_one: Callable[[Path], Prediction], photos: Sequence[Path]
+) -> Iterator[Prediction]:
+    """Yield what a function makes of each photo, in order.
+
+    The threads are daemons, unlike those of a ThreadPoolExecutor: Ctrl-C does not wait for an
+    endpoint that hangs.
+    """
+    waiting: queue.SimpleQueue[tuple[Path, Future[Prediction]]] = queue.SimpleQueue()
+    predictions: list[Future[Prediction]] = [Future() for _ in photos]
+    for task in zip(photos, predictions, strict=True):
+        waiting.put(task)
+
+    def work() -> None:
+        while not waiting.empty():
+            try:
+                photo, future = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                future.set_result(predict_one(photo))
+            except Exception as error:  # raised where the result is waited for
+                future.set_exception(error)
+
+    try:
+        for _ in range(min(_REQUESTS_AT_A_TIME, len(photos))):
+            Thread(target=work, daemon=True).start()
+        for prediction in predictions:
+            yield prediction.result()
+    finally:
+        while not waiting.empty():
+            waiting.get()
 
 
 def _ask(
@@ -114,9 +124,9 @@ def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:
     """Put the photo into the bucket, ask, and wait for the answer there."""
     settings = cloud.settings
     settings.require("aws.bucket")
-    s3 = cloud.client("s3")
+    storage = cloud.client("s3")
     key = f"{settings.aws.prefix}/async/photos/{uuid.uuid4().hex}{photo.suffix.lower()}"
-    s3.put_object(Bucket=settings.aws.bucket, Key=key, Body=photo.read_bytes())
+    storage.put_object(Bucket=settings.aws.bucket, Key=key, Body=photo.read_bytes())
     response = client.invoke_endpoint_async(
         EndpointName=name,
         ContentType=_content_type(photo),
@@ -125,19 +135,19 @@ def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:
     )
     deadline = time.monotonic() + _ASYNC_SECONDS
     while time.monotonic() < deadline:
-        if (answer := _fetch(s3, response["OutputLocation"])) is not None:
+        if (answer := _fetch(storage, response["OutputLocation"])) is not None:
             return _parsed(photo, answer, "")
         failure = response.get("FailureLocation")
-        if failure and (reason := _fetch(s3, failure)) is not None:
+        if failure and (reason := _fetch(storage, failure)) is not None:
             return Prediction(photo, None, reason.decode(errors="replace").strip())
         time.sleep(1)
     return Prediction(photo, None, f"no answer after {_ASYNC_SECONDS:g} s")
 
 
-def _fetch(s3: Any, uri: str) -> bytes | None:  # noqa: ANN401
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+def _fetch(client: Any, uri: str) -> bytes | None:  # noqa: ANN401
+    bucket, key = s3.parse(uri)
     try:
-        body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
         if is_missing(error):
             return None
@@ -163,20 +173,6 @@ def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
     except (ValueError, KeyError, TypeError):
         return Prediction(photo, None, f"expected a JSON answer, got {body[:200]!r}")
     return Prediction(photo, answer, variant=variant)
-
-
-def line(prediction: Prediction) -> str:
-    """Return a prediction as a line of a table."""
-    if prediction.answer is None:
-        return f"{prediction.photo}  refused: {prediction.error}"
-    answer = prediction.answer
-    probability = answer.get("probability")
-    shown = f"{probability:.1%}" if isinstance(probability, float) else ""
-    variant = "" if prediction.variant in ("", "main") else f"  ({prediction.variant})"
-    return (
-        f"{prediction.photo}  {answer['predicted_label']}"
-        f"  {answer.get('class_name', '')}  {shown}{variant}"
-    )
 
 
 def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
@@ -208,7 +204,7 @@ def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
 
 
 def _first_archive(cloud: Cloud, folder: str) -> str:
-    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
+    bucket, prefix = s3.parse(folder)
     answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
     keys = [item["Key"] for item in answer.get("Contents", []) if item["Key"].endswith(".tar.gz")]
     if not keys:

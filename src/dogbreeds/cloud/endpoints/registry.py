@@ -1,13 +1,12 @@
 """The model registry: archives as versions of a model package group, with their metrics."""
 
 import json
-import sys
 from typing import Any
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code
 from dogbreeds.cloud.endpoints.models import archive_of
-from dogbreeds.cloud.images.uri import image_uri
+from dogbreeds.cloud.images.uri import job_image
 
 _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
 
@@ -31,11 +30,11 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
     settings = cloud.settings
     settings.require("aws.bucket")
     client = cloud.sagemaker
-    archive, image = archive_of(cloud, source), image_uri(settings, "serving")
+    archive, image = archive_of(cloud, source), job_image(cloud, "serving")
     group = f"{settings.project}-models"
     status = "Approved" if approve else "PendingManualApproval"
     if arn := _registered(cloud, group, archive, image):
-        print(f"{archive} is registered already", file=sys.stderr)
+        cloud.say(f"{archive} is registered already")
         if approve:
             client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
         return arn
@@ -51,8 +50,7 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
             "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint.instance_type],
             "SupportedTransformInstanceTypes": [settings.transform.instance_type],
         },
-        **({"ModelMetrics": _put_metrics(cloud, archive, metrics)} if metrics else {}),
-        CustomerMetadataProperties={name: f"{value:.6g}" for name, value in metrics.items()},
+        **_described(cloud, archive, metrics),
     )
     return str(version.get("ModelPackageArn", ""))
 
@@ -92,13 +90,24 @@ def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | Non
 
 def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
     """Return the last metrics of a training job; none for an archive's address."""
-    if source.startswith(("s3://", "arn:")) or cloud.dry_run:
+    if source.startswith(("s3://", "arn:")) or cloud.offline:
         return {}
+    name = naming.own_name(cloud.settings, source)
     try:
-        job = cloud.sagemaker.describe_training_job(TrainingJobName=source)
+        job = cloud.sagemaker.describe_training_job(TrainingJobName=name)
     except cloud.sagemaker.exceptions.ClientError:  # a tuning job
         return {}
     return {m["MetricName"]: float(m["Value"]) for m in job.get("FinalMetricDataList", [])}
+
+
+def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
+    """Return a version's metrics as the registry takes them; it refuses empty ones."""
+    if not metrics:
+        return {}
+    return {
+        "ModelMetrics": _put_metrics(cloud, archive, metrics),
+        "CustomerMetadataProperties": {name: f"{value:.6g}" for name, value in metrics.items()},
+    }
 
 
 def _put_metrics(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:

@@ -13,14 +13,11 @@ from typing import Any
 from dogbreeds import __version__
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.images.uri import write_image
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, write_image
 from dogbreeds.cloud.settings import CloudSettings
 
 ROOT = Path(__file__).parents[4]
 """The repository's root: images are built and pushed from a checkout."""
-
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-"""The one manifest type that SageMaker takes for sure; it refuses OCI indexes."""
 
 _CREDENTIAL_HELPER = """#!/bin/sh
 # Docker asks for the registry's credentials here; they never are in a file or on a command line.
@@ -61,6 +58,8 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
             repository = getattr(cloud.settings.images, image)
             ensure_repository(client, cloud.settings, repository)
             uris[image] = _push_image(cloud.settings, image, host, environ, client)
+            digest = {"imageDigest": uris[image].partition("@")[2]}
+            cloud.say(scan_findings(client, {"repositoryName": repository, "imageId": digest}))
     return uris
 
 
@@ -97,6 +96,24 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
     client.put_lifecycle_policy(
         repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]})
     )
+
+
+def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
+    """Return what ECR's scan found in an image, in words.
+
+    Args:
+        client: ECR's.
+        image: ``registryId`` (or not), ``repositoryName`` and ``imageId``.
+    """
+    name = f"scan of {image['repositoryName']}"
+    try:
+        answer = client.describe_image_scan_findings(**image)
+    except client.exceptions.ScanNotFoundException:
+        return f"{name}: none yet"
+    counts = answer.get("imageScanFindings", {}).get("findingSeverityCounts", {})
+    status = answer.get("imageScanStatus", {}).get("status", "").lower().replace("_", " ")
+    found = ", ".join(f"{count} {level}" for level, count in counts.items()) or "no finding"
+    return f"{name}: {found if status in ('complete', 'active') else status}"
 
 
 @contextmanager
@@ -203,6 +220,8 @@ def _local_image(settings: CloudSettings, image: str) -> tuple[str, str, str]:
     try:
         answer = _docker("image", "inspect", "--format", "{{.Id}} " + label, local)
     except CloudError as error:
+        if "no such image" not in str(error).lower():  # the engine is down, or out of reach
+            raise
         flavor = settings.images.flavor
         raise CloudError(
             f"no image {local} here: run make build FLAVOR={flavor} ({error})"
@@ -260,6 +279,8 @@ def _docker(*arguments: str) -> str:
         raise CloudError(
             f"docker {arguments[0]} does not answer: is the engine running?"
         ) from error
+    if "cannot connect" in done.stderr.lower() or "permission denied" in done.stderr.lower():
+        raise CloudError(f"no Docker engine answers: {done.stderr.strip()}: is it running?")
     if done.returncode != 0:
         raise CloudError(done.stderr.strip() or f"docker {arguments[0]} failed")
     return done.stdout.strip()

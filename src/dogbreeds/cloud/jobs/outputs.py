@@ -5,6 +5,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from dogbreeds.cloud import naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
 from dogbreeds.cloud.settings import CloudSettings
 
@@ -34,6 +35,7 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
         botocore.exceptions.ClientError: AWS refused.
     """
     check_name(job)
+    job = naming.own_name(settings, job)
     cloud = Cloud(settings)
     try:
         found = cloud.sagemaker.describe_training_job(TrainingJobName=job)
@@ -44,8 +46,7 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
                 " the jobs; the table of a tuning job is what dogbreeds tune wrote)"
             ) from error
         raise
-    root = found["OutputDataConfig"]["S3OutputPath"].removeprefix("s3://").rstrip("/")
-    bucket, _, prefix = root.partition("/")
+    bucket, prefix = s3.parse(found["OutputDataConfig"]["S3OutputPath"].rstrip("/"))
     key = f"{prefix}/{job}/output/output.tar.gz".lstrip("/")
     file = folder / f"{job}.tar.gz"
     try:

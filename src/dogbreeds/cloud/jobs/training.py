@@ -1,25 +1,31 @@
 """Training jobs: a generic Estimator with our image, channels and metrics."""
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dogbreeds.cloud import drivers, naming
+from dogbreeds.cloud import drivers, naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.images.uri import image_uri
+from dogbreeds.cloud.images.uri import image_uri, job_image
 from dogbreeds.cloud.jobs import describe as jobs
 from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.model.architectures import ModelError, check_architecture
 from dogbreeds.training.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from sagemaker.estimator import Estimator
 
+BAKED_WEIGHTS = "resnet18"
+"""The architecture whose ImageNet weights are in the training image."""
 
-def check(settings: CloudSettings) -> None:
+
+def check(settings: CloudSettings) -> Settings:
     """Refuse what SageMaker would refuse later or only fail at after minutes of paid time.
+
+    Returns:
+        The hyperparameters.
 
     Raises:
         ConfigError: Settings are missing, or do not go together.
@@ -27,8 +33,10 @@ def check(settings: CloudSettings) -> None:
     settings.require("aws.role", "aws.bucket", "training.data")
     job = settings.training
     try:
-        Settings.from_mapping(job.hyperparameters)
-    except SettingsError as error:
+        hyperparameters = Settings.from_mapping(job.hyperparameters)
+        check_architecture(hyperparameters.model)
+        _check_weights(hyperparameters, job.weights)
+    except (SettingsError, ModelError) as error:
         origin = settings.origins.get("training.hyperparameters", "hyperparameters")
         raise ConfigError(f"{origin}: {error}") from error
     if job.spot and job.max_wait < job.max_run:
@@ -40,15 +48,44 @@ def check(settings: CloudSettings) -> None:
         raise ConfigError("training.warm_pool does not go with training.spot: choose one")
     if bool(settings.network.subnets) != bool(settings.network.security_groups):
         raise ConfigError("network.subnets and network.security_groups: give both or neither")
+    return hyperparameters
 
 
-def channels(settings: CloudSettings) -> dict[str, str]:
-    """Return the S3 address of each channel."""
+def _check_weights(hyperparameters: Settings, channel: str) -> None:
+    """Refuse starting weights that are neither in the image nor in a channel."""
+    weights, model = hyperparameters.weights, hyperparameters.model
+    if weights == "imagenet" and model != BAKED_WEIGHTS:
+        raise SettingsError(
+            f"ImageNet weights of {model} are requested, only those of {BAKED_WEIGHTS} are in the"
+            " image, and nothing is downloaded: give a file by training.weights and hyperparameter"
+            " weights, or train from weights=none"
+        )
+    if weights not in ("imagenet", "none") and not channel:
+        raise SettingsError(
+            f"the weights file {weights} is requested, which comes by the channel `weights`: set"
+            " training.weights to its s3:// folder"
+        )
+
+
+def channels(cloud: Cloud) -> dict[str, str]:
+    """Return the S3 address of each channel: the splits that are there, and starting weights.
+
+    Raises:
+        ConfigError: There is no ``train/``, or neither ``valid/`` nor ``test/``.
+    """
+    settings = cloud.settings
     root = settings.training.data.rstrip("/")
     addresses = {split: f"{root}/{split}/" for split in SPLITS}
+    there = {split: uri for split, uri in addresses.items() if s3.holds_objects(cloud, uri)}
+    if "train" not in there or len(there) == 1:
+        missing = "train/" if "train" not in there else "valid/ or test/"
+        raise ConfigError(
+            f"training.data: expected train/ and valid/ or test/ with photos in {root}, found no"
+            f" {missing}: dogbreeds data upload FOLDER sends them"
+        )
     if settings.training.weights:
-        addresses["weights"] = settings.training.weights
-    return addresses
+        there["weights"] = settings.training.weights
+    return there
 
 
 def make_estimator(
@@ -67,7 +104,7 @@ def make_estimator(
     """
     settings = cloud.settings
     check(settings)
-    image = image_uri(settings, "training")
+    image = job_image(cloud, "training")
     from sagemaker.estimator import Estimator
 
     job, network = settings.training, settings.network
@@ -93,6 +130,7 @@ def make_estimator(
         subnets=list(network.subnets) or None,
         security_group_ids=list(network.security_groups) or None,
         metric_definitions=METRIC_DEFINITIONS,
+        max_retry_attempts=job.retries or None,
         encrypt_inter_container_traffic=network.encrypt_traffic or None,
         use_spot_instances=job.spot,
         max_wait=job.max_wait if job.spot else None,
@@ -132,7 +170,7 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
 
     Args:
         cloud: Where, with which settings.
-        name: The job's name; a job of this name is not started again.
+        name: The job's name, see `naming.own_name`; a job of this name is not started again.
         new: Start another job even if the same one is running.
 
     Returns:
@@ -140,25 +178,27 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
 
     Raises:
         ConfigError: The settings are incomplete or impossible.
+        CloudError: A job of this name was made with other settings.
         botocore.exceptions.ClientError: AWS refused.
     """
     settings = cloud.settings
     request = [image_uri(settings, "training"), settings.training, settings.network, settings.aws]
     prefix = naming.job_prefix(settings, "train", request)
+    name = name and naming.own_name(settings, name)
     chosen = name or naming.job_name(prefix)
     estimator = make_estimator(cloud, chosen, settings.training.hyperparameters)
-    running = jobs.find(cloud, "TrainingJob", prefix, name, new=new)
-    if running:
+    inputs = channels(cloud)
+
+    def submit() -> None:
+        estimator.fit(dict(inputs), wait=False, job_name=chosen)
+        if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
+            raise KeyboardInterrupt
+
+    if running := jobs.find(cloud, "TrainingJob", prefix, name, new=new, submit=submit):
         return running
-    _say(f"Starting training job {chosen} on {settings.training.instance_type}")
-    estimator.fit(channels(settings), wait=False, job_name=chosen)
-    if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
-        raise KeyboardInterrupt
+    cloud.say(f"Starting training job {chosen} on {settings.training.instance_type}")
+    submit()
     return chosen
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def report(cloud: Cloud, description: dict[str, Any]) -> str:

@@ -1,12 +1,11 @@
 """Batch transform: answers for all photos of an S3 folder, without an endpoint."""
 
-import sys
 from typing import Any
 
 from dogbreeds.cloud import drivers, naming
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.endpoints.models import ensure_model
-from dogbreeds.cloud.images.uri import base_image
+from dogbreeds.cloud.images.uri import cuda_of_image
 from dogbreeds.cloud.jobs import describe as jobs
 from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.settings import ConfigError
@@ -49,46 +48,49 @@ def start(
         )
     model = ensure_model(cloud, source)
     prefix = naming.job_prefix(settings, "batch", [model, photos, content_type, batch])
+    name = name and naming.own_name(settings, name)
     chosen = name or naming.job_name(prefix)
-    if running := jobs.find(cloud, "TransformJob", prefix, name, new=new):
-        return running
-    print(f"Starting transform job {chosen} on {batch.instance_type}", file=sys.stderr)
     key = {"KmsKeyId": settings.aws.kms_key} if settings.aws.kms_key else {}
     resources: dict[str, Any] = {
         "InstanceType": batch.instance_type,
         "InstanceCount": batch.instance_count,
     }
-    if ami := _ami(cloud):  # which the SDK's Transformer cannot ask for
+    cuda = cuda_of_image(cloud, "serving")
+    if ami := drivers.batch_ami(
+        batch.instance_type, cuda
+    ):  # which the SDK's Transformer cannot ask for
         resources["TransformAmiVersion"] = ami
     if settings.aws.kms_key and not drivers.has_local_disk(batch.instance_type):
         resources["VolumeKmsKeyId"] = settings.aws.kms_key
-    cloud.sagemaker.create_transform_job(
-        TransformJobName=chosen,
-        ModelName=model,
-        BatchStrategy="SingleRecord",
-        MaxConcurrentTransforms=batch.concurrency,
-        MaxPayloadInMB=batch.max_payload_mb,
-        TransformInput={
+    request = {
+        "TransformJobName": chosen,
+        "ModelName": model,
+        "BatchStrategy": "SingleRecord",
+        "MaxConcurrentTransforms": batch.concurrency,
+        "MaxPayloadInMB": batch.max_payload_mb,
+        "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": photos}},
             "ContentType": content_type,
             "SplitType": "None",
         },
-        TransformOutput={
+        "TransformOutput": {
             "S3OutputPath": f"s3://{settings.aws.bucket}/{settings.aws.prefix}/batch/{chosen}",
             "Accept": "application/json",
             "AssembleWith": "None",
             **key,
         },
-        TransformResources=resources,
-        Tags=naming.tags(settings),
-    )
+        "TransformResources": resources,
+        "Tags": naming.tags(settings),
+    }
+
+    def submit() -> None:
+        cloud.sagemaker.create_transform_job(**request)
+
+    if running := jobs.find(cloud, "TransformJob", prefix, name, new=new, submit=submit):
+        return running
+    cloud.say(f"Starting transform job {chosen} on {batch.instance_type}")
+    submit()
     return chosen
-
-
-def _ami(cloud: Cloud) -> str | None:
-    settings = cloud.settings
-    cuda = drivers.cuda_of_base(base_image(settings, "serving"))
-    return drivers.batch_ami(settings.transform.instance_type, cuda)
 
 
 def wait(cloud: Cloud, name: str) -> str:

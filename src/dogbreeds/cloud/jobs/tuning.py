@@ -14,6 +14,7 @@ from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.jobs.training import channels, make_estimator
 from dogbreeds.cloud.settings import ConfigError
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
+from dogbreeds.system import terminal
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
 
 COLUMNS = (
@@ -59,22 +60,36 @@ def start(
         raise ConfigError(
             f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"
         )
+    name = name and naming.own_name(settings, name)
     space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
     given = settings.training.hyperparameters
+    if tuning.strategy == "Hyperband" and isinstance(epochs := space.pop("epochs", None), Choice):
+        # Hyperband hands out epochs itself: each job may have the most of the space.
+        given = {"epochs": str(max(epochs.values)), **given}
     kept = {name: value for name, value in given.items() if _underscored(name) not in space}
     if ignored := sorted(set(given) - set(kept)):
         print(f"searched for, whatever the settings say: {', '.join(ignored)}", file=sys.stderr)
+    if not space:
+        raise ConfigError(
+            f"--set fixes all that would be searched for ({', '.join(SEARCH_SPACE)}): leave one"
+            " out, or run dogbreeds train"
+        )
     request = [image_uri(settings, "training"), settings.training, tuning, settings.network]
     prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start), kept])
     chosen = name or naming.job_name(prefix)
     # One checkpoint folder for all would mix the jobs up, so theirs is not kept.
     estimator = make_estimator(cloud, None, kept)
-    if running := jobs.find(cloud, "HyperParameterTuningJob", prefix, name, new=new):
+    tuner = _make_tuner(cloud, estimator, space, warm_start)
+    inputs = channels(cloud)
+
+    def submit() -> None:
+        tuner.fit(dict(inputs), job_name=chosen, wait=False, include_cls_metadata=False)
+
+    noun = "HyperParameterTuningJob"
+    if running := jobs.find(cloud, noun, prefix, name, new=new, submit=submit):
         return running
-    print(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs", file=sys.stderr)
-    _make_tuner(cloud, estimator, space, warm_start).fit(
-        channels(settings), job_name=chosen, wait=False, include_cls_metadata=False
-    )
+    cloud.say(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs")
+    submit()
     return chosen
 
 
@@ -91,7 +106,9 @@ def _make_tuner(
     from sagemaker.tuner import (
         CategoricalParameter,
         ContinuousParameter,
+        HyperbandStrategyConfig,
         HyperparameterTuner,
+        StrategyConfig,
         WarmStartConfig,
         WarmStartTypes,
     )
@@ -103,6 +120,8 @@ def _make_tuner(
         for name, space in search_space.items()
     }
     tuning = cloud.settings.tuning
+    hyperband = tuning.strategy == "Hyperband"  # it stops jobs itself
+    epochs = int(estimator.hyperparameters().get("epochs", 0))
     return HyperparameterTuner(
         estimator=estimator,
         objective_metric_name=tuning.objective,
@@ -112,7 +131,8 @@ def _make_tuner(
         strategy=tuning.strategy,
         max_jobs=tuning.max_jobs,
         max_parallel_jobs=tuning.parallel_jobs,
-        early_stopping_type="Auto" if tuning.early_stopping else "Off",
+        strategy_config=StrategyConfig(HyperbandStrategyConfig(epochs, 1)) if hyperband else None,
+        early_stopping_type="Auto" if tuning.early_stopping and not hyperband else "Off",
         tags=naming.tags(cloud.settings),
         warm_start_config=WarmStartConfig(
             WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, set(warm_start)
@@ -218,13 +238,4 @@ def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a table for the terminal."""
-    cells = [list(COLUMNS), *([_cell(row[column]) for column in COLUMNS] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return terminal.table([[row[column] for column in COLUMNS] for row in rows], COLUMNS)

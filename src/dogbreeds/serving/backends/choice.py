@@ -7,13 +7,13 @@ CUDA graphs. Measured with ``benchmarks/serving_backends.py``: on two cores ONNX
 
 import logging
 import time
-from importlib import metadata
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.system.errors import DogbreedsError
 
 logger = logging.getLogger(__name__)
@@ -21,10 +21,6 @@ logger = logging.getLogger(__name__)
 
 class BackendError(DogbreedsError, RuntimeError):
     """The backend that was asked for cannot be had here."""
-
-
-class TelemetryError(RuntimeError):
-    """An engine does not keep what it sees to itself: neither it nor another may serve here."""
 
 
 class Backend(Protocol):
@@ -87,28 +83,31 @@ def choose(
     if not agreeing:
         raise BackendError(
             "the model does not give here what it gave when it was saved: expected probabilities"
-            f" within {backends[0].tolerance:g}, got {_difference(backends[0], golden_example):.2g}"
-            " apart"
-            f" with torch {metadata.version('torch')}; serve it with the version that trained it"
+            f" within {backends[0].tolerance:g}, got {distance(backends[0], golden_example):.2g}"
+            f" apart on {backends[0].name}; serve it with the image of the version that trained it"
         )
     named = [backend for backend in agreeing if backend.name == wanted]
-    return min(named or agreeing, key=lambda backend: _seconds(backend, golden_example.pixels))
+    candidates = named or agreeing
+    if len(candidates) == 1:  # nothing to measure
+        return candidates[0]
+    return min(candidates, key=lambda backend: seconds(backend, golden_example.pixels))
 
 
 def _agrees(backend: Backend, golden_example: GoldenExample) -> bool:
-    difference = _difference(backend, golden_example)
+    difference = distance(backend, golden_example)
     if difference <= backend.tolerance:  # false also if it is no number
         return True
     logger.warning("not running on %s: it differs from training by %g", backend.name, difference)
     return False
 
 
-def _difference(backend: Backend, golden_example: GoldenExample) -> float:
+def distance(backend: Backend, golden_example: GoldenExample) -> float:
+    """Return how far a started backend is off at most, in probability."""
     return float(np.abs(backend.run(golden_example.pixels) - golden_example.probabilities).max())
 
 
-def _seconds(backend: Backend, pixels: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
-    """Return the shortest of a few runs: other work on the machine only ever makes one longer."""
+def seconds(backend: Backend, pixels: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
+    """Return the shortest time of a few runs: other work on the machine only makes one longer."""
     times: list[float] = []
     while len(times) < 5 and sum(times) < budget:
         begin = time.perf_counter()

@@ -1,20 +1,19 @@
 """PyTorch as a backend, and as the source of all others."""
 
-import importlib.util
 import logging
-import tempfile
-import warnings
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dogbreeds.model.artifact import Artifact, create_golden_example
+from dogbreeds.model.document import Description
+from dogbreeds.model.onnx_export import ExportError, to_onnx
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.serving.backends.choice import Backend, BackendError
 from dogbreeds.serving.backends.cuda_graphs import CudaGraphs, half_types
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
-from dogbreeds.serving.predictor import Description, Predictor
+from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
 
 logger = logging.getLogger(__name__)
@@ -93,9 +92,9 @@ def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> 
     if wanted == ONNX_RUNTIME or (wanted is None and device.type == "cpu"):
         try:
             found.append(OnnxRuntime(to_onnx(artifact)))
-        except BackendError as error:
+        except ExportError as error:
             if wanted is not None:
-                raise
+                raise BackendError(str(error)) from error
             logger.warning("running on PyTorch, because %s", error)
     if wanted == CUDA_GRAPHS or (wanted is None and device.type == "cuda"):
         if device.type != "cuda":
@@ -103,37 +102,3 @@ def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> 
         types = half_types(torch.cuda.get_device_capability(device))
         found += [CudaGraphs(artifact, device, dtype) for dtype in types]
     return found
-
-
-def to_onnx(artifact: Artifact) -> bytes:
-    """Return the model with its normalization and softmax as an ONNX graph.
-
-    It takes 0.1 to 3 s for each torchvision classifier tried (ResNet to Swin and MaxViT).
-
-    Raises:
-        BackendError: The packages onnx and onnxruntime are not there, or the model cannot be
-            converted.
-    """
-    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
-        raise BackendError("the packages onnxruntime and onnx are not installed")
-    side = artifact.preprocessing.image_size
-    example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    try:
-        with (
-            tempfile.NamedTemporaryFile(suffix=".onnx") as file,
-            warnings.catch_warnings(),
-            torch.no_grad(),
-        ):
-            warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
-            torch.onnx.export(
-                Pipeline(artifact.model, artifact.preprocessing, artifact.temperature).eval(),
-                (example,),
-                file.name,
-                input_names=["pixels"],
-                output_names=["probabilities"],
-                dynamic_axes={"pixels": {0: "batch"}, "probabilities": {0: "batch"}},
-                dynamo=False,  # ten times as fast as the newer exporter
-            )
-            return file.read()
-    except Exception as error:  # the exporter raises many types
-        raise BackendError(f"the model cannot be converted to ONNX: {error}") from error

@@ -1,5 +1,6 @@
 package dogbreeds;
 
+import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPipeline;
 import io.netty.handler.codec.http.FullHttpMessage;
@@ -7,6 +8,7 @@ import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpMessage;
 import io.netty.handler.codec.http.HttpObjectAggregator;
 import io.netty.handler.codec.http.HttpUtil;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Gathers a request's body. One that is too large, or that finds no memory beside the others, is
@@ -16,7 +18,13 @@ import io.netty.handler.codec.http.HttpUtil;
  */
 final class Body extends HttpObjectAggregator {
 
+    private static final long STALL_SECONDS = Long.getLong("dogbreeds.stall_seconds", 20);
+    private static final long SLOWEST_SECONDS = 300; // for a whole body
+    private static final long UNKNOWN_LENGTH = 25 << 20; // assumed of a chunked body
+
     private long reserved; // for the request that is being read
+    private long started;
+    private long heard;
 
     Body(int limit) {
         super(limit);
@@ -38,6 +46,8 @@ final class Body extends HttpObjectAggregator {
             return Refusal.noMemory();
         }
         reserved = length;
+        started = System.nanoTime();
+        watch(pipeline.lastContext());
         return response;
     }
 
@@ -46,8 +56,39 @@ final class Body extends HttpObjectAggregator {
             return 0; // refused by the gate
         }
         return HttpUtil.isTransferEncodingChunked(start)
-                ? limit // not known before its end
+                ? Math.min(limit, UNKNOWN_LENGTH)
                 : HttpUtil.getContentLength(start, 0L);
+    }
+
+    /** Gives up on a body that stalls, so that its memory serves others. */
+    private void watch(ChannelHandlerContext context) {
+        long watched = started;
+        context.executor().schedule(
+                () -> {
+                    if (started != watched) { // it arrived, or its client is gone
+                        return;
+                    }
+                    long now = System.nanoTime();
+                    if (!context.channel().config().isAutoRead()) { // it is us who do not read
+                        heard = now;
+                    }
+                    boolean silent = now - heard > TimeUnit.SECONDS.toNanos(STALL_SECONDS);
+                    boolean slow = now - started > TimeUnit.SECONDS.toNanos(SLOWEST_SECONDS);
+                    if (silent || slow) {
+                        context.writeAndFlush(Refusal.stalled(STALL_SECONDS))
+                                .addListener(ChannelFutureListener.CLOSE);
+                    } else {
+                        watch(context);
+                    }
+                },
+                Math.max(1, STALL_SECONDS / 2),
+                TimeUnit.SECONDS);
+    }
+
+    @Override
+    public void channelRead(ChannelHandlerContext context, Object message) throws Exception {
+        heard = System.nanoTime();
+        super.channelRead(context, message);
     }
 
     private static boolean isRefusal(Object response) {
@@ -73,6 +114,7 @@ final class Body extends HttpObjectAggregator {
         super.finishAggregation(whole);
         Uploads.giveBack(reserved - whole.content().readableBytes());
         reserved = 0;
+        started = 0;
     }
 
     @Override
@@ -84,5 +126,6 @@ final class Body extends HttpObjectAggregator {
     private void giveBack() {
         Uploads.giveBack(reserved);
         reserved = 0;
+        started = 0;
     }
 }

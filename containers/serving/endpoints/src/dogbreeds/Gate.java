@@ -7,6 +7,8 @@ import io.netty.channel.ChannelPromise;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpUtil;
 import java.time.OffsetDateTime;
 import java.util.ArrayDeque;
 import java.util.Queue;
@@ -33,6 +35,7 @@ final class Gate extends ChannelDuplexHandler {
     private long begin;
     private boolean admitted;
     private boolean retried;
+    private boolean keepAlive;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
@@ -54,6 +57,9 @@ final class Gate extends ChannelDuplexHandler {
             context.channel().config().setAutoRead(true);
             return;
         }
+        keepAlive = HttpUtil.isKeepAlive(current);
+        // RFC 9112, 3.2.2: a server accepts a URL in absolute form.
+        current.setUri(current.uri().replaceFirst("^(?i:https?)://[^/?#]*(?=[/?#]|$)", ""));
         begin = System.nanoTime();
         retried = false;
         FullHttpResponse refusal = Refusal.of(current);
@@ -62,6 +68,9 @@ final class Gate extends ChannelDuplexHandler {
             refusal = admitted ? null : Refusal.stopping();
         }
         if (refusal == null) {
+            if (current.method().equals(HttpMethod.HEAD)) {
+                current.setMethod(HttpMethod.GET); // Netty's codec leaves the body out
+            }
             context.fireChannelRead(current.retainedDuplicate()); // MMS releases it
         } else {
             write(context, refusal, context.newPromise());
@@ -111,7 +120,9 @@ final class Gate extends ChannelDuplexHandler {
             log(response, seconds);
         }
         boolean counted = admitted;
-        boolean last = response.status().code() >= 400; // then MMS closes the connection
+        // After an error MMS closes the connection.
+        boolean last = response.status().code() >= 400 || !keepAlive;
+        HttpUtil.setKeepAlive(response.headers(), current.protocolVersion(), !last);
         promise.addListener(
                 done -> {
                     if (counted) { // only when the answer has left may the server stop

@@ -53,15 +53,17 @@ public final class Metrics extends ModelServerEndpoint {
         if (timing.isEmpty()) {
             return;
         }
-        BATCHES.add(timing.get("batch"));
-        stage("decode", timing.get("decode_ms") / 1e3);
-        stage("predict", timing.get("predict_ms") / 1e3);
-        double inWorker = (timing.get("decode_ms") + timing.get("predict_ms")) / 1e3;
+        BATCHES.add(timing.remove("batch"));
+        double inWorker = 0;
+        for (Map.Entry<String, Double> part : timing.entrySet()) {
+            stage(part.getKey().replace("_ms", ""), part.getValue() / 1e3);
+            inWorker += part.getValue() / 1e3;
+        }
         stage("wait", Math.max(0, seconds - inWorker)); // in the queue and on the way
         modelVersion = response.headers().get("x-model-version", modelVersion);
     }
 
-    /** Returns what the worker tells of its batch: batch, decode_ms and predict_ms, or nothing. */
+    /** Returns what the worker tells of its batch: batch, and its stages as NAME_ms; or nothing. */
     static Map<String, Double> timing(FullHttpResponse response) {
         Map<String, Double> values = new LinkedHashMap<>();
         Matcher part = TIMING.matcher(response.headers().get("server-timing", ""));

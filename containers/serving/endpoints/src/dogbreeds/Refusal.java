@@ -1,6 +1,7 @@
 package dogbreeds;
 
 import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.netty.buffer.Unpooled;
@@ -25,18 +26,19 @@ final class Refusal {
 
     private static final List<String> WORKER_DEATHS =
             Arrays.asList("Worker died.", "Worker scaled down.");
+    private static final Gson JSON = new GsonBuilder().disableHtmlEscaping().create();
     private static final Map<String, String> METHODS = new LinkedHashMap<>();
 
     static {
-        METHODS.put("/ping", "GET");
-        METHODS.put("/metrics", "GET");
+        METHODS.put("/ping", "GET, HEAD");
+        METHODS.put("/metrics", "GET, HEAD");
         if (Server.MULTI_MODEL) { // SageMaker's contract for several models behind one endpoint
             METHODS.put("/models", "GET, POST");
             METHODS.put("/models/NAME", "GET, DELETE");
             METHODS.put("/models/NAME/invoke", "POST");
         } else {
             METHODS.put("/invocations", "POST");
-            METHODS.put("/execution-parameters", "GET");
+            METHODS.put("/execution-parameters", "GET, HEAD");
         }
     }
 
@@ -71,11 +73,14 @@ final class Refusal {
                     path);
         }
         if (!Arrays.asList(methods.split(", ")).contains(request.method().name())) {
-            return response(
-                    HttpResponseStatus.METHOD_NOT_ALLOWED,
-                    "wrong method",
-                    methods,
-                    request.method().name());
+            FullHttpResponse refusal =
+                    response(
+                            HttpResponseStatus.METHOD_NOT_ALLOWED,
+                            "wrong method",
+                            methods,
+                            request.method().name());
+            refusal.headers().set(HttpHeaderNames.ALLOW, methods);
+            return refusal;
         }
         CharSequence type = HttpUtil.getMimeType(request);
         String form = type == null ? "" : type.toString().trim().toLowerCase(Locale.ROOT);
@@ -84,8 +89,10 @@ final class Refusal {
             return response(
                     HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE,
                     "unsupported content type",
-                    "a photo's type such as image/jpeg, application/json or application/jsonlines",
-                    form);
+                    "the photo itself as the body: curl --data-binary @photo.jpg"
+                            + " -H 'Content-Type: image/jpeg' http://HOST"
+                            + path,
+                    form + " (curl's -F and -d send forms)");
         }
         return null;
     }
@@ -151,6 +158,15 @@ final class Refusal {
                 "more");
     }
 
+    /** Returns the answer to a body of which nothing came for too long. */
+    static FullHttpResponse stalled(long seconds) {
+        return response(
+                HttpResponseStatus.REQUEST_TIMEOUT,
+                "request too slow",
+                "the rest of the body within " + seconds + " seconds",
+                "nothing");
+    }
+
     /** Returns the answer to a body for which there is no memory beside those of others. */
     static FullHttpResponse noMemory() {
         return busy("memory for the request's body", "too many large requests at a time");
@@ -186,7 +202,7 @@ final class Refusal {
                 new DefaultFullHttpResponse(
                         HttpVersion.HTTP_1_1,
                         status,
-                        Unpooled.copiedBuffer(new Gson().toJson(body) + "\n", StandardCharsets.UTF_8));
+                        Unpooled.copiedBuffer(JSON.toJson(body) + "\n", StandardCharsets.UTF_8));
         HttpUtil.setContentLength(response, response.content().readableBytes());
         response.headers()
                 .set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON)

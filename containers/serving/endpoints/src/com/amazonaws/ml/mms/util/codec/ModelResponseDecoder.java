@@ -11,19 +11,25 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Reads a worker's response, whole or in parts.
  *
  * <p>It takes the place of MMS's own class of this name, which comes later on the class path and
  * which loses the worker when a read from the socket ends within a status or a header. That is rare
- * for one answer and common for a batch of them.
+ * for one answer and common for a batch of them. It also kills a worker whose connection is closed:
+ * MMS replaces one that hangs, but leaves its process behind.
  */
 public class ModelResponseDecoder extends ByteToMessageDecoder {
 
     private static final int END = -1;
 
+    private static final Pattern PID = Pattern.compile("\\[PID\\]: *(\\d+)");
+
     private final int maxFieldSize;
+    private String pid; // told in the answer to "load"
 
     public ModelResponseDecoder(int maxFieldSize) {
         this.maxFieldSize = maxFieldSize;
@@ -39,10 +45,22 @@ public class ModelResponseDecoder extends ByteToMessageDecoder {
         }
     }
 
+    @Override
+    public void channelInactive(ChannelHandlerContext context) throws Exception {
+        super.channelInactive(context);
+        if (pid != null) { // Java 8 cannot signal a process itself
+            new ProcessBuilder("sh", "-c", "kill -KILL " + pid + " 2>/dev/null").start();
+        }
+    }
+
     private ModelWorkerResponse read(ByteBuf in) {
         ModelWorkerResponse response = new ModelWorkerResponse();
         response.setCode(in.readInt());
         response.setMessage(text(in, in.readInt()));
+        Matcher told = PID.matcher(response.getMessage());
+        if (told.find()) {
+            pid = told.group(1);
+        }
         List<Predictions> predictions = new ArrayList<>();
         for (int length; (length = in.readInt()) != END; ) {
             Predictions prediction = new Predictions();

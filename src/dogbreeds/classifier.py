@@ -1,0 +1,120 @@
+"""A trained model in Python: the answers of an endpoint, without a server."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.photo import upright_rgb
+from dogbreeds.serving import loading
+from dogbreeds.serving.predictor import MAX_BATCH, Predictor
+from dogbreeds.system import resources
+
+Photo = str | PathLike[str] | bytes | Image.Image
+"""A photo: the path of its file, the bytes of that file, or an image of Pillow.
+
+Files and bytes are decoded as the endpoint does it, a large JPEG at a fraction of its size; the
+pixels of a Pillow image, decoded in full, may differ by a shade.
+"""
+
+
+class Classifier:
+    """A trained image classifier.
+
+    ::
+
+        classifier = Classifier.load("model.tar.gz")
+        classifier.predict("photo.jpg")["class_name"]
+
+    Args:
+        predictor: A predictor that was started.
+        threads: How many photos are decoded at the same time.
+    """
+
+    def __init__(self, predictor: Predictor, threads: int = 1) -> None:
+        self._predictor = predictor
+        self._threads = threads
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str], *, gpu: int | None = None, threads: int | None = None
+    ) -> "Classifier":
+        """Load a model and choose the fastest backend that answers as the training did.
+
+        On CPUs that is mostly ONNX Runtime; PyTorch is then not in this process.
+
+        Args:
+            path: A ``model.tar.gz``, or the folder of one.
+            gpu: Number of the GPU to use; default: the first, or the CPU where there is none.
+                -1 is the CPU.
+            threads: Threads of the CPU; default: as many as there are processors.
+
+        Raises:
+            ArtifactError: There is no artifact, or it is damaged.
+            LoadError, BackendError: It cannot run here; the message says why.
+        """
+        if gpu is None:
+            gpu = 0 if resources.gpu_count() else -1
+        threads = threads or resources.available_cpus()
+        predictor = loading.load(Path(path), gpu if gpu >= 0 else None, threads, None)
+        predictor.start()
+        return cls(predictor, threads)
+
+    @property
+    def classes(self) -> tuple[PhotoClass, ...]:
+        """The classes, in the order of the model's outputs."""
+        return self._predictor.description.classes
+
+    @property
+    def version(self) -> str:
+        """The artifact's version, 12 hexadecimal digits."""
+        return self._predictor.description.version
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a path is an iterable of words, too
+        self, photos: Photo, *, top_k: int = 5
+    ) -> dict[str, Any]: ...
+    @overload
+    def predict(self, photos: Iterable[Photo], *, top_k: int = 5) -> list[dict[str, Any]]: ...
+    def predict(
+        self, photos: Photo | Iterable[Photo], *, top_k: int = 5
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Say what photos show.
+
+        Args:
+            photos: One, or several, which share forward passes.
+            top_k: How many classes an answer names.
+
+        Returns:
+            What an endpoint answers, for one photo or as a list: ``predicted_label``,
+            ``class_name``, ``probability`` (0..1), ``top_k`` (a list of label, class name and
+            probability), ``model_version``.
+
+        Raises:
+            PhotoError: One is no photo, or broken.
+            OSError: A file cannot be read.
+        """
+        if isinstance(photos, str | PathLike | bytes | Image.Image):
+            return self._answers([photos], top_k)[0]
+        return self._answers(list(photos), top_k)
+
+    def _answers(self, photos: Sequence[Photo], top_k: int) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(self._threads, "decode") as pool:
+            for first in range(0, len(photos), MAX_BATCH):
+                pixels = np.stack(list(pool.map(self._pixels, photos[first : first + MAX_BATCH])))
+                rows = self._predictor.predict(pixels)
+                answers += [self._predictor.description.answer(row, top_k) for row in rows]
+        return answers
+
+    def _pixels(self, photo: Photo) -> npt.NDArray[np.uint8]:
+        preprocessing = self._predictor.description.preprocessing
+        if isinstance(photo, Image.Image):
+            return preprocessing.to_pixels(upright_rgb(photo))
+        return preprocessing.read_pixels(photo if isinstance(photo, bytes) else Path(photo))

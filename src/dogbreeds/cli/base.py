@@ -1,0 +1,320 @@
+"""What commands share: help in groups, flags made of the settings, errors in one line, JSON."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dogbreeds.cloud.settings import DEFAULT_FILE, SECTIONS, CloudSettings, ConfigError
+from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.terminal import printable
+
+if TYPE_CHECKING:
+    from dogbreeds.cloud.aws import Cloud
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HERE, DOCKER, SAGEMAKER = "local", "docker", "sagemaker"
+"""Where a command runs: this machine's Python, its Docker engine, or Amazon SageMaker."""
+
+MODEL = "MODEL is s3://.../model.tar.gz, a training or tuning job, or a model package's ARN."
+"""What may be given as a model on SageMaker."""
+
+logger = logging.getLogger(__name__)
+
+
+def _set_verbosity(ctx: click.Context, option: click.Parameter, count: int) -> None:
+    if count:
+        logging.basicConfig(level=logging.DEBUG if count > 1 else logging.INFO)
+
+
+verbose = click.option(
+    "-v", "--verbose", count=True, expose_value=False, callback=_set_verbosity,
+    help="Show log messages and tracebacks; -vv: those of libraries, too.",
+)  # fmt: skip
+
+
+class Option(click.Option):
+    """An option that the help shows below the heading `group`."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command with its options in groups and its errors in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        context = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **{"context_settings": context, **kwargs})
+        if not isinstance(self, click.Group):
+            verbose(self)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options below their headings."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command, and turn what can be explained into a line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            text = "Stopped; nothing is left running."
+            if ctx.params.get("on") == SAGEMAKER:
+                text = (
+                    "Not waiting any longer; what was started on AWS continues (dogbreeds list)."
+                    " The same command follows it again."
+                )
+            click.echo(f"\n{text}", err=True)
+            raise click.exceptions.Exit(130) from None
+        except Exception as error:
+            if (known := _explained(error)) is None:
+                raise
+            logger.info("the error in full:", exc_info=error)
+            failure = click.ClickException("\n".join(map(printable, known[0].splitlines())))
+            failure.exit_code = known[1]  # type: ignore[misc]  # click reads it of the instance
+            raise failure from error
+
+
+class Group(Command, click.Group):
+    """A group of `Command`."""
+
+    command_class = Command
+
+
+def _explained(error: Exception) -> tuple[str, int] | None:
+    """Return an error in words with its exit code; None for what is a defect of ours."""
+    from dogbreeds.training.settings import SettingsError
+
+    if isinstance(error, ConfigError | SettingsError):
+        return str(error), 2
+    if type(error).__module__.startswith("botocore."):
+        from dogbreeds.cloud.aws import explain
+
+        return explain(error), 1
+    if isinstance(error, ImportError) and not (error.name or "").startswith("dogbreeds"):
+        return (f"the package {error.name} is missing: run make cloud, or install the extra that"
+                " has it: dogbreeds[cloud], [training] or [serving]"), 1  # fmt: skip
+    is_ours = isinstance(error, DogbreedsError | OSError) and not isinstance(error, BrokenPipeError)
+    return (str(error), 1) if is_ours else None
+
+
+def command(**attributes: Any) -> Callable[[Callable[..., Any]], Command]:  # noqa: ANN401
+    """Make a command of a function; its docstring is the help."""
+    return click.command(cls=Command, **attributes)
+
+
+def option(*names: str, **attributes: Any) -> Callable[[F], F]:  # noqa: ANN401
+    """Add an option; its default is shown unless there is none."""
+    attributes.setdefault("show_default", attributes.get("default") not in (None, False, ""))
+    return click.option(*names, cls=Option, **attributes)
+
+
+PATH = click.Path(path_type=Path)
+PORT = click.IntRange(1, 32767)  # the model server takes no higher one
+
+
+def on_option(*places: str) -> Callable[[F], F]:
+    """Add the flag that says where a command runs."""
+    return option("--on", type=click.Choice(places), default=SAGEMAKER,
+                  help="Where to run: this machine, its Docker engine, or SageMaker.")  # fmt: skip
+
+
+json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+dry_run_option = option(
+    "--dry-run", is_flag=True,
+    help="Print what would be done and what it costs (--json: the requests); send nothing, need no"
+    " credentials.",
+)  # fmt: skip
+_JOB_OPTIONS = (
+    option("--name", help="The job's name.", show_default="made from what it does"),
+    option("--new", is_flag=True, help="Start another job even if the same one is running."),
+    option("--wait/--no-wait", default=True, help="Follow it to its end."),
+    dry_run_option,
+    json_option,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The flags of what starts a job on SageMaker."""
+
+    name: str | None
+    new: bool
+    wait: bool
+    dry_run: bool
+    as_json: bool
+
+    def given(self) -> list[str]:
+        """Return the flags that have no effect elsewhere than on SageMaker."""
+        flags = {"--name": self.name, "--new": self.new, "--no-wait": not self.wait,
+                 "--dry-run": self.dry_run}  # fmt: skip
+        return [flag for flag, is_given in flags.items() if is_given]
+
+    def run(
+        self, cloud: "Cloud", start: Callable[[], str], wait: Callable[[str], dict[str, Any]]
+    ) -> None:
+        """Start something, print its name on standard output, and follow it.
+
+        Args:
+            cloud: Where; with its requests in a dry run.
+            start: Returns the name.
+            wait: Follows what has this name, and returns what ``--json`` says of it.
+        """
+        name = start()
+        if self.dry_run:
+            from dogbreeds.cloud import plan
+
+            if self.as_json:
+                print_json(cloud.requests)
+            else:
+                click.echo(plan.text(cloud))
+            return
+        document = {"name": name}
+        with only_json(self.as_json):
+            click.echo(name)
+            if self.wait:
+                document |= wait(name)
+        if self.as_json:
+            print_json(document)
+
+
+def job_options(function: F) -> F:
+    """Add the flags of what starts a job on SageMaker, passed as `Job`."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        job = Job(**{f.name: options.pop(f.name) for f in dataclasses.fields(Job)})
+        return function(*args, job=job, **options)
+
+    result: Any = run
+    for add in reversed(_JOB_OPTIONS):
+        result = add(result)
+    typed: F = result
+    return typed
+
+
+def _read_pairs(
+    ctx: click.Context, option: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    from dogbreeds.training.settings import Settings, SettingsError, parse_pairs
+
+    try:
+        hyperparameters = parse_pairs(pairs)
+        Settings.from_mapping(hyperparameters)
+    except SettingsError as error:
+        raise click.BadParameter(str(error), ctx, option) from error
+    return hyperparameters
+
+
+set_option = option(
+    "--set", "hyperparameters", multiple=True, metavar="NAME=VALUE", callback=_read_pairs,
+    help="A hyperparameter, e.g. --set epochs=10.",
+)  # fmt: skip
+
+
+def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], F]:
+    """Pass the settings as first argument, and add a flag for each of some sections and of [aws].
+
+    Args:
+        sections: ``"training"`` for all of a section, ``"images.flavor,keep"`` for some.
+        without: Settings that the command has a flag or argument of its own for.
+    """
+    chosen: dict[str, Callable[[Any], Any]] = {}
+    for entry in (*sections, "aws"):
+        section, _, keys = entry.partition(".")
+        for field in dataclasses.fields(SECTIONS[section]):
+            name = f"{section}.{field.name}"
+            in_file_only = field.default is dataclasses.MISSING  # a table
+            if name in without or in_file_only or (keys and field.name not in keys.split(",")):
+                continue
+            chosen[name] = _setting_option(section, field)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(config: Path | None, setting: Sequence[str], **options: Any) -> Any:  # noqa: ANN401
+            from dogbreeds.cloud.settings_sources import load, read_settings
+
+            given = {name: options.pop(name.replace(".", "__")) for name in chosen}
+            flags = read_settings(setting)
+            flags |= {name: value for name, value in given.items() if value is not None}
+            return function(load(config, flags=flags), **options)
+
+        result: Any = run
+        for add in reversed(chosen.values()):
+            result = add(result)
+        typed: F = option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
+                          help="The settings file.")(result)  # fmt: skip
+        return option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
+                      help="Any setting of that file, e.g. project=dogs.")(typed)  # fmt: skip
+
+    return decorate
+
+
+def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[F], F]:
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    facts = [f"{low} to {high}"] if low is not None and high is not None else []
+    if field.default not in ("", ()) and not isinstance(field.default, bool):
+        facts.append(f"default: {field.default}")
+    flag, kind = f"--{field.name.replace('_', '-')}", {}
+    if isinstance(field.default, bool):
+        flag += f"/--no-{flag[2:]}"
+    else:
+        kind = {"metavar": "|".join(choices) or ("N" if low is not None else "VALUE")}
+    text = field.metadata["help"] + (f"  [{'; '.join(facts)}]" if facts else "")
+    heading = f"Settings [{section}]"
+    return option(flag, f"{section}__{field.name}", default=None, help=text, group=heading, **kind)
+
+
+def refuse_flags(
+    settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
+) -> None:
+    """Refuse flags that would have no effect where a command runs.
+
+    Args:
+        settings: With the origins of their values.
+        where: The value of ``--on``.
+        others: Flags that were given and have no effect.
+        usable: Settings that have an effect there.
+
+    Raises:
+        click.UsageError: One is given; the message names it.
+    """
+    given = [flag for name, flag in settings.origins.items()
+             if flag.startswith("--") and name not in usable]  # fmt: skip
+    if given := [*given, *others]:
+        raise click.UsageError(f"no effect with --on {where}: {', '.join(given)}")
+
+
+@contextlib.contextmanager
+def only_json(as_json: bool) -> Iterator[None]:
+    """Keep standard output for one JSON document: all else is printed on standard error."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def print_json(document: object) -> None:
+    """Print a document; times as ISO 8601, and whatever else JSON has no type for as text."""
+
+    def as_text(value: object) -> str:
+        return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+
+    click.echo(json.dumps(document, indent=2, default=as_text))

@@ -1,0 +1,103 @@
+"""``dogbreeds deploy``: an endpoint."""
+
+import contextlib
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dogbreeds.cli import base
+from dogbreeds.cli.predict import find_photos, line
+from dogbreeds.cli.serve import serve_until_stopped
+from dogbreeds.cloud.settings import CloudSettings
+
+
+@base.command(epilog=f"On SageMaker {base.MODEL}")
+@click.argument("model")
+@base.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
+@base.option("--challenger", metavar="MODEL@SHARE",
+             help="Answers this share of the requests, e.g. my-job@0.1.")  # fmt: skip
+@base.option("--shadow", metavar="MODEL@SHARE", help="Gets copies of this share of the requests.")
+@base.option("--port", type=base.PORT, default=8080, metavar="N",
+             help="local, docker: where to listen.")  # fmt: skip
+@base.option("--photo", type=base.PATH, metavar="FILE", help="The photo of the test at the end.",
+             show_default="a plain picture")  # fmt: skip
+@base.option("--wait/--no-wait", default=True, help="Wait, set the scaling, test the endpoint.")
+@base.dry_run_option
+@base.json_option
+@base.with_settings("endpoint", "network", "images.flavor,serving_uri")
+def deploy(
+    settings: CloudSettings, model: str, on: str, challenger: str | None, shadow: str | None,
+    port: int, photo: Path | None, wait: bool, dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Make or update an endpoint.
+
+    MODEL is an artifact, a file here or on S3, or the name of a job. With --on local or docker it
+    is served until Ctrl-C.
+    """
+    job = base.Job(None, False, wait, dry_run, as_json)
+    if on == base.SAGEMAKER:
+        _on_sagemaker(settings, model, challenger, shadow, photo, job)
+        return
+    others = {"--challenger": challenger, "--shadow": shadow, "--json": as_json}
+    given = [*job.given(), *(flag for flag, value in others.items() if value)]
+    usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
+    base.refuse_flags(settings, on, given, usable)
+    (_on_docker if on == base.DOCKER else _here)(settings, Path(model), port, photo)
+
+
+def _here(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
+    serve_until_stopped(artifact, port, photo)
+
+
+def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
+    from dogbreeds.cloud.jobs import local_mode
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with local_mode.serving(settings, artifact, port) as predictor:
+        if photo:
+            click.echo(f"\n{json.dumps(local_mode.ask(predictor, photo))}")
+        click.echo(
+            f"\nServing until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
+            f" @PHOTO http://127.0.0.1:{port}/invocations\n"
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            # The system may hand the signal to one of the SDK's threads; Python then raises it
+            # here at the next step, which an endless wait would never take.
+            while True:
+                time.sleep(0.2)
+
+
+def _on_sagemaker(
+    settings: CloudSettings, model: str, challenger: str | None, shadow: str | None,
+    photo: Path | None, job: base.Job,
+) -> None:  # fmt: skip
+    from dogbreeds.cloud.aws import Cloud
+    from dogbreeds.cloud.endpoints import deploy, predict, scaling
+    from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
+
+    if photo:
+        find_photos([photo])  # before anything is made
+    variant = Variant.parse(challenger, most=0.99) if challenger else None
+    copies = Variant.parse(shadow, most=1) if shadow else None
+    cloud = Cloud(settings, dry_run=job.dry_run)
+    name, kind = endpoint_name(settings), settings.endpoint.kind
+    config = deploy.deploy(cloud, model, challenger=variant, shadow=copies)
+
+    def wait(name: str) -> dict[str, Any]:
+        deploy.wait(cloud, config)
+        scaling.scale(cloud)
+        asked = predict.smoke_test(cloud, model, photo)
+        click.echo(line(asked.photo, asked.answer, asked.error, asked.variant))
+        return {"config": config, "answer": asked.answer}
+
+    if job.dry_run:
+        scaling.scale(cloud)
+    job.run(cloud, lambda: name, wait)
+    if not job.dry_run and not job.as_json:
+        flags = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}
+        click.echo(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}"
+                   f"{flags.get(kind, '')}", err=True)  # fmt: skip

@@ -1,0 +1,89 @@
+"""``dogbreeds report``, ``profile`` and ``debug``: what became of a job, here or on SageMaker."""
+
+import itertools
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from dogbreeds.cli import base
+from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.system.terminal import table
+
+
+@base.command()
+@click.argument("jobs", nargs=-1, required=True)
+@base.option("-o", "--out", type=base.PATH, default=Path("build/report.html"), metavar="FILE",
+             help="The page to write.")  # fmt: skip
+@base.with_settings()
+def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
+    """Write one page about training jobs, for a browser.
+
+    JOBS are training jobs on SageMaker, folders or output.tar.gz of some, or tables or folders of
+    dogbreeds tune.
+    """
+    from dogbreeds.cloud.jobs import outputs
+    from dogbreeds.report.document import write_report
+
+    with TemporaryDirectory(prefix="dogbreeds-report-") as folder:
+        sources = [
+            Path(job) if Path(job).exists() else outputs.fetch_output(settings, job, Path(folder))
+            for job in jobs
+        ]
+        write_report(sources, out)
+    click.echo(f"Wrote {out}: open it in a browser")
+
+
+@base.command()
+@click.argument("job")
+@base.option("--rows", type=click.IntRange(0), default=20, metavar="N",
+             help="Rows of the table to print.")  # fmt: skip
+@base.option("--csv", type=base.PATH, metavar="FILE", help="Write the whole table.")
+@base.json_option
+@base.with_settings()
+def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_json: bool) -> None:
+    """Show how a training job used its hosts, and what holds it up.
+
+    JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
+    SageMaker's Profiler; dogbreeds report draws the same metrics.
+    """
+    from dogbreeds.cloud.jobs.monitoring import fetch_profile
+    from dogbreeds.job_output import profile
+
+    with TemporaryDirectory(prefix="dogbreeds-") as name:
+        folder = Path(job) if Path(job).is_dir() else fetch_profile(settings, job, Path(name))
+        found = profile.read_profile(folder)
+    usage, verdicts = profile.usage(found), profile.verdicts(found)
+    if as_json:
+        phases = [{"phase": u.phase, "seconds": u.seconds, **u.values} for u in usage]
+        base.print_json({"phases": phases, "verdicts": verdicts})
+    else:
+        first = list(itertools.islice(profile.rows(found), rows))
+        click.echo(table(first, profile.COLUMNS))
+        click.echo(f"\n{profile.usage_table(usage)}\n\n" + "\n".join(verdicts))
+    if csv:
+        profile.write_csv(found, csv)
+
+
+@base.command()
+@click.argument("job")
+@base.json_option
+@base.with_settings()
+def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
+    """Show what SageMaker Debugger's rules find in a training job.
+
+    JOB is a training job with Debugger, or the folder that one wrote. The exit code is 1 if
+    a rule is triggered, or there is nothing to judge.
+    """
+    from dogbreeds.cloud.jobs.monitoring import fetch_trial
+    from dogbreeds.job_output import findings as found
+    from dogbreeds.monitoring.debugger import rules
+
+    with TemporaryDirectory(prefix="dogbreeds-") as name:
+        folder = Path(job) if Path(job).is_dir() else fetch_trial(settings, job, Path(name))
+        findings = rules.find(folder)
+    if as_json:
+        base.print_json([finding.to_json() for finding in findings])
+    else:
+        click.echo(found.table(findings))
+    return int(any(finding.first for finding in findings))

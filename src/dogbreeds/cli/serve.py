@@ -1,0 +1,51 @@
+"""``dogbreeds serve``: the model server on this machine."""
+
+import json
+import signal
+import tarfile
+import tempfile
+from pathlib import Path
+
+import click
+
+from dogbreeds.cli import base
+
+
+@base.command()
+@click.argument("artifact", type=base.PATH)
+@base.option("--port", type=base.PORT, default=8080, metavar="N", help="Where to listen.")
+@base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to ask about at the start.")
+def serve(artifact: Path, port: int, photo: Path | None) -> None:
+    """Serve a model on this machine until Ctrl-C, with a page to try it.
+
+    ARTIFACT is a model.tar.gz or the folder of one; neither AWS nor Docker is needed.
+    """
+    serve_until_stopped(artifact, port, photo)
+
+
+def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
+    """Serve an artifact until Ctrl-C or SIGTERM.
+
+    Raises:
+        ServerFailedError: It cannot be served; the message says why.
+        OSError: The port cannot be used.
+    """
+    from dogbreeds.local import server
+    from dogbreeds.system.ports import check_port
+
+    if not artifact.exists():
+        raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
+    check_port(port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
+        folder = artifact if artifact.is_dir() else Path(name)
+        if folder is not artifact:  # unpacked, as SageMaker does: it may hold code of its own
+            try:
+                with tarfile.open(artifact) as tar:
+                    tar.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise server.ServerFailedError(f"cannot unpack {artifact}: {error}") from error
+        with server.serving(folder, port, Path(name) / "serve.log") as running:
+            if photo:
+                click.echo(json.dumps(server.predict(running.url, photo)))
+            server.serve_until_stopped(running, port, photo)

@@ -1,0 +1,184 @@
+"""What an endpoint is made of: its models, hosts and data capture, as an endpoint configuration."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dogbreeds.cloud import drivers, naming
+from dogbreeds.cloud.aws import Cloud, is_missing
+from dogbreeds.cloud.endpoints.models import ensure_model
+from dogbreeds.cloud.images.uri import cuda_of_image
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
+
+MAIN, CHALLENGER, SHADOW = "main", "challenger", "shadow"
+_LEAST = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A second model beside the main one.
+
+    Attributes:
+        source: As in `models.archive_of`.
+        share: Of the requests, above 0 and below 1 (a shadow may have 1).
+    """
+
+    source: str
+    share: float
+
+    @classmethod
+    def parse(cls, text: str, *, most: float) -> "Variant":
+        """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``.
+
+        Raises:
+            ConfigError: It is something else, or the share is out of range.
+        """
+        source, at, share = text.rpartition("@")
+        try:
+            side = cls(source, float(share))
+        except ValueError:
+            side = cls(source, -1)
+        if not at or not source or not 0 < side.share <= most:
+            raise ConfigError(f"expected MODEL@SHARE with a share of 0 to {most:g}, got {text!r}")
+        return side
+
+
+def endpoint_name(settings: CloudSettings) -> str:
+    """Return the name of the endpoint that the settings speak of, see `naming.own_name`."""
+    return naming.own_name(settings, settings.endpoint.name or settings.project)
+
+
+def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant | None) -> None:
+    """Refuse what SageMaker would refuse.
+
+    Raises:
+        ConfigError: Settings do not go together.
+    """
+    endpoint = settings.endpoint
+    settings.require("aws.role")
+    if endpoint.memory_mb % 1024:
+        raise ConfigError(f"endpoint.memory_mb: expected a multiple of 1024: {endpoint.memory_mb}")
+    if endpoint.kind == "serverless" and (settings.network.subnets or settings.network.isolation):
+        raise ConfigError("a serverless endpoint has no VPC and no network isolation")
+    if endpoint.kind == "serverless" and settings.images.flavor == "gpu":
+        raise ConfigError("a serverless endpoint has no GPU: use the CPU image (images.flavor cpu)")
+    if endpoint.update in ("linear", "rolling") and endpoint.step_percent < _LEAST[endpoint.update]:
+        raise ConfigError(
+            f"endpoint.step_percent: expected at least {_LEAST[endpoint.update]} for update"
+            f" {endpoint.update}, got {endpoint.step_percent}"
+        )
+    if endpoint.scale_to_zero and (endpoint.kind != "async" or not endpoint.max_instances):
+        raise ConfigError(
+            "endpoint.scale_to_zero needs endpoint.kind async and endpoint.max_instances"
+        )
+    if endpoint.kind != "real-time" and (shadow or endpoint.capture_percent):
+        raise ConfigError("a shadow and data capture need endpoint.kind real-time")
+    if endpoint.kind != "real-time" and challenger:
+        raise ConfigError("a challenger needs endpoint.kind real-time")
+    if endpoint.kind == "multi-model" and drivers.has_gpu(endpoint.instance_type):
+        raise ConfigError(
+            f"a multi-model endpoint of this image needs a CPU instance, got"
+            f" {endpoint.instance_type}: on GPUs SageMaker wants Triton for it"
+        )
+    if challenger and shadow:
+        raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
+    if endpoint.kind == "async" or endpoint.capture_percent:
+        settings.require("aws.bucket")
+    if 0 < endpoint.max_instances < endpoint.instance_count:
+        raise ConfigError(
+            f"endpoint.max_instances: expected at least endpoint.instance_count"
+            f" ({endpoint.instance_count}), got {endpoint.max_instances}"
+        )
+    if endpoint.max_instances and endpoint.kind == "serverless":
+        raise ConfigError(
+            "a serverless endpoint scales by itself: leave out endpoint.max_instances"
+        )
+
+
+def ensure_config(
+    cloud: Cloud, source: str, challenger: Variant | None, shadow: Variant | None
+) -> str:
+    """Make an endpoint configuration, or find the one made of the same things.
+
+    Args:
+        cloud: Where, with which settings.
+        source: The main model, as in `models.archive_of`.
+        challenger: Answers its share of the requests.
+        shadow: Gets copies of its share of the requests.
+
+    Returns:
+        The configuration's name.
+    """
+    settings = cloud.settings
+    endpoint = settings.endpoint
+    weight = 1 - challenger.share if challenger else 1.0
+    request: dict[str, Any] = {
+        "ProductionVariants": [_variant(cloud, MAIN, ensure_model(cloud, source), weight)]
+    }
+    if challenger:
+        model = ensure_model(cloud, challenger.source)
+        request["ProductionVariants"].append(_variant(cloud, CHALLENGER, model, challenger.share))
+    if shadow:
+        model = ensure_model(cloud, shadow.source)
+        request["ShadowProductionVariants"] = [_variant(cloud, SHADOW, model, shadow.share)]
+    root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
+    if endpoint.capture_percent:
+        request["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": endpoint.capture_percent,
+            "DestinationS3Uri": f"{root}/captured",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            **_if(KmsKeyId=settings.aws.kms_key),
+        }
+    if endpoint.kind == "async":
+        request["AsyncInferenceConfig"] = {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": endpoint.concurrency},
+            "OutputConfig": {
+                "S3OutputPath": f"{root}/async/answers",
+                "S3FailurePath": f"{root}/async/failures",
+                **_if(KmsKeyId=settings.aws.kms_key),
+            },
+        }
+    if endpoint.kind != "serverless" and not drivers.has_local_disk(endpoint.instance_type):
+        request |= _if(KmsKeyId=settings.aws.kms_key)
+    name = f"{settings.project}-config-{naming.fingerprint(request)}"
+    try:
+        cloud.sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        cloud.sagemaker.create_endpoint_config(
+            EndpointConfigName=name, Tags=naming.tags(settings), **request
+        )
+    else:
+        cloud.keep("endpoint configuration", name)
+    return name
+
+
+def _variant(cloud: Cloud, name: str, model: str, weight: float) -> dict[str, Any]:
+    endpoint = cloud.settings.endpoint
+    variant: dict[str, Any] = {"VariantName": name, "ModelName": model}
+    if endpoint.kind == "serverless":
+        return variant | {
+            "ServerlessConfig": {
+                "MemorySizeInMB": endpoint.memory_mb,
+                "MaxConcurrency": endpoint.concurrency,
+            }
+        }
+    ami = endpoint.ami_version
+    if not ami and drivers.has_gpu(endpoint.instance_type):
+        ami = drivers.endpoint_ami(endpoint.instance_type, cuda_of_image(cloud, "serving")) or ""
+    return variant | {
+        "InstanceType": endpoint.instance_type,
+        "InitialInstanceCount": endpoint.instance_count,
+        "InitialVariantWeight": round(weight, 6),
+        "ContainerStartupHealthCheckTimeoutInSeconds": endpoint.startup_seconds,
+        "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+        **_if(InferenceAmiVersion=ami),
+    }
+
+
+def _if(**options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options that are not empty."""
+    return {name: value for name, value in options.items() if value}

@@ -1,0 +1,101 @@
+"""How many instances an endpoint has: following its load, down to none for asynchronous ones."""
+
+from typing import Any
+
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud
+from dogbreeds.cloud.endpoints.config import MAIN, endpoint_name
+
+_SERVICE = "sagemaker"
+_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+
+
+def scale(cloud: Cloud) -> None:
+    """Set the number of instances to follow the load, or end that, as the settings say."""
+    endpoint = cloud.settings.endpoint
+    name = endpoint_name(cloud.settings)
+    if endpoint.kind == "serverless":
+        return
+    client = cloud.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": _SERVICE,
+        "ResourceId": f"endpoint/{name}/variant/{MAIN}",
+        "ScalableDimension": _DIMENSION,
+    }
+    if not endpoint.max_instances:
+        remove(cloud, name)
+        return
+    least = 0 if endpoint.scale_to_zero else endpoint.instance_count
+    client.register_scalable_target(**target, MinCapacity=least, MaxCapacity=endpoint.max_instances)
+    if endpoint.kind == "async":
+        metric: dict[str, Any] = {
+            "CustomizedMetricSpecification": {
+                "MetricName": "ApproximateBacklogSizePerInstance",
+                "Namespace": "AWS/SageMaker",
+                "Dimensions": [{"Name": "EndpointName", "Value": name}],
+                "Statistic": "Average",
+            }
+        }
+        if endpoint.scale_to_zero:
+            _wake(cloud, client, name, target)
+    else:
+        metric = {
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+            }
+        }
+    client.put_scaling_policy(
+        **target,
+        PolicyName=f"{name}-load",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": float(endpoint.requests_per_instance),
+            "ScaleInCooldown": 300,
+            "ScaleOutCooldown": 60,
+            **metric,
+        },
+    )
+
+
+def _wake(cloud: Cloud, client: Any, name: str, target: dict[str, str]) -> None:  # noqa: ANN401
+    """Start an instance when a request waits and there is none: targets per instance cannot."""
+    step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
+    policy = client.put_scaling_policy(
+        **target,
+        PolicyName=f"{name}-wake",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "MetricAggregationType": "Average",
+            "Cooldown": 300,
+            "StepAdjustments": [step],
+        },
+    )
+    cloud.client("cloudwatch").put_metric_alarm(
+        AlarmName=f"{name}-wake",
+        Namespace="AWS/SageMaker",
+        MetricName="HasBacklogWithoutCapacity",
+        Dimensions=[{"Name": "EndpointName", "Value": name}],
+        Statistic="Average",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="missing",
+        AlarmActions=[policy["PolicyARN"]] if "PolicyARN" in policy else [],  # none in a dry run
+        Tags=naming.tags(cloud.settings),
+    )
+
+
+def remove(cloud: Cloud, name: str) -> None:
+    """Remove the scaling of an endpoint's variants, if there is any."""
+    client = cloud.client("application-autoscaling")
+    found = client.describe_scalable_targets(
+        ServiceNamespace=_SERVICE, ResourceIds=[f"endpoint/{name}/variant/{MAIN}"]
+    )
+    for target in found.get("ScalableTargets", []):
+        client.deregister_scalable_target(
+            ServiceNamespace=_SERVICE,
+            ResourceId=target["ResourceId"],
+            ScalableDimension=target["ScalableDimension"],
+        )

@@ -1,0 +1,58 @@
+"""``dogbreeds convert``: adds ONNX graphs to an artifact that was made without them."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dogbreeds.data.folders import SPLITS, find_photos
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.entrypoint.graphs import add_graphs
+from dogbreeds.model import artifact
+from dogbreeds.model.document import describe, read_file
+from dogbreeds.model.graphs import Graph
+from dogbreeds.training.device import Device, PixelStore
+
+
+def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str, Graph]:
+    """Write a ``model.tar.gz`` with ONNX graphs.
+
+    Args:
+        source: An artifact: its folder or its ``model.tar.gz``.
+        target: The file to write; it may be `source`.
+        photos: The photos directory of its training. Without one int8 can neither be calibrated
+            nor measured, and there is a float32 graph alone.
+
+    Returns:
+        The graphs by precision.
+
+    Raises:
+        ArtifactError: There is no artifact, or it is damaged.
+        PhotosError: The photos are of other classes.
+        ExportError: The model cannot be converted.
+        OSError: A file cannot be read or written.
+    """
+    data = read_file(source, artifact.WEIGHTS_FILE)
+    description = describe(data, source)
+    stores = {}
+    if photos:
+        channels = {name: photos / name for name in SPLITS if (photos / name).is_dir()}
+        classes, splits = find_photos(channels)
+        if classes != description.classes:
+            raise PhotosError(
+                f"expected the {len(description.classes)} classes of {source} in {photos}, found"
+                f" {len(classes)} classes, not the same: give the photos it was trained on"
+            )
+        device = Device(torch.device("cpu"), None)
+        for name, split in splits.items():
+            targets = np.array(split.targets, np.int64)
+            lazy = DecodedSplit(name, None, targets, split.paths, (), ())  # few are needed
+            stores[name] = PixelStore(lazy, description.preprocessing, device)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / artifact.WEIGHTS_FILE).write_bytes(data)
+        graphs = add_graphs(folder, stores, quantize=True)
+        artifact.pack(folder, target)
+    return graphs

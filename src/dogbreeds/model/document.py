@@ -1,0 +1,155 @@
+"""What an artifact says of itself, read without PyTorch: its JSON document, golden example, files.
+
+Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.graphs`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dogbreeds.model import archive
+from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # named beside the weights file
+from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.errors import DogbreedsError
+
+WEIGHTS_FILE = "model.safetensors"
+FORMAT = "dogbreeds-archive/1"
+METADATA_KEY = "dogbreeds"
+GOLDEN_PIXELS, GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
+
+_TYPES = {"U8": np.uint8, "F32": np.float32}  # of safetensors, as far as golden examples need them
+
+
+class ArtifactError(DogbreedsError, ValueError):
+    """The artifact is missing, damaged or not ours; the message says which."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What serving must know of an artifact beside its weights; see `artifact.Artifact`.
+
+    Attributes:
+        golden_example: None in artifacts older than golden examples.
+    """
+
+    classes: tuple[PhotoClass, ...]
+    preprocessing: Preprocessing
+    version: str
+    golden_example: GoldenExample | None
+
+    def answer(self, probabilities: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
+        """Return what is answered about a photo, as JSON has it.
+
+        Args:
+            probabilities: Of the photo, shape [number of classes].
+            top_k: How many classes to name.
+        """
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        top = [
+            {
+                "label": self.classes[index].label,
+                "class_name": self.classes[index].name,
+                "probability": round(float(probabilities[index]), 6),
+            }
+            for index in order
+        ]
+        return {
+            "predicted_label": top[0]["label"],
+            "class_name": top[0]["class_name"],
+            "probability": top[0]["probability"],
+            "top_k": top,
+            "model_version": self.version,
+        }
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read an artifact's JSON document (classes, preprocessing, metrics, ...) alone.
+
+    Args:
+        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter.
+
+    Raises:
+        ArtifactError: There is no artifact, or it is damaged or not ours.
+    """
+    return parse_document(read_file(path, WEIGHTS_FILE), path)
+
+
+def describe(data: bytes, path: Path) -> Description:
+    """Return the description in the bytes of a weights file.
+
+    Args:
+        data: What `read_file` gives for `WEIGHTS_FILE`.
+        path: Where it was read from, for messages.
+
+    Raises:
+        ArtifactError: It is damaged or not ours.
+    """
+    document = parse_document(data, path)
+    try:
+        golden_example = None
+        if GOLDEN_PIXELS in (header := _header(data)):
+            tensors = []
+            for name in (GOLDEN_PIXELS, GOLDEN_PROBABILITIES):
+                begin, end = header[name]["data_offsets"]
+                first = 8 + int.from_bytes(data[:8], "little")
+                stored = bytearray(data[first + begin : first + end])  # writable, as torch demands
+                values = np.frombuffer(stored, _TYPES[header[name]["dtype"]])
+                tensors.append(values.reshape(header[name]["shape"]))
+            golden_example = GoldenExample(*tensors)
+        return Description(
+            tuple(PhotoClass(str(label), str(name)) for label, name in document["classes"]),
+            Preprocessing.from_dict(document["preprocessing"]),
+            hashlib.sha256(data).hexdigest()[:12],
+            golden_example,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """Return the bytes of one of an artifact's files; nothing is extracted to disk.
+
+    Args:
+        path: As in `read_document`.
+        name: Of the file.
+
+    Raises:
+        ArtifactError: It is not there or cannot be read.
+    """
+    try:
+        return archive.read_file(path, name)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(str(error)) from error
+
+
+def parse_document(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON document in the bytes of a weights file.
+
+    Raises:
+        ArtifactError: As `describe` does.
+    """
+    try:
+        document = json.loads(_header(data)["__metadata__"][METADATA_KEY])
+        found = document["format"]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"the weights in {path} were not written by this project") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} holds no safetensors file: {error}") from error
+    if found != FORMAT:
+        raise ArtifactError(f"expected format {FORMAT} in {path}, got {found}")
+    return dict(document)
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """Return the header of a safetensors file: 8 bytes of length, then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    if not 0 < length <= len(data) - 8:
+        raise ValueError("its header is cut off")
+    return dict(json.loads(data[8 : 8 + length]))

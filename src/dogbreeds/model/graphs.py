@@ -1,0 +1,91 @@
+"""The ONNX graphs of an artifact: the model in float32 and in int8, as its job measured them.
+
+They are files beside the weights. The artifact's document holds the hash of each, so that weights
+and graphs cannot be parted, and what ONNX Runtime made of the golden example and of the evaluation
+photos with it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dogbreeds.model.document import ArtifactError, read_file
+from dogbreeds.model.onnx_runtime import FLOAT32, INT8, PRECISIONS
+
+
+@dataclass(frozen=True)
+class Graph:
+    """From uint8 pixels [N, S, S, 3] to float32 probabilities [N, C]: normalization to softmax.
+
+    Attributes:
+        precision: A name of `onnx_runtime.PRECISIONS`.
+        data: The ONNX file.
+        probabilities: What it makes of the golden example's pixels: float32 [1, C].
+        accuracy: Share of photos that it is right about, 0..1, by split name.
+        agreement: Share of photos to which the float32 graph gives the same class, 0..1, by split
+            name.
+    """
+
+    precision: str
+    data: bytes
+    probabilities: npt.NDArray[np.float32]
+    accuracy: dict[str, float]
+    agreement: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the document holds of it: all but the file itself, and its hash."""
+        return {
+            "sha256": hashlib.sha256(self.data).hexdigest(),
+            "probabilities": self.probabilities[0].tolist(),
+            "accuracy": self.accuracy,
+            "agreement": self.agreement,
+        }
+
+
+def file_name(precision: str) -> str:
+    """Return the name of a graph's file in the artifact."""
+    return f"{precision}.onnx"
+
+
+def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
+    """Read the graphs that an artifact's document names.
+
+    Args:
+        document: As `read_document` gives it.
+        path: The artifact.
+
+    Returns:
+        The graphs by precision; none in artifacts that were written without.
+
+    Raises:
+        ArtifactError: A graph is missing or is not the one that was saved.
+    """
+    graphs = {}
+    for precision in PRECISIONS:
+        if (stored := document.get("graphs", {}).get(precision)) is None:
+            continue
+        data = read_file(path, file_name(precision))
+        if (digest := hashlib.sha256(data).hexdigest()) != stored["sha256"]:
+            raise ArtifactError(
+                f"expected {file_name(precision)} in {path} to have the SHA-256"
+                f" {stored['sha256']}, got {digest}: it is not the graph that was saved there"
+            )
+        probabilities = np.array([stored["probabilities"]], np.float32)
+        graphs[precision] = Graph(
+            precision, data, probabilities, stored["accuracy"], stored["agreement"]
+        )
+    return graphs
+
+
+def describe_int8(graphs: dict[str, Graph]) -> str:
+    """Return a line such as ``int8: 93.1 % (float32 93.0 %), same class on 99.0 %``."""
+    int8, float32 = graphs[INT8], graphs[FLOAT32]
+    split = "test" if "test" in int8.accuracy else "valid"
+    return (
+        f"int8: {int8.accuracy[split]:.1%} (float32 {float32.accuracy[split]:.1%}),"
+        f" same class on {int8.agreement[split]:.1%} of {split}"
+    )

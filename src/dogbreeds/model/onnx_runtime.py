@@ -1,0 +1,67 @@
+"""ONNX Runtime on the CPU: the one place that loads it, in jobs and servers alike."""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the server process itself needs neither
+    import numpy as np
+    import numpy.typing as npt
+
+FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
+"""What a graph computes in."""
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
+
+
+class TelemetryError(RuntimeError):
+    """An engine does not keep what it sees to itself: neither it nor another may serve here."""
+
+
+def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
+    """Import ONNX Runtime; nothing else may.
+
+    Its telemetry is on by default since 1.32, and starts a thread while the library is loaded.
+
+    Raises:
+        TelemetryError: That thread runs, so this version ignores the switch.
+    """
+    import psutil
+
+    os.environ.update(NO_TELEMETRY)
+    threads = psutil.Process().num_threads()
+    onnxruntime = importlib.import_module("onnxruntime")
+    if psutil.Process().num_threads() > threads:
+        raise TelemetryError(
+            f"expected ONNX Runtime to start no thread when it is loaded with {NO_TELEMETRY}, but"
+            f" {onnxruntime.__version__} starts one, which may be its telemetry: install 1.32"
+        )
+    return onnxruntime
+
+
+class Session:
+    """A graph that is ready to run.
+
+    Args:
+        graph: The ONNX file.
+        threads: Of one forward pass.
+        optimized: Whether operators may be fused; if not, a graph of int8 is computed in float32,
+            rounded to 8 bits after each operator.
+    """
+
+    def __init__(self, graph: bytes, threads: int, *, optimized: bool = True) -> None:
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # A thread that waits by spinning takes time from the Java front end and from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, pixels: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
+        """Return probabilities [N, C] for pixels [N, S, S, 3]."""
+        result: npt.NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
+        return result

@@ -1,0 +1,289 @@
+"""Open encoded photos so that metadata never decides whether their pixels can be used.
+
+Pillow's readers interpret metadata while they open a file, and refuse the file where that fails.
+Here, containers are taken apart first: Pillow gets what pixels need and nothing else; orientation
+and colour profile are read leniently.
+"""
+
+import contextlib
+import hashlib
+import io
+import re
+import warnings
+import zlib
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from dogbreeds.model.photo_formats import FORMATS, describe, photo_format
+from dogbreeds.system.errors import DogbreedsError
+
+# Photos are decoded in parallel; the decoder's own threads would only compete.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata, for example
+
+MAX_PROFILE_BYTES = 4 * 2**20
+_EOI = b"\xff\xd9"  # a JPEG's end marker
+_EXPECTED = f"a whole {FORMATS} photo"
+
+
+class PhotoError(DogbreedsError, ValueError):
+    """The bytes are no photo that can be decoded.
+
+    Attributes:
+        expected: What would have been right.
+        got: What came instead.
+    """
+
+    def __init__(self, got: str, expected: str = _EXPECTED) -> None:
+        super().__init__(got, expected)
+        self.got = got
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}, got {self.got}"
+
+
+def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageFile.ImageFile, str]:
+    """Open a photo; its pixels are decoded later, by `PIL.Image.Image.load`.
+
+    Args:
+        data: The encoded photo.
+        tolerate_truncated: Let a JPEG be opened that ends too early.
+
+    Returns:
+        The image and the name of its format. In ``info``, ``"orientation"`` is 1 to 8 as in EXIF
+        and ``"icc_profile"`` is the colour profile, if there is one.
+
+    Raises:
+        PhotoError: The bytes are not a photo, or its header is broken.
+    """
+    name = photo_format(data[:64])
+    if name is None:
+        raise PhotoError(
+            "a truncated photo: it has only 2 bytes" if data == b"\xff\xd8" else describe(data)
+        )
+    try:
+        match name:
+            case "JPEG":
+                image: ImageFile.ImageFile = _open_jpeg(data, tolerate_truncated)
+            case "PNG":
+                image = _open_png(data)
+            case "TIFF":
+                image = _open_tiff(data)
+            case "HEIC":
+                image = _Heic(io.BytesIO(data))
+            case "AVIF":
+                # AVIF's own boxes tell the orientation; Pillow refuses it where EXIF is damaged.
+                data = re.sub(rb"(infe.{8})Exif", rb"\1free", data, count=4, flags=re.DOTALL)
+                image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+                image.info["orientation"] = image.getexif().get(0x0112, 1)
+            case "WebP":
+                image = _WebP(io.BytesIO(data))
+                image.info["orientation"] = exif_orientation(image.info.get("exif", b""))
+            case _:
+                opener = (
+                    BmpImagePlugin.BmpImageFile if name == "BMP" else GifImagePlugin.GifImageFile
+                )
+                image = opener(io.BytesIO(data))
+    except PhotoError:
+        raise
+    except Exception as error:  # parsers raise many types on hostile headers
+        raise broken(name, error) from error
+    return image, name
+
+
+def broken(name: str, error: Exception) -> PhotoError:
+    """Return the error for a photo that a decoder gave up on.
+
+    Args:
+        name: The format's name.
+        error: What the decoder raised.
+    """
+    # Decoders quote bytes of the file, and a reason becomes a line of the log.
+    reason = re.sub("[^ -~]+", " ", str(error))[:200] or type(error).__name__
+    if isinstance(error, EOFError) or re.search("runcated|requires a buffer", reason):
+        return PhotoError(f"a truncated {name} photo")
+    return PhotoError(f"a broken {name} photo ({reason})")
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation that EXIF data states, whatever else is wrong with them.
+
+    Args:
+        exif: A TIFF structure, with or without the six bytes "Exif" and two zeros in front.
+
+    Returns:
+        1 to 8; 1 where none is stated.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None or exif[2:4] not in (b"*\0", b"\0*"):
+        return 1
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size], order)  # type: ignore[arg-type]
+
+    directory = number(4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
+        if entry + 12 > len(exif):
+            break
+        if number(entry, 2) == 0x0112:
+            size = {1: 1, 6: 1, 7: 1, 4: 4, 9: 4}.get(number(entry + 2, 2), 2)
+            value = number(entry + 8, size)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
+    parts, exif, profile, adobe = [data[:2]], b"", dict[int, bytes](), False
+    start = 2
+    while True:
+        start = data.find(b"\xff", start)
+        if start < 0 or start + 4 > len(data):
+            raise PhotoError("a truncated JPEG photo: its header is incomplete")
+        marker = data[start + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # fill bytes and the like
+            start += 1
+            continue
+        end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+        if marker == 0xDA:  # start of scan
+            break
+        body = start + 4
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker & 3 == 3 or marker & 7 > 4:
+                raise PhotoError("a lossless or hierarchical JPEG photo", "a baseline JPEG")
+            if data[body : body + 1] != b"\x08":
+                raise PhotoError(f"a JPEG photo of {data[body]} bits", "8 bits per channel")
+        if marker == 0xE1 and data.startswith(b"Exif\0", body):
+            exif = exif or data[body:end]
+        elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", body):
+            profile[data[body + 12]] = data[body + 14 : end]
+        adobe |= (color := marker == 0xEE and data.startswith(b"Adobe", body) and end - body >= 12)
+        color |= marker == 0xE0 and data.startswith(b"JFIF\0", body) and end - body >= 14
+        if color or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            parts.append(data[start:end])
+        start = max(end, start + 2)
+    scan = sum(map(len, parts))
+    jpeg = b"".join((*parts, memoryview(data)[start:]))
+    if not jpeg.endswith(_EOI) and jpeg.find(_EOI, scan) < 0:
+        jpeg = _with_end(jpeg, tolerate_truncated)
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg))
+    if image.mode == "CMYK" and not adobe:  # only Adobe's programs store it inverted
+        image.tile = [tile._replace(args=("CMYK", "")) for tile in image.tile]
+    image.info["orientation"] = exif_orientation(exif)
+    if profile:
+        image.info["icc_profile"] = b"".join(profile[number] for number in sorted(profile))
+    return image
+
+
+def _with_end(jpeg: bytes, tolerate_truncated: bool) -> bytes:
+    """Return a JPEG without an end marker with one, if the marker is all that it lacks.
+
+    What follows a whole scan is skipped, so it cannot change the picture; libjpeg's own warning
+    is not accessible. Zeros at the end are what a failed download or copy left.
+    """
+    end = len(jpeg.rstrip(b"\0"))
+    jpeg = jpeg[: end if len(jpeg) - end > 15 else None].removesuffix(b"\xff")
+    if not tolerate_truncated:
+        pictures = []
+        for filler in (b"\0", b"\xaa"):
+            image = JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg + filler * 64 + _EOI))
+            pictures.append(hashlib.blake2b(image.tobytes()).digest())
+        if pictures[0] != pictures[1]:
+            raise PhotoError("a truncated JPEG photo")
+    return jpeg + _EOI
+
+
+def _open_png(data: bytes) -> ImageFile.ImageFile:
+    view, info, start = memoryview(data), dict[str, bytes](), 8
+    parts = [view[:8]]
+    depth = color_type = 0
+    while start + 8 <= len(data):
+        kind = data[start + 4 : start + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        body = data[start + 8 : end - 4] if kind in (b"IHDR", b"tRNS", b"iCCP", b"eXIf") else b""
+        if kind == b"IHDR" and len(body) == 13:
+            depth, color_type = body[8:10]
+        elif kind == b"CgBI":
+            raise PhotoError("a PNG that Xcode has optimized for iOS")
+        elif kind == b"iCCP":
+            profile = body[body.find(b"\0") + 2 :]
+            with contextlib.suppress(zlib.error):  # then it is ignored
+                info["icc_profile"] = zlib.decompressobj().decompress(profile, MAX_PROFILE_BYTES)
+        elif kind == b"eXIf":
+            info["exif"] = body
+        needed = kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+        if kind == b"tRNS" and len(body) >= {0: 2, 2: 6, 3: 1}.get(color_type, 257):
+            needed = zlib.crc32(kind + body) == int.from_bytes(data[end - 4 : end])
+        if needed:
+            parts.append(view[start:end])
+        start = end
+    png = data if sum(map(len, parts)) == len(data) else b"".join(parts)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(png))
+    image.info.update(info, orientation=exif_orientation(info.get("exif", b"")))
+    clear = image.info.get("transparency")  # in the file's depth, where pixels have 8 bits
+    if isinstance(clear, tuple) and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    elif isinstance(clear, int) and depth < 8:
+        image.info["transparency"] = clear * 255 // (2**depth - 1)
+    return image
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    def load_end(self) -> None:
+        """Do without Pillow's look at EXIF."""
+
+
+def _open_tiff(data: bytes) -> ImageFile.ImageFile:
+    image = _Tiff(io.BytesIO(data))
+    tags = image.tag_v2
+    if tags.get(254, 0) == 1 or 50706 in tags:  # the first picture is a preview
+        raise PhotoError("a camera's raw file (such as DNG, NEF or ARW)")
+    if image.mode in ("F", "I") and 16 not in tags.get(258, ()):
+        raise PhotoError(f"a TIFF photo of {tags.get(258, '?')} bits", "8 or 16 bits per channel")
+    orientation = tags.get(0x0112, 1)
+    image.info["orientation"] = orientation if orientation in range(1, 9) else 1
+    image.info["white_is_zero"] = tags.get(262) == 0
+    return image
+
+
+class _WebP(WebPImagePlugin.WebPImageFile):
+    def load_prepare(self) -> None:
+        """Free the decoder, which holds two more copies of the picture."""
+        self._decoder = None
+        super().load_prepare()
+
+
+class _Heic(ImageFile.ImageFile):
+    format = "HEIC"
+
+    def _open(self) -> None:
+        import pi_heif  # not before there is a HEIC photo: most jobs have none
+
+        options = pi_heif.options
+        options.DECODE_THREADS = 1
+        options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+        file = pi_heif.HeifFile(self.fp, remove_stride=False)
+        self._photo = file[file.primary_index]
+        self._size, self._mode = self._photo.size, self._photo.mode
+        if profile := self._photo.info.get("icc_profile"):
+            self.info["icc_profile"] = profile
+
+    def load(self) -> None:
+        """Decode the pixels; libheif turns them upright."""
+        if photo := self._photo:
+            decoded = Image.frombytes(
+                photo.mode, photo.size, photo.data, "raw", photo.mode, photo.stride
+            )
+            self.im, self._size, self._photo = decoded.im, decoded.size, None
+        Image.Image.load(self)

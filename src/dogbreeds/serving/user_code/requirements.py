@@ -1,0 +1,75 @@
+"""``code/requirements.txt``: installed once at start, beside the packages that are there.
+
+Packages go to a virtual environment of their own that sees all others. So nothing that is installed
+is ever changed: a package only shadows another version, and torch not even that.
+"""
+
+import logging
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from importlib import metadata
+from pathlib import Path
+
+from dogbreeds.serving.user_code.script import Script, ScriptError
+
+logger = logging.getLogger(__name__)
+
+# They belong to the base image (or the machine's driver) and to each other.
+_FIXED = ("torch", "torchvision", "torchaudio")
+
+
+def install(script: Script, folder: Path) -> Path | None:
+    """Install what a script requires.
+
+    Args:
+        script: Its ``requirements.txt`` is read, if there is one.
+        folder: An existing folder, in which ``packages`` is made.
+
+    Returns:
+        The folder to put first on the import path; None where nothing had to be installed.
+
+    Raises:
+        ScriptError: A package is missing and cannot be installed; the message names it.
+    """
+    wanted = script.folder / "requirements.txt"
+    if not wanted.is_file():
+        return None
+    begin = time.monotonic()
+    packages = folder / "packages"
+    venv.create(packages, with_pip=False, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(packages)}))
+    visible = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site / "visible.pth").write_text("".join(f"{path}\n" for path in visible))
+    constraints = packages / "constraints.txt"
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in _fixed().items()))
+    # First without any network: in isolation that names at once what is missing.
+    for source in (["--no-index"], ["--retries", "2", "--timeout", "10"]):
+        pip = subprocess.run(
+            [packages / "bin/python", "-m", "pip", "install", "--quiet", "--progress-bar", "off",
+             "--disable-pip-version-check", "--root-user-action", "ignore", "--no-input", *source,
+             "--constraint", constraints, "--requirement", wanted],
+            cwd=script.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if pip.returncode == 0:
+            break
+        errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
+        reason = (errors or pip.stderr.strip().splitlines() or ["pip failed"])[0]
+    else:
+        logger.error("%s", pip.stderr)
+        raise ScriptError(
+            f"cannot install {wanted}: {reason.removeprefix('ERROR: ')}; where there is no network,"
+            " bake the packages into an image FROM this one"
+        )
+    found = sorted(f"{d.name} {d.version}" for d in metadata.distributions(path=[str(site)]))
+    done = f"installed {', '.join(found)}" if found else "all packages are there"
+    logger.info("%s: %s, in %.1f s", wanted, done, time.monotonic() - begin)
+    return site if found else None
+
+
+def _fixed() -> dict[str, str]:
+    return {
+        name: metadata.version(name) for name in _FIXED if any(metadata.distributions(name=name))
+    }

@@ -1,0 +1,133 @@
+"""A model's own code: where it is, how it is fetched and how it is loaded."""
+
+import importlib.util
+import sys
+import tarfile
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from sagemaker_inference import environment as toolkit
+from sagemaker_inference import parameters
+
+from dogbreeds.system.errors import DogbreedsError
+
+SUBMIT_DIRECTORY_ENV = "SAGEMAKER_SUBMIT_DIRECTORY"
+MODEL_SUFFIXES = (".pt", ".pth")
+_ARTIFACT = "model.safetensors"  # of `dogbreeds.model.artifact`, whose import takes PyTorch's time
+
+
+class ScriptError(DogbreedsError, RuntimeError):
+    """A model's code cannot be used; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A model's own code.
+
+    Attributes:
+        folder: The code folder, which is importable: the functions may use modules beside them.
+        module: The file with the functions; None where the toolkit's defaults do without any.
+    """
+
+    folder: Path
+    module: Path | None
+
+    @property
+    def batches(self) -> bool:
+        """Whether the module speaks of `batch_predict_fn`: then requests are taken together."""
+        return self.module is not None and b"batch_predict_fn" in self.module.read_bytes()
+
+
+def fetch(environment: MutableMapping[str, str], folder: Path) -> None:
+    """Download the ``sourcedir.tar.gz`` that the SDK uploads, and let the variable name its folder.
+
+    Args:
+        environment: ``SAGEMAKER_SUBMIT_DIRECTORY`` is replaced if it is an address on S3.
+        folder: An existing folder, in which ``code`` is made.
+
+    Raises:
+        ScriptError: It cannot be downloaded or unpacked.
+    """
+    uri = environment.get(SUBMIT_DIRECTORY_ENV, "")
+    if not uri.startswith("s3://"):
+        return
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    archive, code = folder / "sourcedir.tar.gz", folder / "code"
+    # The SDK names the region in a variable of its own.
+    client = boto3.client("s3", region_name=environment.get("SAGEMAKER_REGION") or None)
+    try:
+        client.download_file(bucket, key, str(archive))
+        with tarfile.open(archive) as tar:
+            tar.extractall(code, filter="data")
+    except (BotoCoreError, ClientError, tarfile.TarError, OSError) as error:
+        raise ScriptError(
+            f"cannot fetch the code of {SUBMIT_DIRECTORY_ENV}={uri}: {error}"
+        ) from error
+    archive.unlink()
+    environment[SUBMIT_DIRECTORY_ENV] = str(code)
+
+
+def find(model_dir: Path, environment: Mapping[str, str]) -> Script | None:
+    """Find the code of a model.
+
+    Args:
+        model_dir: The model's folder; its code is in ``code/`` there, or in the folder
+            ``SAGEMAKER_SUBMIT_DIRECTORY``, in the module ``SAGEMAKER_PROGRAM`` (inference.py).
+        environment: The environment variables.
+
+    Returns:
+        The code, or None for an artifact of ours without any.
+
+    Raises:
+        ScriptError: There is a code folder without the module.
+    """
+    submitted = Path(environment.get(SUBMIT_DIRECTORY_ENV) or model_dir / "code")
+    folder = submitted if submitted.is_dir() else model_dir / "code"
+    named = environment.get(parameters.USER_PROGRAM_ENV)
+    name = f"{(named or toolkit.DEFAULT_MODULE_NAME).removesuffix('.py')}.py"
+    if (folder / name).is_file():
+        return Script(folder, folder / name)
+    if folder.is_dir() and named:
+        files = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        raise ScriptError(
+            f"expected {name}, which {parameters.USER_PROGRAM_ENV} names, in {folder},"
+            f" which holds {files}"
+        )
+    if (model_dir / _ARTIFACT).is_file():
+        return None
+    if model_dir.is_dir() and any(path.suffix in MODEL_SUFFIXES for path in model_dir.iterdir()):
+        return Script(folder, None)
+    if folder.is_dir():
+        raise ScriptError(
+            f"expected {name} in {folder}: name another module in {parameters.USER_PROGRAM_ENV}"
+        )
+    return None
+
+
+def load(script: Script) -> ModuleType | None:
+    """Import the module under its own name, with its folder first on the import path.
+
+    The process is the model's own, so nothing of it is seen by another model.
+
+    Raises:
+        Exception: Whatever the module raises.
+    """
+    if script.module is None:
+        return None
+    if sys.modules.get("triton", script) is None:  # our own models do without; see serving/__init__
+        del sys.modules["triton"]
+    for folder in (script.folder, script.module.parent):
+        sys.path.insert(0, str(folder))
+    sys.argv = [str(script.module)]  # the worker's own options are none of the script's
+    spec = importlib.util.spec_from_file_location(script.module.stem, script.module)
+    if spec is None or spec.loader is None:  # not for a file that ends in .py
+        raise ScriptError(f"expected Python code in {script.module}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as pickles and dataclasses expect
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,223 @@
+"""Answers requests with a model's own code."""
+# A script's model and data are of any type, and so is MMS's context.
+# ruff: noqa: ANN401
+
+import copy
+import faulthandler
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from PIL import UnidentifiedImageError
+from sagemaker_inference import content_types, encoder
+from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
+
+from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.settings import Settings
+from dogbreeds.serving.user_code import requirements, script
+from dogbreeds.serving.user_code.functions import Function, Functions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Request:
+    """A request on its way.
+
+    Attributes:
+        context: MMS's context, with this request as its only one.
+        content_type: As the client sent it.
+        accept: Likewise, or the default.
+        value: The body, then what each function made of it.
+        error: Why there is none.
+        milliseconds: By stage.
+    """
+
+    context: Any
+    content_type: str | None
+    accept: str
+    value: Any
+    error: RequestError | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+class UserService:
+    """Loads a model by its own code and answers batches of requests with it.
+
+    Args:
+        code: Where the code is.
+        settings: The server's settings.
+        model_dir: The model's folder.
+        context: MMS's context.
+
+    Raises:
+        ScriptError: The code cannot be loaded, or one of its functions raised.
+    """
+
+    def __init__(
+        self, code: script.Script, settings: Settings, model_dir: Path, context: Any
+    ) -> None:
+        self._settings = settings
+        if settings.multi_model:  # otherwise the server has done it, once for all workers
+            packages = requirements.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
+            sys.path[:0] = [str(packages)] if packages else []
+        gpu = context.system_properties["gpu_id"]
+        if gpu is not None:  # so that "cuda" means the worker's own
+            import torch
+
+            torch.cuda.set_device(gpu)
+        module = _loading(code.module.name if code.module else "", script.load, code)
+        self._functions = Functions(module)
+        folder = str(model_dir)
+        if self._functions.pre_model_fn:
+            _loading("pre_model_fn", self._functions.pre_model_fn, folder, context)
+        self._model = _loading("model_fn", self._functions.model_fn, folder, context)
+        if warm_up := self._functions.model_warmup_fn:
+            _loading("model_warmup_fn", warm_up, folder, self._model, context)
+
+    def answer(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer each request by itself; see `dogbreeds.serving.handler.handle`."""
+        requests = [self._read(item, context, index) for index, item in enumerate(data)]
+        functions = self._functions
+        for request in requests:
+            if functions.transform_fn:
+                self._run("transform", functions.transform_fn, request)
+                continue
+            self._run("input", functions.input_fn, request)
+            if not functions.batch_predict_fn:
+                self._run("predict", functions.predict_fn, request)
+                self._run("output", functions.output_fn, request)
+        if batch_predict_fn := functions.batch_predict_fn:
+            self._predict_together(batch_predict_fn, requests)
+            for request in requests:
+                self._run("output", functions.output_fn, request)
+        return [self._finish(request, len(requests)) for request in requests]
+
+    def _read(self, item: dict[str, Any], context: Any, index: int) -> _Request:
+        own = copy.copy(context)
+        own.request_processor = [context.request_processor[index]]
+        own.request_ids = {0: context.get_request_id(index)}
+        headers = {
+            name.lower(): value
+            for name, value in own.get_all_request_header(0).items()
+            if isinstance(value, str)  # MMS lists the types of the body's parts beside them
+        }
+        accept = headers.get("accept", "")
+        if accept in ("", content_types.ANY):
+            accept = self._settings.default_accept
+        content_type = headers.get("content-type")
+        request = _Request(own, content_type, accept, bytes(item.get("body", b"")))
+        if (content_type or "").partition(";")[0].strip().lower() in content_types.UTF8_TYPES:
+            try:
+                request.value = request.value.decode()
+            except UnicodeDecodeError as error:
+                request.error = _refusal(error, "input")
+        return request
+
+    def _run(self, stage: str, function: Function, request: _Request) -> None:
+        if request.error:
+            return
+        arguments = {
+            "transform": (self._model, request.value, request.content_type, request.accept),
+            "input": (request.value, request.content_type),
+            "predict": (request.value, self._model),
+            "output": (request.value, request.accept),
+        }[stage]
+        begin = time.perf_counter()
+        # One that hangs, even in C code, ends the worker; the log then shows where it was.
+        faulthandler.dump_traceback_later(self._settings.response_timeout, exit=True)
+        try:
+            request.value = function(*arguments, request.context)
+        except Exception as error:
+            request.error = _refusal(error, stage)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        request.milliseconds[stage] = (time.perf_counter() - begin) * 1e3
+
+    def _predict_together(self, function: Function, requests: list[_Request]) -> None:
+        """Predict all at once, or one by one where that fails, to find out whose fault it is."""
+
+        def predict(values: list[Any], *others: Any) -> list[Any]:
+            predictions = list(function(values, *others))
+            if len(predictions) != len(values):
+                raise TypeError(f"expected {len(values)} predictions, got {len(predictions)}")
+            return predictions
+
+        requests = [request for request in requests if request.error is None]
+        if not requests:
+            return
+        together = copy.copy(requests[0])
+        together.value = [request.value for request in requests]
+        together.milliseconds = {}
+        self._run("predict", predict, together)
+        for index, request in enumerate(requests):
+            request.milliseconds |= together.milliseconds
+            if together.error is None:
+                request.value = together.value[index]
+            elif len(requests) == 1:
+                request.error = together.error
+            else:
+                self._predict_together(function, [request])
+
+    def _finish(self, request: _Request, batch: int) -> bytes:
+        timing = [f"{stage};dur={taken:.2f}" for stage, taken in request.milliseconds.items()]
+        context = request.context
+        context.set_response_header(0, "server-timing", ", ".join([*timing, f"batch;desc={batch}"]))
+        try:
+            if request.error is None:
+                body, content_type = _encode(request)
+                context.set_response_content_type(0, content_type)
+                return body
+        except (TypeError, ValueError) as error:
+            request.error = _refusal(error, "output")
+        context.set_response_status(request.error.status.value, request.error.status.phrase, 0)
+        context.set_response_content_type(0, content_types.JSON)
+        return (json.dumps(request.error.to_dict()) + "\n").encode()
+
+
+def _encode(request: _Request) -> tuple[bytes, str]:
+    """Return the body and its type: as told, else the first that is accepted."""
+    value, content_type = request.value, request.accept.partition(",")[0].partition(";")[0].strip()
+    if isinstance(value, tuple) and len(value) == 2:
+        value, content_type = value
+    if isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, bytes | bytearray | memoryview):
+        value, content_type = encoder.encode(value, content_types.JSON).encode(), content_types.JSON
+    return bytes(value), content_type
+
+
+def _loading(name: str, function: Function, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except script.ScriptError:
+        raise
+    except (Exception, SystemExit) as error:
+        words = " ".join(str(error).split())[:500]
+        raise script.ScriptError(f"{name} raised {type(error).__name__}: {words}") from error
+
+
+def _refusal(error: Exception, stage: str) -> RequestError:
+    """Return the client's answer: what it can mend as a 4xx; anything else is in the log."""
+    status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed"
+    expected, got = "an answer", type(error).__name__
+    if isinstance(error, BaseInferenceToolkitError):
+        status, message = HTTPStatus(error.status_code), str(error.message)
+    elif isinstance(error, UnsupportedFormatError):
+        refused = stage == "output"
+        status = HTTPStatus.NOT_ACCEPTABLE if refused else HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        message = str(error).partition("\n")[0]
+    elif stage in ("input", "transform") and isinstance(error, ValueError | UnidentifiedImageError):
+        status, message = HTTPStatus.BAD_REQUEST, str(error)
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        expected = f"what the model's {stage}_fn takes"
+    else:
+        logger.error("%s_fn failed", stage, exc_info=error)
+    return RequestError(status, message, expected, got)

@@ -1,0 +1,56 @@
+"""The serving image without PyTorch: small, and enough for an artifact with ONNX graphs."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from dogbreeds.model import artifact
+from helpers.containers import Job, logs, run, server, state
+
+pytestmark = pytest.mark.images
+
+MOST_MEGABYTES = 450
+MOST_COMPRESSED_MEGABYTES = 180
+
+
+def test_it_is_small(slim_image: str, tmp_path: Path) -> None:
+    size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", slim_image).stdout)
+    layers = run("docker", "history", "--format", "{{.Size}}\t{{.CreatedBy}}", slim_image).stdout
+    assert size <= MOST_MEGABYTES * 1e6, f"{size / 1e6:.0f} MB:\n{layers}"
+    saved = f"docker save {slim_image} | gzip -6 | wc -c"
+    compressed = int(run("sh", "-c", saved, timeout=300).stdout)
+    assert compressed <= MOST_COMPRESSED_MEGABYTES * 1e6, f"{compressed / 1e6:.0f} MB:\n{layers}"
+
+
+def test_it_has_no_pytorch_and_java_has_its_archive_of_classes(slim_image: str) -> None:
+    script = (
+        "python -c 'import importlib.util as u; print(u.find_spec(\"torch\"))';"
+        " ls /opt/dogbreeds/plugins"
+    )
+    printed = run("docker", "run", "--rm", "--network=none", slim_image, "sh", "-c", script).stdout
+    assert printed.split() == ["None", "classes.jsa", "endpoints.jar"]
+
+
+def test_it_serves_what_a_job_left(slim_image: str, trained: Job, photos: dict[str, Path]) -> None:
+    with server(slim_image, trained.model) as started:
+        started.wait_until_ready()
+        for photo in sorted(photos["test"].glob("*/*.jpg"))[:3]:
+            answer = started.invoke(photo.read_bytes(), "image/jpeg")
+            assert answer.status == 200, logs(started.container)
+            assert json.loads(answer.body)["model_version"] == artifact.load(trained.model).version
+
+
+def test_an_artifact_without_graphs_is_refused_with_the_command_that_adds_them(
+    slim_image: str, trained: Job, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.model, tmp_path, dirs_exist_ok=True)
+    artifact.save(artifact.load(tmp_path), tmp_path)  # names no graphs
+    with server(slim_image, tmp_path) as starting:
+        deadline = time.monotonic() + 60
+        while state(starting.container)["Running"] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert state(starting.container)["ExitCode"] == 1
+        assert "`dogbreeds convert`" in logs(starting.container)

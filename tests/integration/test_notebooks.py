@@ -1,0 +1,116 @@
+"""The notebooks of `examples/`, each from top to bottom in a kernel."""
+
+import json
+import os
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from helpers.account import account
+from helpers.serving_process import CLASSES, save_tiny_archive, serving
+
+nbformat = pytest.importorskip("nbformat", reason="no Jupyter here: see requirements/notebook.in")
+nbclient = pytest.importorskip("nbclient", reason="no Jupyter here: see requirements/notebook.in")
+
+pytestmark = pytest.mark.integration
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+REGION = "eu-central-1"
+IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/dogbreeds-"
+SETTINGS = f"""
+[aws]
+region = "{REGION}"
+role = "arn:aws:iam::123456789012:role/dogbreeds-job"
+bucket = "dog-bucket"
+[images]
+training_uri = "{IMAGE}training@sha256:{"a" * 64}"
+serving_uri = "{IMAGE}serving@sha256:{"b" * 64}"
+[training]
+data = "s3://dog-bucket/photos"
+instance_type = "ml.m5.large"
+[endpoint]
+instance_type = "ml.m5.large"
+[transform]
+instance_type = "ml.m5.large"
+"""
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
+def test_no_outputs_are_kept(path: Path) -> None:
+    for cell in json.loads(path.read_text())["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+
+
+V3 = os.environ.get("DOGBREEDS_SAGEMAKER_V3")
+"""A folder with the SDK v3's packages, which have the names of v2's."""
+
+
+def run(name: str, folder: Path) -> list[str]:
+    """Run a notebook in a folder; return the text of its cells' results."""
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute(env=os.environ)
+    return [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "execute_result"
+    ]
+
+
+def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    _, answers = run("laptop.ipynb", tmp_path)
+    assert answers.count("(") == 4
+
+
+@pytest.mark.parametrize(
+    ("notebook", "packages"),
+    [
+        ("sagemaker_v2.ipynb", ""),
+        pytest.param(
+            "sagemaker_v3.ipynb",
+            V3,
+            marks=pytest.mark.skipif(
+                not V3,
+                reason="no SDK v3: pip install --no-deps --target DIR sagemaker-core"
+                " sagemaker-train, and DOGBREEDS_SAGEMAKER_V3=DIR",
+            ),
+        ),
+    ],
+)
+def test_a_notebook_runs_from_top_to_bottom(
+    notebook: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dogbreeds.toml").write_text(SETTINGS)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_DEFAULT_REGION": REGION,
+        "PYTHONPATH": os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH")))),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    moto_url = "http://{}:{}".format(*moto.get_host_and_port())
+    boto3.client("s3", endpoint_url=moto_url).create_bucket(
+        Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    try:
+        with serving(save_tiny_archive(tmp_path / "model")) as server:
+            server.wait_until_ready(200)
+            with account(moto_url, f"http://127.0.0.1:{server.port}") as url:
+                monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+                outputs = run(notebook, tmp_path)
+    finally:
+        moto.stop()
+    answer = next(text for text in outputs if "predicted_label" in text)
+    assert any(name.name in answer and name.label in answer for name in CLASSES)
+    table = next(text for text in outputs if "FinalObjectiveValue" in text)
+    assert table.index("breeds-3") < table.index("breeds-1")  # the smallest loss first

@@ -1,0 +1,177 @@
+"""The habits of the command line, whatever the command."""
+
+import io
+import os
+import pty
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dogbreeds import __version__
+from dogbreeds.cli.main import cli, main
+from dogbreeds.local import epochs
+from dogbreeds.system import terminal
+
+COMMANDS = cli.list_commands(None)  # type: ignore[arg-type]
+PROGRAM = [sys.executable, "-m", "dogbreeds.cli.main"]
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), ["data", "check"]])
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_help_fits_the_terminal(
+    arguments: list[str], columns: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main([*arguments, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= min(int(columns), 100)
+
+
+def test_help_shows_groups_defaults_ranges_and_exit_codes(capsys: Output) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"The AWS account:\n  config .*\n  push ", out)
+    assert "130 Ctrl-C" in out
+    assert main(["train", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Settings [training]: --instance-type" in out
+    assert "[60 to 2419200; default: 14400]" in out
+    assert "--on [local|docker|sagemaker]" in out
+    assert "[default: sagemaker]" in out
+
+
+def test_help_takes_a_fraction_of_a_second_of_the_processor() -> None:
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*PROGRAM, "--help"], stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
+
+
+def test_the_version_is_shown(capsys: Output) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dogbreeds {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["delete", "--al", "--y"], "No such option '--al'. (Did you mean one of: '--all'"),
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train", "--on=moon"], "'moon' is not one of 'local', 'docker', 'sagemaker'"),
+        (["train", "--on=local"], "--on local needs DATA, a photos directory"),
+        (["train", "photos", "--on=local", "--spot"], "no effect with --on local: --spot"),
+        (["tune", "photos", "--on=local", "--no-wait"], "no effect with --on local: --no-wait"),
+        (["deploy", "m", "--on=docker", "--kind=async"], "no effect with --on docker: --kind"),
+        (["train", "--set", "epoch=3"], "unknown hyperparameter epoch: did you mean epochs?"),
+        (["data", "split", "a", "b", "--valid=1"], "1.0 is not in the range 0<=x<1"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: Output, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_package_that_is_missing_is_named(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("dogbreeds.cloud.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert main(["list"]) == 1
+    assert "the package boto3 is missing: run make cloud" in capsys.readouterr().err
+
+
+def test_errors_are_coloured_on_a_terminal_only() -> None:
+    command = [*PROGRAM, "train", "--on=moon"]
+    piped = subprocess.run(command, capture_output=True, check=False)
+    assert piped.stderr.startswith(b"error:")
+    ours, theirs = pty.openpty()
+    subprocess.run(command, stderr=theirs, check=False)
+    os.close(theirs)
+    assert os.read(ours, 1000).startswith(b"\x1b[31merror:\x1b[0m")
+    os.close(ours)
+
+
+def test_a_traceback_is_shown_only_when_asked_for(tmp_path: Path) -> None:
+    command = [*PROGRAM, "data", "shard", str(tmp_path / "none"), str(tmp_path / "out")]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=False)
+    assert (plain.returncode, verbose.returncode) == (1, 1)
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in verbose.stderr
+
+
+def test_commands_and_flags_are_completed() -> None:
+    environ = {"_DOGBREEDS_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        PROGRAM, env={**os.environ, **environ, "COMP_WORDS": "dogbreeds train --dry"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "plain,--dry-run\n"
+
+
+def test_a_table_is_aligned_and_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("a" * 70, 0.95871, None), ("b", 1234.56, 7)]
+    lines = terminal.table(rows, ("name", "value", "count")).splitlines()
+    assert lines == [
+        f"{'name':<70}   value  count",
+        f"{'a' * 70}  0.9587      -",
+        f"{'b':<70}    1235      7",
+    ]
+    monkeypatch.setattr(
+        sys, "stdout", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})()
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, terminal.table(rows).splitlines())) <= 40
+    assert "\x1b" not in terminal.table([("\x1b[31m.jpg",)])
+
+
+LINES = (
+    b"Training Env:\n{\n}\nTraining resnet18 from random weights on cpu: 6 classes\n"
+    b"\rEpoch 1/2:   0%|          | 0/224 [00:00<?, ? photos/s]"
+    b"\rEpoch 1/2:  14%|#4        | 32/224 [00:21<02:06,  1.52 photos/s]\n"
+    b"Epoch 1/2: train loss 1.6898\n"
+    b"[metrics] epoch=1; train_loss=1.68979; test_loss=0.5; test_accuracy=0.333333;"
+    b" photos_per_second=1.7; peak_memory_mb=10\n"
+    b"[metrics] epoch=2; train_loss=0.813; test_loss=0.25; test_accuracy=0.5;"
+    b" photos_per_second=1.5; peak_memory_mb=10\n"
+)
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_training_shows_a_row_per_epoch_and_one_bar_and_logs_all(
+    on_terminal: bool, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: on_terminal)
+    job = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert job.stdin is not None
+    assert job.stdout is not None
+    job.stdin.write(LINES)
+    job.stdin.close()
+    epochs.show(job.stdout, tmp_path / "train.log")
+    job.wait()
+    assert (tmp_path / "train.log").read_bytes() == LINES
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "Training resnet18 from random weights on cpu: 6 classes",
+        "epoch  train loss  test loss  test accuracy  photos/s",
+        "    1      1.6898     0.5000         33.33%       1.7",
+        "    2      0.8130     0.2500         50.00%       1.5",
+    ]
+    assert ("Epoch 1/2:  14%" in captured.err) is on_terminal
