@@ -99,7 +99,7 @@ def test_one_jobs_report_has_all_there_is_to_know(
             "Classes", "Photos", "Machine", "Debugger", "Settings",
         ]  # fmt: skip
         expect(page.locator("#summary")).to_contain_text("95 % confidence interval")
-        expect(page.locator("#photos")).to_contain_text("In more than one split: 1 photo")
+        expect(page.locator("#photos")).to_contain_text("In another split as well: 1 photo")
         machine = page.locator("#system")
         expect(machine.locator("figure")).to_have_count(3)
         assert machine.locator(".mark-label").first.text_content() == "1"

@@ -281,6 +281,42 @@ def test_the_error_of_a_users_script_is_the_failure_reason(sample: Path, tmp_pat
     assert "ValueError: my own mistake" in failure(tmp_path / "ml")[:1024]
 
 
+@pytest.mark.parametrize(
+    ("program", "source", "reason"),
+    [
+        ("other.py", "", "expected the script other.py (sagemaker_program) in"),
+        ("mine.py", "nowhere", "expected the script mine.py (sagemaker_program) in"),
+    ],
+)
+def test_a_missing_script_is_named_in_one_line(
+    sample: Path, tmp_path: Path, program: str, source: str, reason: str
+) -> None:
+    tree = tmp_path / "ml"
+    script_mode(tree, sample, "")
+    file = tree / "input" / "config" / "hyperparameters.json"
+    hyperparameters = {**json.loads(file.read_text()), "sagemaker_program": program}
+    if source:
+        hyperparameters["sagemaker_submit_directory"] = str(tmp_path / source)
+    file.write_text(json.dumps(hyperparameters))
+    result = train(tree)
+    assert result.returncode != 0
+    assert failure(tree).startswith(reason)
+    assert len(failure(tree).splitlines()) == 1
+    assert len(failure(tree)) <= 1024
+    assert "Traceback" not in result.stdout
+    assert "Framework Error" not in result.stdout
+
+
+def test_broken_hyperparameters_are_named_in_one_line(sample: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "ml"
+    training.make_tree(tree, sample, SMALL)
+    (tree / "input" / "config" / "hyperparameters.json").write_text('{"lr": ')
+    result = train(tree)
+    assert result.returncode != 0
+    assert "hyperparameters.json as JSON: Expecting value" in failure(tree)
+    assert "Traceback" not in result.stdout
+
+
 def test_sigterm_reaches_a_users_script(sample: Path, tmp_path: Path) -> None:
     tree = tmp_path / "ml"
     script_mode(

@@ -1,7 +1,9 @@
 import io
 import json
 import pickle
+import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,93 @@ def test_a_tar_with_leading_dots_loads_as_tar_makes_it(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.add(file, "./model.safetensors")
     assert artifact.load(tmp_path / "model.tar.gz").classes == CLASSES
+
+
+def _own_folder(model: Path, out: Path) -> Path:
+    with tarfile.open(out / "model.tar.gz", "w:gz") as tar:
+        tar.add(model, "run-7")
+    return out / "model.tar.gz"
+
+
+def _tgz(model: Path, out: Path) -> Path:
+    artifact.pack(model, out / "mine.tgz")
+    return out
+
+
+def _link_in_a_tar(model: Path, out: Path) -> Path:
+    with tarfile.open(out / "model.tar.gz", "w:gz") as tar:
+        link = tarfile.TarInfo("model.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "blobs/0a1b2c"
+        tar.addfile(link)
+        tar.add(model / "model.safetensors", "blobs/0a1b2c")
+    return out / "model.tar.gz"
+
+
+def _zip(model: Path, out: Path) -> Path:
+    with zipfile.ZipFile(out / "model.zip", "w") as archive:
+        archive.write(model / "model.safetensors", "model/model.safetensors")
+    return out / "model.zip"
+
+
+def _zip_named_tar(model: Path, out: Path) -> Path:
+    return _zip(model, out).rename(out / "model.tar.gz")
+
+
+def _folder_in_a_folder(model: Path, out: Path) -> Path:
+    shutil.copytree(model, out / "run-7")
+    return out
+
+
+def _links_in_a_folder(model: Path, out: Path) -> Path:
+    (out / "model.safetensors").symlink_to(model / "model.safetensors")
+    return out
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        _own_folder, _tgz, _link_in_a_tar, _zip, _zip_named_tar, _folder_in_a_folder,
+        _links_in_a_folder,
+    ],
+)  # fmt: skip
+def test_an_archive_in_another_shape_loads(
+    tmp_path: Path, shape: Callable[[Path, Path], Path]
+) -> None:
+    (tmp_path / "out").mkdir()
+    artifact.save(make(), tmp_path / "model")
+    assert artifact.load(shape(tmp_path / "model", tmp_path / "out")).classes == CLASSES
+
+
+def _lfs(folder: Path, name: str) -> None:
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
+
+
+def _link_to_nothing_in_a_tar(folder: Path) -> None:
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
+        link = tarfile.TarInfo("model.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "/blobs/nothing"
+        tar.addfile(link)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda folder: _lfs(folder, "model.tar.gz"), "is a git-LFS pointer: fetch the file"),
+        (lambda folder: _lfs(folder, "model.safetensors"), "is a git-LFS pointer: fetch the file"),
+        (lambda folder: (folder / "model.safetensors").symlink_to("x"), "is a link to nothing"),
+        (_link_to_nothing_in_a_tar, "is a link to nothing"),
+        (
+            lambda folder: [(folder / name).touch() for name in ("a.tgz", "b.zip")],
+            "expected one model in",
+        ),
+    ],
+)
+def test_what_only_points_to_a_model_is_told_for_what_it_is(
+    tmp_path: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    spoil(tmp_path)
+    with pytest.raises(ArtifactError, match=reason):
+        artifact.load(tmp_path)
 
 
 def test_a_failed_save_leaves_the_former_archive_and_nothing_else(

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dogbreeds.cli import main as cli
 from dogbreeds.data import quarantine
 from dogbreeds.data.check import Checked, check
-from dogbreeds.data.near_duplicates import find_groups, look_of
+from dogbreeds.data.folders import find_photos, find_roots
+from dogbreeds.data.inspection import inspect
+from dogbreeds.data.near_duplicates import Look, find_groups, look_of
+from dogbreeds.data.pixels import decode_split
+from dogbreeds.model.preprocessing import Preprocessing
 
 
 def photo(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
-    """Return smooth shapes that no other seed gives."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    """Return shapes that no other seed gives, with some fine grain."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 8, (size[1], size[0], 1))
+    return Image.fromarray((np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_each_oddity_is_named_with_its_reason(photos: Path) -> None:
     photo(23).convert("RGBA").save(folder / "alpha.png")
     grey16 = np.asarray(photo(24).convert("L"), dtype=np.uint16) * 257
     Image.fromarray(grey16).save(folder / "sixteen bits.png")
-    photo(25, (6000, 4500)).save(folder / "huge.jpg", quality=30)
+    photo(25).resize((6000, 4500)).save(folder / "huge.jpg", quality=30)
     (folder / "Thumbs.db").touch()
     findings = look(photos).report["findings"]
     details = {
@@ -107,6 +114,94 @@ def test_a_changed_copy_that_leaks_is_found_and_the_test_keeps_it(
     assert found(photos) == {"leak": ["train/000.Breed/copy.jpg"]}
 
 
+def _much_brighter(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(1.3)
+
+
+def _darker(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(0.7)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    return image.crop((4, 3, 156, 117))  # 5 % of each side
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [(_much_brighter, 58), (_darker, 60), (ImageOps.grayscale, 60), (_cropped, 50)],
+)
+def test_changed_copies_of_60_photos_are_found_and_nothing_else(
+    change: Callable[[Image.Image], Image.Image], least: int
+) -> None:
+    originals = [photo(seed) for seed in range(60)]
+    copies = [change(original).convert("RGB") for original in originals]
+    groups = find_groups([look_of(image) for image in (*originals, *copies)])
+    assert {tuple(group) for group in groups} <= {(i, i + 60) for i in range(60)}
+    assert len(groups) >= least
+
+
+def test_training_finds_the_copies_and_leaks_that_check_finds(tmp_path: Path) -> None:
+    """On photos that training decodes at another size than `check` does."""
+    for seed in range(30):
+        original = photo(seed, (640, 480))
+        for split, image in (
+            ("train", original),
+            ("test", (_much_brighter, _cropped_large, ImageOps.grayscale)[seed % 3](original)),
+        ):
+            file = tmp_path / split / f"00{seed % 2}.Breed" / f"{seed}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (image if seed < 25 else photo(seed + 100 * len(split), (640, 480))).save(file)
+    checked = look(tmp_path).report["findings"]
+    _, splits = find_photos(find_roots(tmp_path))
+    for size in (32, 224, 300):
+        decoded = {
+            name: decode_split(split, Preprocessing(size, size), workers=1, cache="none")
+            for name, split in splits.items()
+        }
+        report = inspect(decoded, splits, size)
+        copies = [group["files"] for group in report["duplicates"]]
+        assert sorted(str(tmp_path / entry["photo"]) for entry in checked["leak"]) == sorted(
+            file for files in copies for file in files[1:]
+        )
+        assert (report["leaks"], report["conflicts"]) == (len(checked["leak"]), 0)
+    assert 23 <= len(checked["leak"]) <= 25
+
+
+def _cropped_large(image: Image.Image) -> Image.Image:
+    return image.crop((16, 12, 624, 468))
+
+
+def test_photos_that_show_little_are_named(photos: Path) -> None:
+    folder = photos / "train" / "000.Breed"
+    Image.new("RGB", (160, 120)).save(folder / "black.png")
+    Image.new("RGB", (160, 120), "white").save(folder / "white.png")
+    Image.new("RGB", (160, 120), "teal").save(folder / "teal.png")
+    ImageEnhance.Brightness(photo(40)).enhance(0.2).save(folder / "dark.png")
+    Image.blend(photo(41), Image.new("RGB", (160, 120), "white"), 0.95).save(folder / "bright.png")
+    photo(42).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
+    photo(43, (900, 120)).save(folder / "long.png")
+    assert found(photos) == {
+        "blank": [f"train/000.Breed/{name}.png" for name in ("black", "teal", "white")],
+        "dark": ["train/000.Breed/dark.png"],
+        "bright": ["train/000.Breed/bright.png"],
+        "blurred": ["train/000.Breed/blurred.png"],
+        "shape": ["train/000.Breed/long.png"],
+    }
+
+
+def test_the_text_ends_in_totals_and_the_command_that_mends(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos / "train" / "000.Breed"
+    (folder / "z.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    (folder / "text.jpg").write_text("no photo")
+    assert cli.main(["data", "check", str(photos)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"To mend: 2 of 14 photos (1 broken, 1 duplicate). dogbreeds data check --fix {photos}"
+        " moves them away; --undo moves them back."
+    )
+
+
 def test_of_copies_in_a_class_one_stays_and_of_two_classes_none(photos: Path) -> None:
     train = photos / "train"
     (train / "000.Breed" / "z.jpg").write_bytes((train / "000.Breed" / "1.jpg").read_bytes())
@@ -128,14 +223,15 @@ def test_a_thousand_copies_are_one_group() -> None:
 
 def test_near_duplicates_are_found_whichever_bits_differ() -> None:
     rng = np.random.default_rng(0)
-    picture = bytes(192)
-    for _ in range(200):
-        bits = int(rng.integers(2**63))
-        other = bits
-        for bit in rng.choice(64, 7, replace=False):
-            other ^= 1 << int(bit)
-        looks = [type(look_of(photo(0)))(value, picture) for value in (bits, other)]
-        assert find_groups(looks) == [[0, 1]]
+    picture = rng.bytes(32 * 32)
+    for differing in (10, 11):
+        for _ in range(100):
+            bits = int(rng.integers(2**63))
+            other = bits
+            for bit in rng.choice(64, differing, replace=False):
+                other ^= 1 << int(bit)
+            looks = [Look(value, picture) for value in (bits, other)]
+            assert find_groups(looks) == ([[0, 1]] if differing == 10 else [])
 
 
 def test_what_training_would_refuse_is_a_problem(photos: Path) -> None:
@@ -144,7 +240,9 @@ def test_what_training_would_refuse_is_a_problem(photos: Path) -> None:
     photo(50).save(photos / "test" / "003.New" / "a.jpg")
     problems = look(photos).report["problems"]
     assert any("002.Empty has no photos" in problem for problem in problems)
-    assert any("test has 1 classes that train has not, e.g. 003.New" in p for p in problems)
+    assert any(
+        "split test has the class folder 003.New, which train has not" in p for p in problems
+    )
     assert not look(photos).clean
 
 
@@ -166,7 +264,10 @@ def test_one_class_is_a_problem_and_no_photos_an_error(
     assert "expected photos in" in capsys.readouterr().err
     photo(0).save(tmp_path / "one" / "a.jpg")
     assert cli.main(["data", "check", str(tmp_path)]) == 1
-    assert "problem: there is only one class, one" in capsys.readouterr().out
+    assert (
+        "problem: expected at least 2 class folders in the folder, got only one"
+        in capsys.readouterr().out
+    )
     assert cli.main(["data", "check", str(tmp_path / "missing")]) == 1
     assert "expected a folder of photos" in capsys.readouterr().err
 

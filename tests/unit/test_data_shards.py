@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dogbreeds.cli import main
-from dogbreeds.data.folders import find_photos, list_folder
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError, ShardPhoto, read_photos
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.data.sample import draw_sample

@@ -91,7 +91,7 @@ def test_wrong_input_is_refused_with_the_reason_and_nothing_is_made(
 
     refused("expected a folder of photos")
     source.mkdir()
-    refused("expected at least 2 class folders")
+    refused("expected class folders such as")
     draw(source / "one" / "a.jpg", 1)
     refused("expected at least 2 class folders")
     draw(source / "two" / "a.jpg", 2)

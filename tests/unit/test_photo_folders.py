@@ -98,7 +98,7 @@ def _empty_test(root: Path) -> dict[str, Path]:
         (_class_without_photos, r"002\.B has no photos in train"),
         (_unknown_class, r"split test has the class folder 003\.C"),
         (_one_class, "at least 2 class folders"),
-        (_same_id_twice, "one folder a class id .* several for 001"),
+        (_same_id_twice, "one folder per class id .* several for 001: 001.A, 001.B"),
         (_empty_test, "expected photos in split test"),
     ],
 )

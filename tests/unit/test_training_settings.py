@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dogbreeds.model.architectures import ModelError
 from dogbreeds.training.settings import (
     Settings,
     SettingsError,
@@ -18,6 +19,44 @@ def test_hyperparameters_are_read_as_sagemaker_gives_them() -> None:
     settings = Settings.from_mapping(given)
     assert (settings.lr, settings.batch_size, settings.epochs) == (0.001, 64, 3)
     assert (settings.optimizer, settings.profiler) == ("sgd", "true")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"epochs": "5.0"}, Settings(epochs=5)),
+        ({"epochs": 7.0, "batch-size": "1e2"}, Settings(epochs=7, batch_size=100)),
+        ({"epochs": None, "lr": "null", "model": None}, Settings()),
+        ({"lr": " 0.001 ", "optimizer": "SGD ", "compile": "true\n"},
+         Settings(lr=0.001, optimizer="sgd", compile=True)),
+        ({"model": " ResNet18"}, Settings()),
+        ({"model": "MobileNet-V2", "weights": "None"},
+         Settings(model="mobilenet_v2", weights="none")),
+        ({"weights": "ImageNet", "profile_steps": "None"}, Settings()),
+        ({"weights": "Mine.pth"}, Settings(weights="Mine.pth")),
+        ({" batch_size": "8"}, Settings(batch_size=8)),
+    ],
+)  # fmt: skip
+def test_what_an_sdk_or_a_person_writes_is_understood(
+    given: dict[str, object], expected: Settings
+) -> None:
+    assert Settings.from_mapping(given) == expected
+
+
+def test_two_spellings_of_one_name_are_refused_together() -> None:
+    with pytest.raises(SettingsError, match="got batch-size and batch_size: remove one"):
+        Settings.from_mapping({"batch-size": "8", "batch_size": "16"})
+
+
+def test_a_network_of_one_size_refuses_another_at_once() -> None:
+    assert Settings.from_mapping({"model": "vit_b_16", "image_size": 224})
+    with pytest.raises(SettingsError, match="size: expected 224, the only size that vit_b_16"):
+        Settings.from_mapping({"model": "vit_b_16", "image_size": 160})
+
+
+def test_a_misspelt_model_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ModelError, match="got model 'resnett18': did you mean resnet18"):
+        resolve_weights(Settings(model="resnett18"), None)
 
 
 def test_what_belongs_to_sagemaker_is_left_out() -> None:

@@ -147,8 +147,6 @@ def check(
         away = quarantine.move_away(folder, checked.offenders)
         click.echo(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back",
                    err=as_json)  # fmt: skip
-    elif checked.clean:
-        click.echo("Nothing to mend", err=as_json)
     return 0 if checked.clean else 1
 
 
@@ -207,8 +205,8 @@ def shard(folder: Path, out: Path, megabytes: int) -> None:
 
     For large sets: training reads OUT as it reads FOLDER, with few requests to object storage.
     """
-    from dogbreeds.data.check import find_roots
-    from dogbreeds.data.folders import list_folder
+    from dogbreeds.data.folders import find_roots
+    from dogbreeds.data.listing import list_folder
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.shards import write_shards
     from dogbreeds.system.files import atomic_folder

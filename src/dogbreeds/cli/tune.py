@@ -70,13 +70,17 @@ def tune(
 def _here(
     settings: CloudSettings, photos: Path, out: Path, weights: str | None, as_json: bool
 ) -> int:
-    from dogbreeds.local.training import starting_weights
+    from dogbreeds.data.folders import find_roots
+    from dogbreeds.data.split import ensure_split
+    from dogbreeds.local.training import SPLIT_PHOTOS, starting_weights
     from dogbreeds.local.tuning import Search
 
     tuning = settings.tuning
     if "tuning.parallel_jobs" not in settings.origins:
         tuning = dataclasses.replace(tuning, parallel_jobs=1)
-    if "tuning.objective" not in settings.origins and not (photos / "valid").is_dir():
+    with base.only_json(as_json):
+        photos = ensure_split(photos, out / SPLIT_PHOTOS)
+    if "tuning.objective" not in settings.origins and "valid" not in find_roots(photos):
         tuning = dataclasses.replace(tuning, objective="test_accuracy")
     file, fixed = starting_weights(weights, settings.training.hyperparameters)
     with base.only_json(as_json):

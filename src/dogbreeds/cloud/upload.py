@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.s3 import THREADS, list_objects, parse
 from dogbreeds.cloud.settings import CloudSettings
-from dogbreeds.data.check import find_roots
+from dogbreeds.data.folders import find_roots
+from dogbreeds.data.labels import find_labels
+from dogbreeds.data.listing import walk
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.shards import INDEX
 from dogbreeds.model.photo_formats import is_photo_file
@@ -49,21 +51,23 @@ def destination(settings: CloudSettings) -> str:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """Return the photos and shards of a photos directory, by their path in it.
+    """Return the photos, shards and labels of a photos directory.
+
+    Returns:
+        Files by their path in it, with the split's own name: jobs read ``valid``, not ``val``.
 
     Raises:
         PhotosError: There are none.
     """
     files = {}
     for split, root in find_roots(folder).items():
-        for parent, folders, names in os.walk(root, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                path = Path(parent, name)
-                if name.startswith(".") or not path.is_file():
-                    continue
-                if path.suffix.lower() == ".tar" or name == INDEX or is_photo_file(path):
-                    files[path.relative_to(root if not split else folder).as_posix()] = path
+        for path in walk(root):
+            if not path.is_file():  # a link to nothing
+                continue
+            if path.suffix.lower() == ".tar" or path.name == INDEX or is_photo_file(path):
+                files[(PurePath(split) / path.relative_to(root)).as_posix()] = path
+        if labels := find_labels(root):
+            files[(PurePath(split) / labels.name).as_posix()] = labels
     if not files:
         raise PhotosError(f"expected photos or shards in {folder}, found none")
     for name in files:

@@ -1,6 +1,5 @@
 """Groups of photos that look alike: in one class twice, in two classes, in two splits."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ class Member:
 
     Attributes:
         name: Its path under the folder.
-        split: It stands in; empty where the photos are not split.
+        split: Its split; empty where the photos are not split.
         label: Folder name of its class.
         facts: What is known of it.
     """
@@ -81,11 +80,7 @@ def find_alike(members: Sequence[Member]) -> list[Group]:
     Args:
         members: Photos that can be decoded.
     """
-    copies: dict[bytes, list[int]] = defaultdict(list)
-    for position, member in enumerate(members):
-        copies[member.facts.digest].append(position)
-    same = ((first, other) for first, *others in copies.values() for other in others)
-    groups = find_groups([member.facts.look for member in members], same)
+    groups = find_groups([member.facts.look for member in members])
     return [Group(tuple(sorted((members[i] for i in g), key=_preference))) for g in groups]
 
 

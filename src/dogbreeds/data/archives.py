@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dogbreeds.data.listing import is_junk
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.workers import chunks, in_processes
 
@@ -22,17 +23,11 @@ _MAX_FILES = 5_000_000
 _MAX_GROWTH = 50
 _HARMLESS = 100 * 2**20  # bytes that may come out of however small an archive
 _RESERVE = 2**28  # bytes that are left free on the disk
-_JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
 class ArchiveError(PhotosError):
     """The archive is broken or not to be trusted; the message says why."""
-
-
-def is_junk(name: str) -> bool:
-    """Tell whether a file or folder name is one that file managers leave behind, or hidden."""
-    return name.startswith(".") or name in _JUNK
 
 
 def extract(

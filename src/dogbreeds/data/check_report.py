@@ -1,9 +1,10 @@
 """What `dogbreeds.data.check` found, for people: as text, and as a page with thumbnails."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dogbreeds.data.check import ODDITIES, OFFENCES, Checked
+from dogbreeds.data.check import KINDS, LEFT_OUT, ODDITIES, OFFENCES, Checked
 from dogbreeds.html.page import escape, page
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.system.terminal import printable
@@ -19,7 +20,7 @@ figure .pair { display: grid; grid-template-columns: 1fr 1fr; }
 
 def text(checked: Checked) -> str:
     """Return the report as lines for a terminal."""
-    return "\n".join(map(printable, _lines(checked.report)))
+    return "\n".join(map(printable, [*_lines(checked.report), *_verdict(checked)]))
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -30,13 +31,37 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"short side in pixels: {', '.join(shown)}"
     yield from (f"note: {note}" for note in report["notes"])
     yield from (f"problem: {problem}" for problem in report["problems"])
-    for kind, meaning in {**OFFENCES, **ODDITIES}.items():
+    for kind, meaning in KINDS.items():
         found = report["findings"].get(kind, [])
         if found:
             yield f"{kind}, {len(found)} ({meaning}):"
         yield from (f"  {entry['photo']}: {entry['detail']}" for entry in found[:_LISTED])
         if len(found) > _LISTED:
             yield f"  ... and {len(found) - _LISTED} more"
+
+
+def _verdict(checked: Checked) -> Iterator[str]:
+    """Yield what there is to mend, in all, and the command that does it."""
+    report, offenders = checked.report, checked.offenders
+    counts = {kind: len(entries) for kind, entries in report["findings"].items()}
+    if report["problems"]:
+        yield f"Training would refuse this: {len(report['problems'])} problems, see above."
+    if offenders:
+        shown = ", ".join(f"{counts[kind]} {kind}" for kind in OFFENCES if kind in counts)
+        yield (
+            f"To mend: {len(offenders)} of {report['photos']} photos ({shown})."
+            f" dogbreeds data check --fix {shlex.quote(report['folder'])} moves them away;"
+            " --undo moves them back."
+        )
+    if left := sum(counts.get(kind, 0) for kind in LEFT_OUT):
+        yield (
+            f"Left out: {left} that training does not take. Move them to class folders, fetch"
+            " what links point to, or remove them."
+        )
+    if checked.clean:
+        others = {kind: counts[kind] for kind in ODDITIES if kind in counts}
+        shown = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        yield f"No photo must be mended; worth a look: {shown}." if others else "Nothing to mend."
 
 
 def html(checked: Checked) -> str:
@@ -49,7 +74,8 @@ def html(checked: Checked) -> str:
     ]
     body = [
         f'<header class="top"><h1>Photos of {escape(report["folder"])}</h1>'
-        f'<p class="lead">{_verdict(checked)}</p></header><main>',
+        f'<p class="lead {"good" if checked.clean else "bad"}">'
+        f"{escape(printable(' '.join(_verdict(checked))))}</p></header><main>",
         '<section><div class="cards">',
         *(
             f'<div class="card"><div class="label">{escape(label)}</div>'
@@ -60,7 +86,7 @@ def html(checked: Checked) -> str:
         *(f'<p class="bad">{escape(problem)}</p>' for problem in report["problems"]),
         *(f'<p class="warn">{escape(note)}</p>' for note in report["notes"]),
         "</section>",
-        *(_section(checked, kind, meaning) for kind, meaning in {**OFFENCES, **ODDITIES}.items()),
+        *(_section(checked, kind, meaning) for kind, meaning in KINDS.items()),
         _sizes(report["sizes"]),
         _classes(report["splits"]),
         "</main>",
@@ -68,19 +94,11 @@ def html(checked: Checked) -> str:
     return page(f"Photos of {report['folder']}", "".join(body), css=_CSS)
 
 
-def _verdict(checked: Checked) -> str:
-    if checked.clean:
-        return '<span class="good">Nothing to mend.</span>'
-    count = len(checked.offenders)
-    moved = f" <code>dogbreeds data check --fix</code> moves {count} photos away." if count else ""
-    return f'<span class="bad">There is something to mend.</span>{moved}'
-
-
 def _section(checked: Checked, kind: str, meaning: str) -> str:
     found = checked.report["findings"].get(kind, [])
     if not found:
         return ""
-    color = "bad" if kind in OFFENCES else "warn"
+    color = "bad" if kind in OFFENCES or kind in LEFT_OUT else "warn"
     more = len(found) - _PICTURED
     return "".join(
         [

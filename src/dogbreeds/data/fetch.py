@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dogbreeds.data import udacity
-from dogbreeds.data.archives import ArchiveError, extract, is_junk
-from dogbreeds.data.check import find_roots
+from dogbreeds.data.archives import ArchiveError, extract
 from dogbreeds.data.download import Remote, download
-from dogbreeds.data.folders import SPLITS, list_folder
+from dogbreeds.data.folders import find_roots, root_of
+from dogbreeds.data.listing import is_junk, list_folder
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.system.files import write_json
 
@@ -187,7 +187,7 @@ def _sha256(archive: Path) -> str:
 
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
     """Check photos and give them their name."""
-    root = _root_of(photos)
+    root = root_of(photos)
     listings = {name: list_folder(folder) for name, folder in find_roots(root).items()}
     counts = {name: len(listing.photos) for name, listing in listings.items()}
     breeds = len({label for listing in listings.values() for label in listing.labels})
@@ -200,8 +200,7 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
             f"expected {udacity.BREEDS} breeds with {udacity.PHOTOS} photos in {address}, got"
             f" {breeds} with {counts}"
         )
-    shown = [f"{counts[split]} {split}" for split in SPLITS if split in counts]
-    shown = shown or [f"{counts['']} photos"]
+    shown = [f"{count} {split or 'photos'}" for split, count in counts.items()]
     description = f"{breeds} classes, {', '.join(shown)}"
     mark = {"source": address, "sha256": sha256, "description": description}
     write_json(root / _MARK, mark)
@@ -213,18 +212,7 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
 
 
 def _clear(work: Path) -> None:
-    """Remove what would be gone on from."""
+    """Delete the state that a resumed download would use."""
     for name in ("archive", "archive.json"):
         (work / name).unlink(missing_ok=True)
     shutil.rmtree(work / "copy", ignore_errors=True)
-
-
-def _root_of(folder: Path) -> Path:
-    """Skip folders that hold nothing but one folder of folders, as ``dogImages/`` in its zip."""
-    while True:
-        entries = list(folder.iterdir())
-        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in SPLITS:
-            return folder
-        if not any(path.is_dir() for path in entries[0].iterdir()):
-            return folder
-        folder = entries[0]

@@ -1,35 +1,29 @@
-"""A photos directory in the Udacity layout: ``train|valid|test/NNN.Breed_name/*.jpg``.
+"""The layout of a photos directory: splits of class folders, and what training refuses.
 
-A split can also be tar shards, see `dogbreeds.data.shards`.
+The rule is here once. Training applies it to its channels, and `dogbreeds.data.check` to a folder,
+in the same words.
 """
 
 import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dogbreeds.data.labels import find_labels
+from dogbreeds.data.listing import Listing, is_junk, list_folder, walk
 from dogbreeds.data.photo import Photo, PhotosError
-from dogbreeds.data.shards import is_sharded, list_shards
+from dogbreeds.data.shards import is_sharded
 from dogbreeds.model.classes import PhotoClass, parse_folder
-from dogbreeds.model.photo_formats import is_photo_file
+from dogbreeds.model.photo_formats import is_photo_name
 
 SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a folder of class folders, or of shards, holds.
-
-    Attributes:
-        classes: Names of the classes, sorted; also those of folders without photos.
-        photos: Sorted by class and name; those of shards in the order of the shards.
-        labels: For each photo the name of its class.
-        ignored: Files that are no photos by name and content, e.g. ``Thumbs.db``.
-    """
-
-    classes: tuple[str, ...]
-    photos: tuple[Photo, ...]
-    labels: tuple[str, ...]
-    ignored: tuple[Path, ...]
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "valid": "valid", "validation": "valid", "val": "valid", "eval": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What folders and channels of a split may be called, whatever their case."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +34,129 @@ class Split:
         name: ``"train"``, ``"valid"`` or ``"test"``.
         paths: The photos, in an order that is the same for every run.
         targets: For each path the index of its class.
-        ignored: Files that are no photos by name and content, e.g. ``Thumbs.db``.
+        ignored: Files that are not photos, e.g. ``Thumbs.db``.
+        left_out: Photos that are not taken, each with the reason.
+        classes: The names of all classes, as their folders are called.
     """
 
     name: str
     paths: tuple[Photo, ...]
     targets: tuple[int, ...]
     ignored: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+    classes: tuple[str, ...] = ()
 
 
-def find_photos(roots: dict[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split; files are opened only where their names are silent.
+def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the folder of each split, in the order of `SPLITS`.
+
+    Args:
+        folders: By name, e.g. ``validation``; names that are no split's are left out.
+
+    Raises:
+        PhotosError: Two of them are one split, e.g. ``val`` and ``validation``.
+    """
+    found: dict[str, str] = {}
+    for name in folders:
+        split = SPLIT_NAMES.get(name.lower())
+        if split and found.setdefault(split, name) != name:
+            raise PhotosError(
+                f"expected one folder or channel for split {split}, got {found[split]} and {name}:"
+                " rename one"
+            )
+    return {split: folders[found[split]] for split in SPLITS if split in found}
+
+
+def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the folder of each split among a job's channels.
+
+    A single channel of training photos may hold the whole photos directory: that is what the
+    SageMaker SDK makes of ``fit("s3://...")``.
+
+    Args:
+        channels: Folders by channel name.
+
+    Raises:
+        PhotosError: As `name_splits` does.
+        OSError: A folder cannot be read.
+    """
+    roots = name_splits(channels)
+    if set(roots) == {"train"} and roots["train"].is_dir():
+        inside = find_roots(roots["train"])
+        return roots if "" in inside else inside
+    return roots
+
+
+def find_roots(folder: Path) -> dict[str, Path]:
+    """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
+
+    Where they are in a folder of their own (`root_of`), they are found there.
+
+    Raises:
+        PhotosError: There is no such folder, or two folders are one split.
+        OSError: It cannot be read.
+    """
+    if not folder.is_dir():
+        raise PhotosError(f"expected a folder of photos, found none at {folder}")
+    folder = root_of(folder)
+    folders = _folders(folder)
+    splits = name_splits(folders)
+    # "train" may be a class, beside "car" and "bus", where it holds photos but no class folders.
+    if len(folders) > len(splits) and all(map(_is_class, splits.values())):
+        return {"": folder}
+    return splits or {"": folder}
+
+
+def root_of(folder: Path) -> Path:
+    """Skip folders that hold one folder of folders and nothing else, as unpacked archives do."""
+    while True:
+        entries = [path for path in folder.iterdir() if not is_junk(path.name)]
+        if len(entries) != 1 or entries[0].name.lower() in SPLIT_NAMES:
+            return folder
+        [only] = entries
+        if not only.is_dir() or not (_folders(only) or _is_labelled(only)):
+            return folder
+        folder = only
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    entries = sorted(folder.iterdir())
+    return {path.name: path for path in entries if not is_junk(path.name) and path.is_dir()}
+
+
+def _is_class(folder: Path) -> bool:
+    photos = any(is_photo_name(path.name) for path in folder.iterdir())
+    return photos and not _folders(folder) and not _is_labelled(folder)
+
+
+def _is_labelled(folder: Path) -> bool:
+    """Tell whether the classes of photos come from shards or a labels file."""
+    return is_sharded(folder) or find_labels(folder) is not None
+
+
+def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield what lies beside the folders of the splits: photos that no split takes.
+
+    Args:
+        roots: Of `find_roots`, which are splits.
+
+    Yields:
+        A photo, or a folder of photos, and the reason.
+    """
+    known = {root: root.parent for root in roots}
+    for folder in sorted(set(known.values())):
+        for path in sorted(folder.iterdir()):
+            if path in known or is_junk(path.name):
+                continue
+            if path.is_dir():
+                if count := sum(is_photo_name(found.name) for found in walk(path)):
+                    yield path, f"not a split: its {count} photos are not used"
+            elif is_photo_name(path.name):
+                yield path, "not in a split"
+
+
+def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
+    """List the photos of every split.
 
     Args:
         roots: Folder of each split that was given, by split name. ``train`` is required, and at
@@ -60,52 +166,30 @@ def find_photos(roots: dict[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[st
         The classes, sorted by folder name, and the splits by name.
 
     Raises:
-        PhotosError: A required split is missing or empty, a class has no photos in ``train``, or
-            a class of another split is unknown in ``train``.
+        PhotosError: One of `find_problems`, or a folder is missing.
+        OSError: A folder cannot be read.
     """
-    if "train" not in roots:
-        raise PhotosError(f"expected a split train, got {', '.join(sorted(roots)) or 'none'}")
-    if not roots.keys() & {"valid", "test"}:
-        raise PhotosError("expected a split valid or test to measure accuracy on, got only train")
-    listings = {split: _list_split(split, root) for split, root in roots.items()}
+    for split, root in roots.items():
+        if not root.is_dir():
+            raise PhotosError(f"expected a folder for split {split}, found none at {root}")
+    listings = {split: list_folder(root) for split, root in roots.items()}
+    if problems := find_problems(listings):
+        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise PhotosError(f"{problems[0]}{more}")
     names = listings["train"].classes
-    classes = tuple(parse_folder(name) for name in names)
-    ids = [found.label for found in classes]
-    if twice := sorted({class_id for class_id in ids if ids.count(class_id) > 1}):
-        raise PhotosError(f"expected one folder a class id in train, got several for {twice[0]}")
-    if len(names) < 2:
-        raise PhotosError(f"expected at least 2 class folders in train, got only {names[0]}")
-    splits = {}
-    for split, found in listings.items():
-        if unknown := sorted(set(found.classes) - set(names)):
-            raise PhotosError(
-                f"split {split} has the class folder {unknown[0]}, which train has not: add its"
-                " photos to train or remove it"
-            )
-        targets = {name: target for target, name in enumerate(names)}
-        labels = tuple(targets[label] for label in found.labels)
-        splits[split] = Split(split, found.photos, labels, found.ignored)
-    train = splits["train"]
-    if empty := sorted(set(range(len(names))) - set(train.targets)):
-        raise PhotosError(
-            f"class folder {names[empty[0]]} has no photos in train: add some or remove the folder"
+    targets = {name: target for target, name in enumerate(names)}
+    splits = {
+        split: Split(
+            split,
+            found.photos,
+            tuple(targets[label] for label in found.labels),
+            found.ignored,
+            found.left_out,
+            names,
         )
-    for listed in splits.values():
-        if not listed.paths:
-            raise PhotosError(f"expected photos in split {listed.name}, found none")
-    return classes, splits
-
-
-def _list_split(split: str, root: Path) -> Listing:
-    if not root.is_dir():
-        raise PhotosError(f"expected a folder for split {split}, found none at {root}")
-    listing = list_folder(root)
-    if not listing.classes:
-        raise PhotosError(
-            f"expected class folders such as 069.French_bulldog, or shards, in split {split}, found"
-            f" none in {root}"
-        )
-    return listing
+        for split, found in listings.items()
+    }
+    return tuple(parse_folder(name) for name in names), splits
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
@@ -141,37 +225,69 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
         )
 
     kept = [index for index in range(len(train.targets)) if index not in held]
-    return part("train", kept), replace(part("valid", sorted(held)), ignored=())
+    return part("train", kept), replace(part("valid", sorted(held)), ignored=(), left_out=())
 
 
-def list_folder(folder: Path) -> Listing:
-    """List the photos of a folder of class folders, or of shards; photos are not opened.
+def find_problems(listings: Mapping[str, Listing]) -> list[str]:
+    """Return what training refuses, in words; empty: it can train.
 
     Args:
-        folder: Of a split, or of photos that are not split.
-
-    Raises:
-        PhotosError: The shards in it are broken.
-        OSError: It cannot be read.
+        listings: By split name, or of a folder that is not split by ``""``; then it is judged as
+            the photos that are to be split.
     """
-    if is_sharded(folder):
-        shards = list_shards(folder)
-        labels = tuple(photo.label for photo in shards)
-        return Listing(tuple(sorted(set(labels))), tuple(shards), labels, ())
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    photos: list[tuple[Photo, str]] = []
-    ignored: list[Path] = []
-    for name in classes:
-        for path in sorted((folder / name).iterdir()):
-            if path.name.startswith(".") or not path.is_file():
-                continue
-            if is_photo_file(path):
-                photos.append((path, name))
-            else:
-                ignored.append(path)
-    return Listing(
-        tuple(classes),
-        tuple(photo for photo, _ in photos),
-        tuple(name for _, name in photos),
-        tuple(ignored),
-    )
+    problems: list[str] = []
+    if "" not in listings:
+        if "train" not in listings:
+            problems.append(f"expected a split train, got {', '.join(sorted(listings)) or 'none'}")
+        if not listings.keys() & {"valid", "test"}:
+            problems.append(
+                "expected a split valid or test to measure accuracy on, got only"
+                f" {', '.join(listings) or 'none'}: make them with dogbreeds data split"
+            )
+    for split, found in listings.items():
+        if not found.classes:
+            problems.append(
+                "expected class folders such as 069.French_bulldog, or shards, in"
+                f" {_called(split)}, found none in {found.root}"
+            )
+        problems += found.problems
+    train = listings.get("train") or listings.get("")
+    if train and train.classes:
+        problems += _class_problems(train, listings)
+    problems += [
+        f"expected photos in {_called(split)}, found none"
+        for split, found in listings.items()
+        if found.classes and not found.photos
+    ]
+    return problems
+
+
+def _class_problems(train: Listing, listings: Mapping[str, Listing]) -> Iterator[str]:
+    where = "train" if "train" in listings else "the folder"
+    by_id: dict[str, list[str]] = defaultdict(list)
+    for name in train.classes:
+        by_id[parse_folder(name).label].append(name)
+    for class_id, names in by_id.items():
+        if len(names) > 1:
+            yield (
+                f"expected one folder per class id in {where}, got several for {class_id}:"
+                f" {', '.join(names)}"
+            )
+    if len(train.classes) < 2:
+        yield f"expected at least 2 class folders in {where}, got only {train.classes[0]}"
+    for split, found in listings.items():
+        if unknown := sorted(set(found.classes) - set(train.classes)):
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            yield (
+                f"split {split} has the class folder {unknown[0]}{more}, which train has not: add"
+                " its photos to train or remove it"
+            )
+    if empty := sorted(set(train.classes) - set(train.labels)):
+        more = f" ({len(empty) - 1} more)" if len(empty) > 1 else ""
+        yield (
+            f"class folder {empty[0]} has no photos in {where}: add some or remove the folder{more}"
+        )
+
+
+def _called(split: str) -> str:
+    return f"split {split}" if split else "the folder"

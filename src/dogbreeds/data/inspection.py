@@ -1,11 +1,11 @@
 """What is odd about the photos of a job: broken, duplicate, leaking between splits, too small."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.folders import Split
-from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import DecodedSplit
 
 _ENLARGED = 2  # a photo that must be enlarged more than this shows the model little
@@ -24,16 +24,18 @@ def inspect(
 
     Returns:
         JSON-ready: by split name the number of ``photos`` used, ``broken`` files with the reason,
-        ``ignored`` files and ``small`` ones with their size; and ``duplicates``, groups of files
-        that show the same photo, with the classes and splits that they stand in. ``leaks`` is
-        the number of groups that span two splits: a model is measured on what it was trained on.
-        ``conflicts`` is the number of groups that span two classes: one label must be wrong.
+        ``ignored`` files that are not photos, photos ``left_out`` with the reason and ``small``
+        ones with their size; and ``duplicates``, groups of files that show the same photo, with
+        their classes and splits. ``leaks`` and ``conflicts`` are the numbers of photos that
+        `dogbreeds.data.check` finds: copies in another split, on which a model is measured after
+        it was trained on them, and copies in two classes, one of whose labels must be wrong.
     """
     report: dict[str, Any] = {
         name: {
             "photos": len(split.paths),
             "broken": {str(path): reason for path, reason in split.broken},
             "ignored": [str(path) for path in splits[name].ignored],
+            "left_out": {str(path): reason for path, reason in splits[name].left_out},
             "small": {
                 str(path): [facts.width, facts.height]
                 for path, facts in zip(split.paths, split.facts, strict=True)
@@ -42,27 +44,24 @@ def inspect(
         }
         for name, split in decoded.items()
     }
-    groups = _duplicates(decoded.values())
-    report["duplicates"] = groups
-    report["leaks"] = sum(len(group["splits"]) > 1 for group in groups)
-    report["conflicts"] = sum(len(group["classes"]) > 1 for group in groups)
-    return report
-
-
-def _duplicates(splits: Iterable[DecodedSplit]) -> list[dict[str, list[str]]]:
-    found: dict[bytes, list[tuple[str, Photo]]] = defaultdict(list)
-    for split in splits:
-        for path, facts in zip(split.paths, split.facts, strict=True):
-            found[facts.digest].append((split.name, path))
-    return [
+    groups = find_alike(
+        [
+            Member(str(path), name, splits[name].classes[target], facts)
+            for name, split in decoded.items()
+            for path, target, facts in zip(split.paths, split.targets, split.facts, strict=True)
+        ]
+    )
+    report["duplicates"] = [
         {
-            "files": [str(path) for _, path in photos],
-            "splits": sorted({split for split, _ in photos}),
-            "classes": sorted({path.parent.name for _, path in photos}),
+            "files": [member.name for member in group.members],
+            "splits": sorted({member.split for member in group.members}),
+            "classes": sorted({member.label for member in group.members}),
         }
-        for photos in found.values()
-        if len(photos) > 1
+        for group in groups
     ]
+    kinds = Counter(kind for group in groups for kind, _ in group.findings())
+    report["leaks"], report["conflicts"] = kinds["leak"], kinds["conflict"]
+    return report
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
@@ -77,6 +76,10 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
             continue
         lines += [f"Left out {path}: {reason}" for path, reason in split["broken"].items()]
         lines += _shortened(
+            [f"Left out {path}: {reason}" for path, reason in split["left_out"].items()],
+            f"left out of {name}",
+        )
+        lines += _shortened(
             [f"Small photo {path}: {w} x {h} pixels" for path, (w, h) in split["small"].items()],
             f"small photos in {name}",
         )
@@ -90,12 +93,12 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     )
     if report["leaks"]:
         lines.append(
-            f"{report['leaks']} photos stand in more than one split: the accuracy measured on them"
+            f"{report['leaks']} photos are in another split as well: the accuracy measured on them"
             " is too good"
         )
     if report["conflicts"]:
         lines.append(
-            f"{report['conflicts']} photos stand in more than one class: one label must be wrong"
+            f"{report['conflicts']} photos are in another class as well: one label must be wrong"
         )
     return lines
 

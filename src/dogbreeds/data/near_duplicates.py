@@ -1,26 +1,31 @@
-"""Photos that look the same: recompressed, resized, recoloured a little, slightly cropped.
+"""Photos that look the same: recompressed, resized, brightened, greyed, slightly cropped.
 
 A photo's hash is 64 signs of its low frequencies (a perceptual hash by discrete cosine transform,
 http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html). Photos whose hashes
-differ in few bits are candidates; a picture of 8 x 8 pixels decides.
+differ in few bits are candidates. Their grey pictures decide, compared without their mean and
+contrast, and with either of them cropped a little.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-_SIDE = 32  # of the picture that is transformed
+SIDE = 32
+"""Of the grey picture, in pixels."""
 _SIGNS = 8  # lowest frequencies in each direction
-_MAX_BITS = 7  # of 64 that may differ
-_MAX_DIFFERENCE = 16.0  # mean absolute difference of the pictures, in grey levels of 256
-_BANDS, _BAND_BITS = 4, 16
-_PAIRS_AT_ONCE = 2**22
+_MAX_BITS = 10  # of 64 that may differ
+_MIN_CORRELATION = 0.94  # of the pictures, one of them cropped at best
+_WORTH_CROPPING = 0.8  # correlation of whole pictures below which no crop makes them equal
+_CELLS = 16  # of a picture that is compared, in each direction
+_CROPS = ((0.0, 0.0), (0.025, 0.025), (0.05, 0.05), (0.0, 0.06), (0.06, 0.0))  # shares cut off
+_BLOCK = 2048  # hashes that are compared with as many others at once
+_CROPPED_AT_ONCE = 256
 
-_FREQUENCIES = np.cos(np.pi / _SIDE * np.outer(np.arange(_SIGNS), np.arange(_SIDE) + 0.5)).astype(
+_FREQUENCIES = np.cos(np.pi / SIDE * np.outer(np.arange(_SIGNS), np.arange(SIDE) + 0.5)).astype(
     np.float32
 )
 
@@ -30,7 +35,7 @@ class Look(NamedTuple):
 
     Attributes:
         bits: The 64 bits of its hash.
-        picture: 8 x 8 pixels of RGB, 192 bytes.
+        picture: `SIDE` x `SIDE` pixels of grey, a byte each.
     """
 
     bits: int
@@ -43,24 +48,21 @@ def look_of(image: Image.Image) -> Look:
     Args:
         image: RGB, upright, of any size.
     """
-    small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1.0)
-    grey = np.asarray(small.convert("L"), dtype=np.float32)
-    strengths = (_FREQUENCIES @ grey @ _FREQUENCIES.T).ravel()
-    signs = strengths > np.median(strengths[1:])  # the first is the brightness
+    small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0).convert("L")
+    strengths = (_FREQUENCIES @ np.asarray(small, dtype=np.float32) @ _FREQUENCIES.T).ravel()
+    signs = strengths > np.sort(strengths[1:])[31]  # their median; the first is the brightness
     bits = int.from_bytes(np.packbits(signs).tobytes())
-    return Look(bits, small.reduce(_SIDE // 8).tobytes())
+    return Look(bits, small.tobytes())
 
 
-def find_groups(looks: Sequence[Look], same: Iterable[tuple[int, int]] = ()) -> list[list[int]]:
+def find_groups(looks: Sequence[Look]) -> list[list[int]]:
     """Return groups of photos that look the same.
 
     Args:
         looks: Of N photos.
-        same: Pairs of positions that are known to belong together.
 
     Returns:
-        Sorted positions of each group of two or more, sorted. Who looks like someone that looks
-        like a third is in one group with it.
+        Sorted positions of each group of two or more, sorted. Groups are transitive.
     """
     parents = list(range(len(looks)))
 
@@ -70,7 +72,7 @@ def find_groups(looks: Sequence[Look], same: Iterable[tuple[int, int]] = ()) -> 
             position = parents[position]
         return position
 
-    for first, second in [*same, *_near_pairs(looks)]:
+    for first, second in _near_pairs(looks):
         low, high = sorted((root(first), root(second)))
         parents[high] = low
     groups: dict[int, list[int]] = defaultdict(list)
@@ -82,8 +84,6 @@ def find_groups(looks: Sequence[Look], same: Iterable[tuple[int, int]] = ()) -> 
 def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
     if not looks:
         return
-    pictures = np.frombuffer(b"".join(look.picture for look in looks), dtype=np.uint8)
-    pictures = pictures.reshape(len(looks), -1)
     # Equal looks are one here: a thousand black photos must not become half a million pairs.
     firsts: dict[Look, int] = {}
     for position, look in enumerate(looks):
@@ -91,12 +91,53 @@ def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
         if first != position:
             yield first, position
     positions = np.fromiter(firsts.values(), dtype=np.int64)
-    bits = np.array([looks[p].bits for p in positions], dtype=np.uint64)
+    pictures = np.frombuffer(b"".join(look.picture for look in firsts), dtype=np.uint8)
+    pictures = pictures.reshape(-1, SIDE, SIDE)
+    bits = np.array([look.bits for look in firsts], dtype=np.uint64)
     for left, right in _candidates(bits):
-        a, b = positions[left], positions[right]
-        difference = np.abs(pictures[a].astype(np.int16) - pictures[b]).mean(axis=1)
-        near = difference <= _MAX_DIFFERENCE
-        yield from zip(a[near].tolist(), b[near].tolist(), strict=True)
+        for start in range(0, len(left), _CROPPED_AT_ONCE):
+            a, b = (side[start : start + _CROPPED_AT_ONCE] for side in (left, right))
+            near = _correlations(pictures[a], pictures[b]) >= _MIN_CORRELATION
+            yield from zip(positions[a[near]].tolist(), positions[b[near]].tolist(), strict=True)
+
+
+def _crop_matrix() -> npt.NDArray[np.float32]:
+    """Return weights [crops x cells, side] that average a cropped axis in cells."""
+    pixels = np.arange(SIDE)
+    rows = []
+    for before, after in _CROPS:
+        edges = np.linspace(before * SIDE, (1 - after) * SIDE, _CELLS + 1)[:, None]
+        overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+        cells = np.maximum(overlap, 0)
+        rows.append(cells / cells.sum(axis=1, keepdims=True))
+    return np.concatenate(rows).astype(np.float32)
+
+
+_CROP = _crop_matrix()
+
+
+def _crops(pictures: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Return the crops of N pictures without mean and contrast: [N, crops, cells], float32."""
+    count = len(matrix) // _CELLS
+    cells = (matrix @ pictures.astype(np.float32) @ matrix.T).reshape(
+        len(pictures), count, _CELLS, count, _CELLS
+    )
+    crops = cells.transpose(0, 1, 3, 2, 4).reshape(len(pictures), count**2, _CELLS**2)
+    crops = crops - crops.mean(axis=2, keepdims=True)
+    return crops / np.maximum(np.linalg.norm(crops, axis=2, keepdims=True), 1e-3)  # type: ignore[no-any-return]
+
+
+def _correlations(
+    left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Return the correlation of N pairs of pictures, the highest over crops of either."""
+    whole = _CROP[:_CELLS]
+    best = (_crops(left, whole) * _crops(right, whole)).sum(axis=2)[:, 0]
+    rest = np.flatnonzero((best >= _WORTH_CROPPING) & (best < _MIN_CORRELATION))
+    a, b = _crops(left[rest], _CROP), _crops(right[rest], _CROP)
+    for crops, other in ((a, b[:, :1]), (b, a[:, :1])):
+        best[rest] = np.maximum(best[rest], (crops * other).sum(axis=2).max(axis=1, initial=-1))
+    return best  # type: ignore[no-any-return]
 
 
 def _candidates(
@@ -104,34 +145,12 @@ def _candidates(
 ) -> Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield positions left < right of hashes that differ in at most `_MAX_BITS` bits.
 
-    Of 4 bands of 16 bits at least one differs in at most one bit then: hashes are looked up by
-    each band, and by each band with one bit turned.
+    All pairs are compared, as products of signs: 100,000 photos take a BLAS some 10 seconds.
     """
-    for band in range(_BANDS):
-        keys = (bits >> np.uint64(band * _BAND_BITS)) & np.uint64(2**_BAND_BITS - 1)
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        for turned in (0, *(1 << bit for bit in range(_BAND_BITS))):
-            wanted = keys ^ np.uint64(turned)
-            begin = np.searchsorted(ordered, wanted, "left")
-            count = np.searchsorted(ordered, wanted, "right") - begin
-            for part in _parts(count):
-                left = np.repeat(np.arange(len(keys))[part], count[part])
-                steps = np.arange(len(left)) - np.repeat(
-                    np.cumsum(count[part]) - count[part], count[part]
-                )
-                right = order[np.repeat(begin[part], count[part]) + steps]
-                near = (left < right) & (np.bitwise_count(bits[left] ^ bits[right]) <= _MAX_BITS)
-                if near.any():
-                    yield left[near], right[near]
-
-
-def _parts(count: npt.NDArray[np.int64]) -> Iterable[slice]:
-    """Cut positions into slices whose counts sum to a bounded number of pairs."""
-    ends = np.cumsum(count)
-    start = 0
-    while start < len(count):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, "right")))
-        yield slice(start, stop)
-        start = stop
+    signs = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
+    for top in range(0, len(signs), _BLOCK):
+        for start in range(top, len(signs), _BLOCK):
+            equal = signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T  # less unequal
+            near = np.flatnonzero(equal >= 64 - 2 * _MAX_BITS)  # far quicker than in two dimensions
+            left, right = near // equal.shape[1] + top, near % equal.shape[1] + start
+            yield left[left < right], right[left < right]

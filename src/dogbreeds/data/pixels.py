@@ -4,7 +4,6 @@ The pixels are kept as `dogbreeds.data.cache` decides. Where they cannot be kept
 still finds what is broken, and photos are decoded again whenever they are needed.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,29 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.data.cache import CacheTier, SharedArray, allocate
+from dogbreeds.data.examine import Facts, facts_of
 from dogbreeds.data.folders import Split
 from dogbreeds.data.photo import Photo, PhotosError, read_photos
 from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError, read_header
+from dogbreeds.model.photo import PhotoError, decode_unconverted
 from dogbreeds.model.preprocessing import Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
-
-
-@dataclass(frozen=True)
-class PhotoFacts:
-    """What is known of a photo that could be decoded.
-
-    Attributes:
-        width: In pixels, as stored.
-        height: In pixels, as stored.
-        digest: Of its pixels at the model's size: equal for copies of a photo, also for those
-            that differ in metadata only.
-    """
-
-    width: int
-    height: int
-    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +41,7 @@ class DecodedSplit:
     pixels: SharedArray | None
     targets: npt.NDArray[np.int64]
     paths: tuple[Photo, ...]
-    facts: tuple[PhotoFacts, ...]
+    facts: tuple[Facts, ...]
     broken: tuple[tuple[Photo, str], ...]
 
 
@@ -90,7 +74,7 @@ def decode_split(
     """
     count, size = len(split.paths), preprocessing.image_size
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
-    facts: dict[int, PhotoFacts] = {}
+    facts: dict[int, Facts] = {}
     broken: dict[int, str] = {}
     array = pixels.array if pixels else None
     job = _Job(split.paths, array, preprocessing, broken_photos == "tolerate")
@@ -128,20 +112,22 @@ class _Job:
     tolerate_truncated: bool
 
 
-def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, PhotoFacts], dict[int, str]]:
+def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, Facts], dict[int, str]]:
     facts, broken = {}, {}
     photos = read_photos([job.paths[index] for index in chunk])
     for index, (_, data) in zip(chunk, photos, strict=True):
         try:
             if isinstance(data, OSError):
                 raise data
-            pixels = job.preprocessing.read_pixels(data, tolerate_truncated=job.tolerate_truncated)
+            image = decode_unconverted(
+                data,
+                job.preprocessing.resize_size,
+                tolerate_truncated=job.tolerate_truncated,
+            )
         except (PhotoError, OSError) as error:
             broken[index] = str(error)
             continue
-        header = read_header(data)
-        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        facts[index] = PhotoFacts(header.width, header.height, digest)
+        facts[index] = facts_of(data, image)
         if job.pixels is not None:
-            job.pixels[index] = pixels
+            job.pixels[index] = job.preprocessing.cut(image)
     return facts, broken

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.system.files import atomic_write
+from dogbreeds.system.files import atomic_write, free_path
 
 LOG = "log.jsonl"
 
@@ -38,7 +38,7 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
     quarantine.mkdir(exist_ok=True)
     with (quarantine / LOG).open("a", encoding="utf-8") as log:
         for name, reason in offenders.items():
-            target = _free(quarantine / name)
+            target = free_path(quarantine / name)
             entry = {"photo": name, "kept": str(target.relative_to(quarantine)), "reason": reason}
             log.write(json.dumps(entry) + "\n")
             log.flush()
@@ -46,16 +46,6 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(photos / name, target)
     return quarantine
-
-
-def _free(target: Path) -> Path:
-    """Return a path where nothing is yet: a photo of the same name may have been moved before."""
-    number = 2
-    free = target
-    while free.exists():
-        free = target.with_name(f"{target.stem}~{number}{target.suffix}")
-        number += 1
-    return free
 
 
 def restore(photos: Path) -> tuple[int, list[str]]:

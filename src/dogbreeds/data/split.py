@@ -1,5 +1,6 @@
-"""From one folder a class to train, valid and test: stratified, and the same each time."""
+"""From one folder per class to train, valid and test: stratified, and the same each time."""
 
+import errno
 import os
 import random
 import shutil
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
-from dogbreeds.data.folders import SPLITS, list_folder
+from dogbreeds.data.folders import SPLITS, find_problems, find_roots
+from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.system.files import atomic_folder
+from dogbreeds.system.files import atomic_folder, free_path
+from dogbreeds.system.resources import available_cpus
 
 
 def split_photos(
@@ -28,12 +31,12 @@ def split_photos(
     """Split photos; those that look alike stay in one split, or the test would be no test.
 
     Args:
-        source: With a folder a class.
+        source: Photos that are not split: class folders or a labels file.
         target: The photos directory to make; it appears when it is complete.
         valid: Share of each class for validation, 0 to 1.
         test: Share of each class for the test, 0 to 1.
         seed: The same seed and photos give the same splits.
-        link: Make hard links instead of copies: no time, no space, but the same file system.
+        link: Make hard links instead of copies where the file system allows it: no time, no space.
         workers: Processes that look at the photos.
         on_start: Called with the number of photos; what it returns is called with the number of
             photos done since the last call.
@@ -46,15 +49,12 @@ def split_photos(
             few different photos for all splits.
         OSError: The target exists, or cannot be written. The source stays as it is in any case.
     """
-    if not source.is_dir():
-        raise PhotosError(f"expected a folder of photos, found none at {source}")
-    listing = list_folder(source)
-    if set(listing.classes) & set(SPLITS):
+    roots = find_roots(source)
+    if "" not in roots:
         raise PhotosError(f"expected class folders in {source}, got splits: it is split already")
-    if len(listing.classes) < 2:
-        raise PhotosError(
-            f"expected at least 2 class folders in {source}, got {len(listing.classes)}"
-        )
+    listing = list_folder(roots[""])
+    if problems := find_problems({"": listing}):
+        raise PhotosError(problems[0])
     photos = [photo for photo in listing.photos if isinstance(photo, Path)]
     if len(photos) < len(listing.photos):
         raise PhotosError(f"expected class folders in {source}, got shards")
@@ -71,13 +71,59 @@ def split_photos(
     with atomic_folder(target) as partial:
         for split, assigned in chosen.items():
             for member in assigned:
-                place = partial / split / member.label / Path(member.name).name
+                place = free_path(partial / split / member.label / Path(member.name).name)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if link:
-                    os.link(member.name, place)
-                else:
-                    shutil.copy2(member.name, place)
+                _place(Path(member.name).resolve(), place, link=link)
     return {split: len(assigned) for split, assigned in chosen.items()}, broken
+
+
+def ensure_split(folder: Path, target: Path) -> Path:
+    """Return a photos directory with splits: the folder itself, or one that is made of it.
+
+    Args:
+        folder: A photos directory, split or not.
+        target: The photos directory to make where the folder is not split; one that exists was
+            made by an earlier start.
+
+    Raises:
+        PhotosError, OSError: As `split_photos` does.
+    """
+    roots = find_roots(folder)
+    if "" not in roots:
+        return folder
+    if target.is_dir():
+        return target
+    counts, broken = split_photos(
+        folder,
+        target,
+        valid=0.1,
+        test=0.1,
+        seed=0,
+        link=True,
+        workers=available_cpus(),
+        on_start=lambda photos: lambda done: None,
+    )
+    shown = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(
+        f"{folder} is not split: made {target} of it with {shown} photos (stratified, copies kept"
+        f" together, seed 0; dogbreeds data split makes other shares)",
+        flush=True,
+    )
+    for path, reason in broken.items():
+        print(f"Left out {path}: {reason}", flush=True)
+    return target
+
+
+def _place(photo: Path, place: Path, *, link: bool) -> None:
+    if link:
+        try:
+            os.link(photo, place)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise
+        else:
+            return
+    shutil.copy2(photo, place)
 
 
 def _units(members: Sequence[Member]) -> list[tuple[Member, ...]]:

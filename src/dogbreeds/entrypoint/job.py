@@ -1,17 +1,16 @@
 """A training job from its folders to its model archive."""
 
 import dataclasses
-import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from dogbreeds.data.folders import find_photos, hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
@@ -57,28 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
     except _EXPECTED as error:
-        return _fail(paths.failure, str(error))
+        return fail(paths.failure, str(error))
     except torch.OutOfMemoryError:
-        return _fail(paths.failure, "the GPU's memory ran out: choose a smaller batch-size")
+        return fail(paths.failure, "the GPU's memory ran out: choose a smaller batch-size")
     except Exception as error:
         traceback.print_exc()
-        return _fail(paths.failure, f"{type(error).__name__}: {error}")
+        return fail(paths.failure, f"{type(error).__name__}: {error}")
     return 0
-
-
-def _fail(file: Path, reason: str) -> int:
-    line = " ".join(reason.split())[:1024]  # SageMaker shows the first 1,024 characters
-    print(f"error: {line}", file=sys.stderr, flush=True)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Of several processes the first to fail knows the reason; the others only lost it.
-        with file.open("x" if os.environ.get("WORLD_SIZE", "1") != "1" else "w") as stream:
-            stream.write(line)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        print(f"error: cannot write {file}: {error}", file=sys.stderr, flush=True)
-    return 1
 
 
 def run(

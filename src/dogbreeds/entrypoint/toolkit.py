@@ -8,6 +8,7 @@ where there are several GPUs or hosts (`dogbreeds.entrypoint.torchrun`).
 
 import os
 import signal
+import tarfile
 from pathlib import Path
 from types import FrameType
 
@@ -16,9 +17,11 @@ from sagemaker_training import entry_point, environment, errors
 from sagemaker_training.process import ProcessRunner
 from sagemaker_training.runner import RunnerType
 
+from dogbreeds.data.folders import find_channels
+from dogbreeds.entrypoint.failure import one_line
 from dogbreeds.entrypoint.stderr_tail import StderrTail
 from dogbreeds.entrypoint.torchrun import Torchrun
-from dogbreeds.model.architectures import ModelError
+from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, check_compiler, resolve_weights
 
@@ -34,8 +37,13 @@ def main() -> None:
         sagemaker_training.errors.ClientError: The job failed. `train` then writes the message to
             ``output/failure``, unless the program wrote its own reason there, and exits with 1.
     """
-    stop = _ForwardStop()
-    env = environment.Environment()
+    try:
+        _main(_ForwardStop(), environment.Environment())
+    except (DogbreedsError, OSError) as error:
+        raise errors.ClientError(one_line(str(error))) from error
+
+
+def _main(stop: "_ForwardStop", env: environment.Environment) -> None:
     if len(env.hosts) <= 1:
         # The toolkit waits up to 15 minutes for the host's own name to resolve, which it never
         # does in a container without a network. A job of one host needs no names.
@@ -60,7 +68,11 @@ def main() -> None:
 
 
 def _run_users_script(env: environment.Environment) -> None:
-    """Script mode: the script's own error becomes the failure reason."""
+    """Script mode: the script's own error becomes the failure reason.
+
+    Raises:
+        SettingsError: There is no such script.
+    """
     try:
         with StderrTail() as tail:
             entry_point.run(
@@ -70,7 +82,18 @@ def _run_users_script(env: environment.Environment) -> None:
                 env.to_env_vars(),
                 runner_type=_runner(env, env.user_entry_point, env.to_cmd_args(), ask=True),
             )
-    except errors.ExecuteUserScriptError as error:
+    except (errors.ExecuteUserScriptError, tarfile.TarError, OSError) as error:
+        if not Path(environment.code_dir, env.user_entry_point).is_file():
+            found = (
+                ", ".join(sorted(p.name for p in Path(environment.code_dir).iterdir())[:10])
+                or "an empty folder"
+            )
+            raise SettingsError(
+                f"expected the script {env.user_entry_point} (sagemaker_program) in"
+                f" {env.module_dir} (sagemaker_submit_directory), found {found}: {error}"
+            ) from error
+        if not isinstance(error, errors.ExecuteUserScriptError):
+            raise
         if error.return_code == str(-signal.SIGKILL) or not tail.reason():
             raise
         raise errors.ClientError(
@@ -98,13 +121,11 @@ def _runner(
 
 
 def _check_hyperparameters(env: environment.Environment) -> Settings:
-    try:
-        settings = Settings.from_mapping(env.hyperparameters)
-        check_compiler(settings)
-        channel = env.channel_input_dirs.get("weights")
-        resolve_weights(settings, Path(channel) if channel else None)
-    except (SettingsError, ModelError) as error:
-        raise errors.ClientError(str(error)) from error
+    settings = Settings.from_mapping(env.hyperparameters)
+    check_compiler(settings)
+    channels = {name: Path(folder) for name, folder in env.channel_input_dirs.items()}
+    find_channels(channels)
+    resolve_weights(settings, channels.get("weights"))
     return settings
 
 

@@ -9,10 +9,10 @@ import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
+from dogbreeds.data.folders import find_photos, find_roots
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.local import server, training
 from dogbreeds.model.classes import parse_folder
-from dogbreeds.model.photo_formats import is_photo_name
 from dogbreeds.system.ports import check_port, free_port
 
 # The drawn sample is learned from random weights, at a size where a step takes milliseconds.
@@ -62,11 +62,11 @@ def run(
     _say("2/3 Start the model server")
     with server.serving(tar, port, out / "serve.log") as running:
         _say("3/3 Ask it")
-        chosen = _choose_photos(photos)
-        for photo in chosen:
-            _ask(running.url, photo)
+        chosen = _choose_photos(out / "opt-ml" / "input" / "data")
+        for photo, folder in chosen:
+            _ask(running.url, photo, folder)
         if keep_serving:
-            server.serve_until_stopped(running, port, chosen[0])
+            server.serve_until_stopped(running, port, chosen[0][0])
     print(f"\nDone in {time.monotonic() - started:.0f} s: {training.summary(out)}\n\nNext:")
     print("  make serve-demo                     leave the server running, with a curl line to try")
     if drawn:
@@ -74,26 +74,26 @@ def run(
     print("  make build FLAVOR=cpu               the same job as container images", flush=True)
 
 
-def _choose_photos(photos: Path) -> list[Path]:
-    """Return test photos of different classes, the same ones at every run."""
-    split = photos / "test" if (photos / "test").is_dir() else photos / "valid"
+def _choose_photos(channels: Path) -> list[tuple[Path, str]]:
+    """Return test photos of different classes, and those, the same ones at every run."""
+    _, splits = find_photos(find_roots(channels))
+    split = splits.get("test") or splits["valid"]
     rng = random.Random(0)  # noqa: S311  (a choice of pictures, no secret)
-    by_class = [
-        sorted(p for p in folder.iterdir() if is_photo_name(p.name))
-        for folder in sorted(split.iterdir())
-        if folder.is_dir()
-    ]
-    by_class = [paths for paths in by_class if paths]
-    return [rng.choice(paths) for paths in rng.sample(by_class, min(_ASKED, len(by_class)))]
+    by_class: dict[str, list[Path]] = {}
+    for photo, target in zip(split.paths, split.targets, strict=True):
+        if isinstance(photo, Path):
+            by_class.setdefault(split.classes[target], []).append(photo.resolve())
+    chosen = rng.sample(list(by_class), min(_ASKED, len(by_class)))
+    return [(rng.choice(by_class[name]), name) for name in chosen]
 
 
-def _ask(url: str, photo: Path) -> None:
+def _ask(url: str, photo: Path, folder: str) -> None:
     try:
         answer = server.predict(url, photo)
     except urllib.error.HTTPError as error:  # e.g. a broken photo among the user's own
         print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
         return
-    expected = parse_folder(photo.parent.name)
+    expected = parse_folder(folder)
     print(f"{photo}  (is {expected.label} {expected.name})\n  {json.dumps(answer)}")
 
 

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.data.folders import SPLITS
-from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.folders import find_roots
+from dogbreeds.data.split import ensure_split
 from dogbreeds.local import epochs
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
+SPLIT_PHOTOS = "split-photos"
+"""The folder, beside the results, for photos that came without splits."""
 _STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
 
 
@@ -37,7 +39,7 @@ def make_tree(
     Raises:
         OSError: The tree cannot be written.
     """
-    channels = {split: photos / split for split in SPLITS if (photos / split).is_dir()}
+    channels = {split or "train": folder for split, folder in find_roots(photos).items()}
     for made in ("input/config", "input/data", "model", "output/data", "checkpoints"):
         (root / made).mkdir(parents=True)
     for name, folder in channels.items():
@@ -72,7 +74,7 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
         "TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "30",
     }
     return subprocess.Popen(
-        [str(Path(sys.executable).with_name("train"))],
+        [sys.executable, "-m", "dogbreeds.entrypoint.train"],
         env=environment,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
@@ -112,8 +114,8 @@ def train(
 
     Args:
         photos: The photos directory.
-        out: The folder for ``model.tar.gz``, the job's tree ``opt-ml`` and ``train.log``, which
-            are replaced.
+        out: The folder for ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and
+            `SPLIT_PHOTOS`, which are replaced.
         hyperparameters: Beyond the defaults.
         weights: As in `starting_weights`.
 
@@ -126,7 +128,8 @@ def train(
     """
     from dogbreeds.model import artifact  # takes torch's seconds
 
-    check_photos(photos)
+    shutil.rmtree(out / SPLIT_PHOTOS, ignore_errors=True)
+    photos = ensure_split(photos, out / SPLIT_PHOTOS)
     file, given = starting_weights(weights, hyperparameters)
     tree = out / "opt-ml"
     shutil.rmtree(tree, ignore_errors=True)
@@ -147,12 +150,6 @@ def summary(out: Path) -> str:
         f"\nThe artifact is {out / artifact.TAR_FILE}."
         f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
     )
-
-
-def check_photos(photos: Path) -> None:
-    """Raise PhotosError where a folder has no photos to train on."""
-    if not (photos / "train").is_dir():
-        raise PhotosError(f"expected train/, valid/ and test/ with class folders in {photos}")
 
 
 def starting_weights(

@@ -3,6 +3,7 @@
 A job with an impossible setting is stopped by these before anything heavy is imported.
 """
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -31,6 +32,10 @@ ARCHITECTURES = frozenset(
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
 
+FIXED_IMAGE_SIZE = dict.fromkeys(
+    ("maxvit_t", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"), 224
+)
+"""Sides of the input, in pixels, of the classifiers that take one size only."""
 _TRANSFORMERS = ("maxvit", "swin", "vit")
 
 
@@ -45,9 +50,10 @@ def check_architecture(name: str) -> None:
         ModelError: There is no such architecture.
     """
     if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name.lower(), sorted(ARCHITECTURES), n=1)
         raise ModelError(
             "expected a torchvision classifier such as resnet18, mobilenet_v2 or efficientnet_b0,"
-            f" got model {name!r}"
+            f" got model {name!r}{f': did you mean {close[0]}?' if close else ''}"
         )
 
 

@@ -5,8 +5,6 @@ Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.
 
 import hashlib
 import json
-import os
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dogbreeds.model import archive
+from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # named beside the weights file
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 
 WEIGHTS_FILE = "model.safetensors"
-TAR_FILE = "model.tar.gz"
 FORMAT = "dogbreeds-archive/1"
 METADATA_KEY = "dogbreeds"
 GOLDEN_PIXELS, GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
@@ -124,22 +123,10 @@ def read_file(path: Path, name: str) -> bytes:
     Raises:
         ArtifactError: It is not there or cannot be read.
     """
-    if path.is_dir():
-        if (path / name).is_file():
-            return (path / name).read_bytes()
-        if not (path / TAR_FILE).is_file():
-            raise ArtifactError(f"expected {name} or {TAR_FILE} in {path}, found neither")
-        path = path / TAR_FILE
     try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if os.path.normpath(member.name) == name and member.isfile():
-                    stream = archive.extractfile(member)
-                    assert stream is not None  # isfile() says so  # noqa: S101
-                    return stream.read()
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise ArtifactError(f"cannot read the model archive {path}: {error}") from error
-    raise ArtifactError(f"expected {name} in {path}: not an artifact of this project")
+        return archive.read_file(path, name)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(str(error)) from error
 
 
 def parse_document(data: bytes, path: Path) -> dict[str, Any]:

@@ -66,7 +66,12 @@ class Preprocessing:
             PhotoError: As `decode` does.
             OSError: The file cannot be read.
         """
-        image = decode_unconverted(source, self.resize_size, tolerate_truncated=tolerate_truncated)
+        return self.cut(
+            decode_unconverted(source, self.resize_size, tolerate_truncated=tolerate_truncated)
+        )
+
+    def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Cut what `decode_unconverted` gave to the model's input size, and convert it to sRGB."""
         pixels = self.to_pixels(image)
         if profile := image.info.get("icc_profile"):
             small = Image.fromarray(pixels)

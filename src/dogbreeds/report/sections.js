@@ -138,16 +138,18 @@ function inspection(photos) {
     { label: "photos", number: true, cell: ([, split]) => count(split.photos) },
     { label: "broken", number: true, cell: ([, split]) => count(Object.keys(split.broken).length) },
     { label: "very small", number: true, cell: ([, split]) => count(Object.keys(split.small).length) },
+    { label: "left out", number: true, cell: ([, split]) => count(Object.keys(split.left_out ?? {}).length) },
     { label: "other files", number: true, cell: ([, split]) => count(split.ignored.length) },
   ], splits);
   const duplicates = photos.duplicates ?? [];
   return section("photos", "Photos",
-    photos.leaks ? h("p", { class: "bad" }, `In more than one split: ${plural(photos.leaks, "photo")}. The accuracy measured on them is too good.`) : null,
-    photos.conflicts ? h("p", { class: "bad" }, `In more than one class: ${plural(photos.conflicts, "photo")}. One label must be wrong.`) : null,
+    photos.leaks ? h("p", { class: "bad" }, `In another split as well: ${plural(photos.leaks, "photo")}. The accuracy measured on them is too good.`) : null,
+    photos.conflicts ? h("p", { class: "bad" }, `In another class as well: ${plural(photos.conflicts, "photo")}. One label must be wrong.`) : null,
     h("div", { class: "panel" }, h("div", { class: "scroll" }, rows),
       list("Broken", splits.flatMap(([, split]) => Object.entries(split.broken).map(([file, reason]) => `${shortPath(file)}: ${reason}`))),
       list("Very small", splits.flatMap(([, split]) => Object.entries(split.small).map(([file, [w, hgt]]) => `${shortPath(file)}: ${w} x ${hgt} pixels`))),
       list("The same photo several times", duplicates.map((group) => group.files.map(shortPath).join(" = "))),
+      list("Left out", splits.flatMap(([, split]) => Object.entries(split.left_out ?? {}).map(([file, reason]) => `${shortPath(file)}: ${reason}`))),
       list("Other files", splits.flatMap(([, split]) => split.ignored.map(shortPath)))));
 }
 

@@ -74,6 +74,16 @@ def remove_partial(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def free_path(path: Path) -> Path:
+    """Return a path where nothing is yet: the given one, or ``NAME~2.SUFFIX``, ``NAME~3``, ..."""
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_name(f"{path.stem}~{number}{path.suffix}")
+        number += 1
+    return free
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, whole or not at all.
 

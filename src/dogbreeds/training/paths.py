@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dogbreeds.data.folders import SPLITS
+from dogbreeds.data.folders import SPLIT_NAMES, find_channels
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class JobPaths:
     """The job's folders; in a container all of them lie under ``/opt/ml``.
 
     Attributes:
-        splits: Photo folder of each channel given, by split name.
+        splits: Photo folder of each split among the channels, by split name.
         weights: Folder of the channel ``weights``, if given.
         config: SageMaker's own configuration files.
         model: What is written here becomes ``model.tar.gz``.
@@ -32,15 +32,20 @@ class JobPaths:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "JobPaths":
-        """Read the variables that sagemaker-training sets for a script (``SM_...``)."""
+        """Read the variables that sagemaker-training sets for a script (``SM_...``).
+
+        Raises:
+            PhotosError: Two channels are one split.
+            OSError: A channel cannot be read.
+        """
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         channels = {
             name: Path(environ[f"SM_CHANNEL_{name.upper()}"])
-            for name in (*SPLITS, "weights")
+            for name in (*SPLIT_NAMES, "weights")
             if f"SM_CHANNEL_{name.upper()}" in environ
         }
         return cls(
-            splits={name: path for name, path in channels.items() if name in SPLITS},
+            splits=find_channels(channels),
             weights=channels.get("weights"),
             config=base / "input" / "config",
             model=Path(environ.get("SM_MODEL_DIR", base / "model")),

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dogbreeds.model.architectures import check_architecture, find_imagenet_weights
+from dogbreeds.model.architectures import (
+    ARCHITECTURES,
+    FIXED_IMAGE_SIZE,
+    check_architecture,
+    find_imagenet_weights,
+)
 from dogbreeds.system.errors import DogbreedsError
 
 
@@ -122,7 +127,8 @@ class Settings:
 
         Args:
             values: By name, with ``_`` or ``-``. Names that start with ``_`` or ``sagemaker_``
-                belong to SageMaker and are left out.
+                belong to SageMaker and are left out; None, which the SDK writes as ``null``, is
+                not given.
 
         Returns:
             The settings, with defaults for what is not given.
@@ -132,18 +138,31 @@ class Settings:
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         chosen: dict[str, Any] = {}
+        spellings: dict[str, str] = {}
         for given, value in values.items():
-            name = given.replace("-", "_")
+            name = given.strip().replace("-", "_")
             if given.startswith(("_", "sagemaker_")):
                 continue
+            if spellings.setdefault(name, given) != given:
+                raise SettingsError(
+                    f"hyperparameter {name}: expected one spelling, got {spellings[name]} and"
+                    f" {given}: remove one"
+                )
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 hint = f": did you mean {close[0]}?" if close else ""
                 raise SettingsError(
                     f"unknown hyperparameter {given}{hint} (known: {', '.join(sorted(fields))})"
                 )
-            chosen[name] = _convert(fields[name], value)
+            if value is not None and str(value).strip() != "null":
+                chosen[name] = _convert(fields[name], value)
         settings = cls(**chosen)
+        fixed = FIXED_IMAGE_SIZE.get(settings.model)
+        if fixed and settings.image_size != fixed:
+            raise SettingsError(
+                f"hyperparameter image_size: expected {fixed}, the only size that"
+                f" {settings.model} takes, got {settings.image_size}"
+            )
         parse_steps(settings.profile_steps)
         return settings
 
@@ -167,21 +186,35 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     elif low is not None:
         wanted += f" from {low:g} to {high:g}"
     error = SettingsError(f"hyperparameter {field.name}: expected {wanted}, got {value!r}")
+    text = str(value).strip()
     if kind is bool:
-        if str(value).lower() not in ("true", "false"):
+        if text.lower() not in ("true", "false"):
             raise error
-        return str(value).lower() == "true"
+        return text.lower() == "true"
     try:
-        converted = kind(str(value))
+        # An SDK may write 5.0 for a whole number.
+        converted = int(float(text)) if kind is int and _is_whole(text) else kind(text)
     except ValueError:
         raise error from None
+    folded = text.lower().replace("-", "_")
+    if field.name == "model" and folded in ARCHITECTURES:
+        converted = folded  # ResNet18
+    if field.name in ("weights", "profile_steps") and folded in ("imagenet", "none"):
+        converted = folded
     if choices:
-        converted = str(converted).lower()  # sagemaker-training makes True of "true"
+        converted = text.lower()  # sagemaker-training makes True of "true"
         if converted not in choices:
             raise error
     if low is not None and not low <= converted <= high:  # also refuses nan
         raise error
     return converted
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer() and abs(float(text)) < 2**53
+    except ValueError:
+        return False
 
 
 def parse_steps(text: str) -> range | None:

@@ -20,7 +20,9 @@ import boto3
 from dogbreeds import __version__
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
-from dogbreeds.data.folders import SPLITS
+from dogbreeds.data.folders import find_roots
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.system.ports import check_port
 from dogbreeds.training.settings import Settings, SettingsError
@@ -62,12 +64,18 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
         Settings.from_mapping(settings.training.hyperparameters)
     except SettingsError as error:
         raise ConfigError(str(error)) from error
-    channels = {s: (photos / s).resolve() for s in SPLITS if (photos / s).is_dir()}
-    if "train" not in channels:
-        raise ConfigError(f"expected train/, valid/ and test/ with class folders in {photos}")
     image = image_name(settings, "training")
     out.mkdir(parents=True, exist_ok=True)
-    with _session(image) as session:
+    # Beside the results, because hard links stay in one file system.
+    with (
+        tempfile.TemporaryDirectory(dir=out, prefix=".photos-") as made,
+        _session(image) as session,
+    ):
+        try:
+            roots = find_roots(ensure_split(photos, Path(made) / "photos"))
+        except PhotosError as error:
+            raise ConfigError(str(error)) from error
+        channels = {split: root.resolve() for split, root in roots.items()}
         from sagemaker.estimator import Estimator
 
         estimator = Estimator(
