@@ -4,6 +4,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from dogbreeds.system.errors import DogbreedsError
+
 if TYPE_CHECKING:  # the server process itself needs neither
     import numpy as np
     import numpy.typing as npt
@@ -14,7 +16,7 @@ NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 """Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
 
 
-class TelemetryError(RuntimeError):
+class TelemetryError(DogbreedsError, RuntimeError):
     """An engine does not keep what it sees to itself: neither it nor another may serve here."""
 
 

@@ -3,7 +3,8 @@
 Each message says what was expected, what came and what to do::
 
     DogbreedsError
-    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError
+    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError,
+    │                 TelemetryError
     ├── data          PhotosError (ArchiveError), DownloadError, BrokenOffError
     ├── job_output    ReportError, ProfileError
     ├── training      SettingsError, CheckpointError, ClusterError
