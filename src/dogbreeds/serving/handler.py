@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
 from dogbreeds.serving.user_code import script
-from dogbreeds.serving.user_code.service import UserService
 from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
@@ -33,6 +32,9 @@ _COPIES_OF_WEIGHTS = 5
 
 _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
+
+if TYPE_CHECKING:
+    from dogbreeds.serving.user_code.service import UserService
 
 _service: "Service | UserService | None" = None
 
@@ -212,7 +214,7 @@ def _failure(error: Exception) -> RequestError:
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(context: MmsContext) -> Service | UserService:
+def _load(context: MmsContext) -> "Service | UserService":
     """Load the model; if that fails, tell the server to give up instead of trying for ever.
 
     Raises:
@@ -228,6 +230,9 @@ def _load(context: MmsContext) -> Service | UserService:
             raise MemoryError
     try:
         if code := script.find(model_dir, os.environ):
+            # Here, because scipy comes with it, which the slim image does without.
+            from dogbreeds.serving.user_code.service import UserService
+
             return UserService(code, settings, model_dir, context)
         predictor = loading.load(
             model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
