@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from dogbreeds.model import color
 from dogbreeds.model import photo as photo_module
-from dogbreeds.model.photo import PhotoError, PhotoTooLargeError, decode, read_header
+from dogbreeds.model.photo import PhotoError, PhotoTooLargeError, decode, read_header, upright_rgb
 from dogbreeds.model.preprocessing import Preprocessing
 
 
@@ -383,3 +383,13 @@ def test_heic_is_read_as_any_other_format() -> None:
         decode(data[:-100])
     with pytest.raises(PhotoError, match="HEIC"):
         decode(data[:40] + bytes(100))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_that_pillow_opened_becomes_what_decode_returns(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photo(), "JPEG", exif=exif, icc_profile=profile(1.4))
+    opened = Image.open(io.BytesIO(data))
+    assert upright_rgb(opened).tobytes() == decode(data).tobytes()
+    assert "icc_profile" in opened.info  # the caller's image stays as it was

@@ -112,7 +112,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an image that Pillow opened as `decode` does: upright, sRGB, 8 bits per channel."""
     turn = _UPRIGHT.get(exif_orientation(image.info.get("exif", b"")))
     converted = color.to_srgb(color.to_8_bits(image.copy()))
-    return converted.transpose(turn) if turn else converted
+    return converted if turn is None else converted.transpose(turn)
 
 
 def decode_unconverted(
@@ -150,6 +150,6 @@ def decode_unconverted(
         del photo  # a large photo is not held more than twice
         if image.mode != "RGB":
             image = color.to_srgb(image)
-        return image.transpose(turn) if turn else image
+        return image if turn is None else image.transpose(turn)
     except Exception as error:
         raise broken(name, error) from error
