@@ -133,3 +133,9 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_checking_hyperparameters_does_not_import_torch() -> None:
     code = "import sys, dogbreeds.training.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_learning_rate_is_understood_as_lr() -> None:
+    assert Settings.from_mapping({"learning_rate": "0.002"}).lr == 0.002
+    with pytest.raises(SettingsError, match="expected one spelling, got lr and learning_rate"):
+        Settings.from_mapping({"lr": "0.002", "learning_rate": "0.002"})

@@ -22,6 +22,9 @@ from dogbreeds.model.architectures import (
 from dogbreeds.system.errors import DogbreedsError
 
 
+_ALIASES = {"learning_rate": "lr"}
+
+
 class SettingsError(DogbreedsError, ValueError):
     """A hyperparameter is unknown or impossible; the message says what was expected."""
 
@@ -141,6 +144,7 @@ class Settings:
         spellings: dict[str, str] = {}
         for given, value in values.items():
             name = given.strip().replace("-", "_")
+            name = _ALIASES.get(name, name)
             if given.startswith(("_", "sagemaker_")):
                 continue
             if spellings.setdefault(name, given) != given:
