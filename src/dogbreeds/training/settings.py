@@ -21,7 +21,6 @@ from dogbreeds.model.architectures import (
 )
 from dogbreeds.system.errors import DogbreedsError
 
-
 _ALIASES = {"learning_rate": "lr"}
 
 
