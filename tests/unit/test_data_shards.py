@@ -182,7 +182,8 @@ def test_shards_are_checked_but_not_fixed(shards: Path, capsys: pytest.CaptureFi
         shard.write(b"xxxx")
     assert main.main(["data", "check", str(shards), "--fix"]) == 1
     told = capsys.readouterr()
-    assert f"test/{photo.shard.name}/{photo.member}: expected a JPEG" in told.out
+    assert "broken, 1 (" in told.out
+    assert f"  test/{photo.shard.name}/{photo.member}: " in told.out
     assert "cannot be moved out of shards" in told.err
 
 

@@ -18,7 +18,7 @@ SIDE = 32
 """Of the grey picture, in pixels."""
 _SIGNS = 8  # lowest frequencies in each direction
 _MAX_BITS = 10  # of 64 that may differ
-_MIN_CORRELATION = 0.94  # of the pictures, one of them cropped at best
+_MIN_CORRELATION = 0.95  # of the pictures, one of them cropped at best
 _WORTH_CROPPING = 0.8  # correlation of whole pictures below which no crop makes them equal
 _CELLS = 16  # of a picture that is compared, in each direction
 _CROPS = ((0.0, 0.0), (0.025, 0.025), (0.05, 0.05), (0.0, 0.06), (0.06, 0.0))  # shares cut off
