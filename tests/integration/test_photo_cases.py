@@ -28,6 +28,8 @@ pytestmark = pytest.mark.integration
 FOLDER = Path(os.environ.get("DOGBREEDS_PHOTO_CASES", "../shared/cases/photos"))
 PREPROCESSING = Preprocessing()
 LEVELS = 4  # the mean difference that lossy formats and conversions may make
+# The small network of the tests: 0.001 between lossy copies, 0.007 for flipped or wrong colours.
+ANSWERS_DIFFER = 0.004
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,9 @@ def test_the_server_answers_as_for_the_right_picture(
             picture = io.BytesIO()
             Image.open(case.right_picture).convert("RGB").save(picture, "PNG")
             right = patient_server.invoke(picture.getvalue(), "image/png").json()
-            assert probabilities(document) == pytest.approx(probabilities(right), abs=0.02), (
-                case.path.name
-            )
+            assert probabilities(document) == pytest.approx(
+                probabilities(right), abs=ANSWERS_DIFFER
+            ), case.path.name
     assert {process.pid for process in patient_server.workers()} == workers
 
 
