@@ -181,7 +181,7 @@ def test_ctrl_c_during_the_training_leaves_nothing_running(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/nowhere"], "expected train/, valid/ and test/ with class folders in"),
+        (["/nowhere"], "expected a folder of photos, found none at /nowhere"),
         (["--weights", "/nowhere.pth"], "expected a weights file, found none at /nowhere.pth"),
         (["--set", "epochs=many"], "hyperparameter epochs: expected a whole number"),
         (["--port", "1"], "port 1 cannot be used"),

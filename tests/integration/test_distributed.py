@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-import dogbreeds.training
+import dogbreeds.entrypoint
 from dogbreeds.local import training
 from dogbreeds.model import artifact
 from helpers import trainer_program
@@ -63,7 +63,7 @@ def test_processes_of_a_host_read_the_photos_once_and_share_them(
     """As on a host with two GPUs, where torchrun starts two processes of our program."""
     tree = tmp_path / "ml"
     training.make_tree(tree, sample, {})
-    program = Path(dogbreeds.training.__file__).parent / "program" / "train.py"
+    program = Path(dogbreeds.entrypoint.__file__).parent / "program" / "train.py"
     channels = {f"SM_CHANNEL_{split.upper()}": str(sample / split) for split in ("train", "test")}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     command += [str(program), "--epochs", "1", "--pixel-cache", "memory"]

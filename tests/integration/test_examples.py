@@ -62,7 +62,7 @@ def script_mode(tree: Path, photos: Path, example: str, **hyperparameters: objec
         "sagemaker_submit_directory": str(EXAMPLES / "own_train" / example),
     }
     training.make_tree(tree, photos, {**hyperparameters, **program})
-    training.run(tree)
+    training.run(tree, tree.parent / "train.log")
 
 
 def test_own_train_without_parts_of_ours(photos: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_own_train_with_parts_of_ours(photos: Path, tmp_path: Path) -> None:
 def test_other_classes_and_another_model_need_settings_alone(photos: Path, tmp_path: Path) -> None:
     settings = {"model": "mobilenet_v3_small", "weights": "none", "epochs": 2, "image_size": 64}
     training.make_tree(tmp_path / "ml", photos, {**settings, "batch_size": 8, "lr": 0.001})
-    training.run(tmp_path / "ml")
+    training.run(tmp_path / "ml", tmp_path / "train.log")
     document = ask(tmp_path / "ml" / "model").json()
     top = document["top_k"]
     assert isinstance(top, list)

@@ -29,7 +29,7 @@ def test_a_killed_search_goes_on_from_the_checkpoint_of_its_job(
 ) -> None:
     killed = tune(sample, tmp_path)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not list((tmp_path / "jobs" / "000" / "checkpoints").glob("*.pt")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
