@@ -11,6 +11,7 @@ Each message says what was expected, what came and what to do::
     ├── monitoring    TrialError
     ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError,
     │                 ScriptError
+    ├── entrypoint    ConfigurationError
     ├── cloud         ConfigError, CloudError
     └── local         TrainingFailedError, ServerFailedError, TuningError
 
