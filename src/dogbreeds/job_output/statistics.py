@@ -2,7 +2,7 @@
 
 import math
 
-_Z = 1.959964  # of the normal distribution, for 95 %
+_Z = 1.959964  # quantile of the normal distribution for 95 %
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -16,7 +16,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: Photos that only the second model gets right.
 
     Returns:
-        Probability 0..1 of a difference at least as large if the models are equally good.
+        Probability, 0..1, of a difference at least as large if the models are equally good.
     """
     count = only_first + only_second
     tail = sum(math.comb(count, k) for k in range(min(only_first, only_second) + 1))
@@ -24,16 +24,16 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share that was measured on a sample.
+    """Return the 95 % confidence interval of a share measured on a sample.
 
-    It holds for small samples and for shares near 0 and 1, too (E. B. Wilson, 1927).
+    It is valid for small samples and for shares near 0 and 1 too (E. B. Wilson, 1927).
 
     Args:
         share: What was measured, e.g. the accuracy, 0..1.
-        count: On how many photos.
+        count: Number of photos.
 
     Returns:
-        Lower and upper end, 0..1; all of it for a count of 0.
+        Lower and upper end, 0..1; for a count of 0 the whole range.
     """
     if count == 0:
         return 0.0, 1.0
