@@ -64,9 +64,9 @@ class Finding:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Finding":
         """Read what `to_json` returned."""
-        texts = [document[name] for name in ("rule", "measure", "limit", "advice")]
+        fields = {name: document[name] for name in ("rule", "measure", "limit", "advice")}
         verdicts = (Verdict(**{**v, "value": float(v["value"])}) for v in document["verdicts"])
-        return cls(*texts, tuple(verdicts))
+        return cls(**fields, verdicts=tuple(verdicts))
 
 
 def table(findings: list[Finding]) -> str:

@@ -33,11 +33,9 @@ class ReportError(DogbreedsError, ValueError):
 
 
 def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
-    """Save thumbnails with the reports, which may be read where the photos are not.
+    """Save thumbnails in a job's ``output/data``: where reports are read, photos may be missing.
 
-    Args:
-        folder: The job's ``output/data``.
-        photos: Unreadable ones are skipped.
+    Unreadable photos are skipped.
 
     Raises:
         OSError: The file cannot be written.
@@ -120,9 +118,8 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
         if evaluation := _read(output / f"evaluation_{split}.json", None):
             predictions = _read_predictions(output / f"predictions_{split}.csv")
             splits[split] = _read_split(evaluation) | predictions
-    share = most_photos // max(1, len(splits))
     for found in splits.values():
-        for mistake in found["worst"][:share]:
+        for mistake in found["worst"][: most_photos // len(splits)]:
             mistake["thumbnail"] = thumbnails.get(mistake["file"])
     return {
         "name": job.get("name") or name,
@@ -170,12 +167,14 @@ def _read_predictions(file: Path) -> dict[str, Any]:
 
 def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = finding["verdicts"]
+    first = next((verdict for verdict in verdicts if verdict["triggered"]), None)
+    last = verdicts[-1] if verdicts else None
     return {
         **finding,
-        "verdicts": None,  # the page shows at most two of them
-        "first": next((verdict for verdict in verdicts if verdict["triggered"]), None),
-        "last": verdicts[-1] if verdicts else None,
-    }
+        "verdicts": None,
+        "first": first,
+        "last": last,
+    }  # at most these two are shown
 
 
 def _read(file: Path, missing: Any) -> Any:  # noqa: ANN401  (any JSON)

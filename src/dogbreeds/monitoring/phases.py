@@ -15,9 +15,8 @@ class Phases(Callback):
     """Writes a job's phases: a list of ``name``, ``start`` and ``end`` in seconds since 1970."""
 
     def __init__(self, file: Path) -> None:
-        """Read what an earlier run of a resumed job wrote to the file, to keep it."""
         self._file = file
-        self._earlier: list[dict[str, Any]] = []
+        self._earlier: list[dict[str, Any]] = []  # written by the run that a job resumes
         with contextlib.suppress(OSError, ValueError):
             self._earlier = json.loads(file.read_text())
         self._phases: list[dict[str, Any]] = []

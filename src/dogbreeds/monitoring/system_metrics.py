@@ -26,12 +26,7 @@ Sample = tuple[str, str, str, float]  # type, name, dimension, value
 
 @contextlib.contextmanager
 def sampling(folder: Path, node: str) -> Iterator[None]:
-    """Sample this host while the context lasts.
-
-    Args:
-        folder: Where the samples go.
-        node: The host's name in the job: ``algo-1``, ``algo-2``, ...
-    """
+    """Sample this host, called `node` (``algo-1``, ``algo-2``, ...), in the context."""
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(folder.absolute()), node], stdin=subprocess.DEVNULL
     )
@@ -113,13 +108,7 @@ class _Gpus:
 
 
 def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sample]) -> None:
-    """Append samples to the file of their minute.
-
-    Args:
-        folder: The root of the Profiler's output.
-        node: As for `sampling`.
-        timestamp: Seconds since 1970.
-        samples: As `HostReader.read` returns them.
+    """Append samples of a `timestamp` in seconds since 1970 to the Profiler's file of its minute.
 
     Raises:
         OSError: The file cannot be written.

@@ -11,7 +11,6 @@ class TensorBoard(Callback):
     """Writes each epoch's metrics as scalars, with the log's names and epochs."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare; the folder is created when training starts."""
         self._folder = folder
         self._writer: SummaryWriter | None = None
 

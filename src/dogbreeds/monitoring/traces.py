@@ -10,15 +10,12 @@ from dogbreeds.training.callbacks import Callback, TrainingState
 
 
 class Traces(Callback):
-    """Writes ``steps-FIRST-END.json`` for https://ui.perfetto.dev or chrome://tracing."""
+    """Writes ``steps-FIRST-END.json`` for https://ui.perfetto.dev or chrome://tracing.
+
+    `steps` count from 0; trace only a few, as each takes a megabyte or two.
+    """
 
     def __init__(self, folder: Path, steps: range) -> None:
-        """Prepare to trace.
-
-        Args:
-            folder: Where to write; created if missing.
-            steps: The steps to trace, from 0; only a few, as each takes a megabyte or two.
-        """
         self._folder = folder
         self._steps = steps
         self._state: TrainingState

@@ -50,17 +50,14 @@ def default_configuration(total_steps: int) -> dict[str, Any]:
             job too, and the loss about fifty times. Saving all tensors of a ResNet-18 takes a
             third of a step on a CPU.
     """
-    interval = min(500, max(1, total_steps // 10))
+    weights, losses = min(500, max(1, total_steps // 10)), min(100, max(1, total_steps // 50))
+    loss = {"CollectionName": "losses", "CollectionParameters": {"save_interval": str(losses)}}
     return {
-        "HookParameters": {"save_interval": str(interval)},
+        "HookParameters": {"save_interval": str(weights)},
         "CollectionConfigurations": [
-            *({"CollectionName": name} for name in ("weights", "biases", "gradients")),
-            {
-                "CollectionName": "losses",
-                "CollectionParameters": {"save_interval": str(min(100, max(1, total_steps // 50)))},
-            },
+            *({"CollectionName": name} for name in ("weights", "biases", "gradients")), loss,
         ],
-    }
+    }  # fmt: skip
 
 
 class _Hook(Hook):  # type: ignore[misc]
@@ -105,10 +102,6 @@ class _Hook(Hook):  # type: ignore[misc]
             self.export_collections()
             self.exported_collections = True
         self._close_writers()
-
-    def finish(self) -> None:
-        self.abandon()
-        self.close()
 
     def abandon(self) -> None:
         """Leave files as they are: closing them again at exit may wait forever."""
@@ -155,13 +148,10 @@ class Debugger(Callback):
             folder: The trial; replaces that of an earlier job.
             configuration: As in ``debughookconfig.json``; None: `default_configuration`.
         """
-        self._folder = folder
-        self._configuration = configuration
-        self._failed = False
-        self._started = False
+        self._folder, self._configuration = folder, configuration
+        self._failed = self._started = self._saving = False
         self._hook: _Hook
         self._state: TrainingState
-        self._saving = False
         self._losses: list[torch.Tensor] = []
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._weights: dict[str, torch.Tensor] = {}
@@ -272,7 +262,8 @@ class Debugger(Callback):
         """Mark the trial as finished."""
         self._unhook()
         if self._started:
-            self._hook.finish()
+            self._hook.abandon()
+            self._hook.close()
 
     def _unhook(self) -> None:
         for handle in self._handles:
