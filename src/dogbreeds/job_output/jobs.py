@@ -168,13 +168,8 @@ def _read_predictions(file: Path) -> dict[str, Any]:
 def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = finding["verdicts"]
     first = next((verdict for verdict in verdicts if verdict["triggered"]), None)
-    last = verdicts[-1] if verdicts else None
-    return {
-        **finding,
-        "verdicts": None,
-        "first": first,
-        "last": last,
-    }  # at most these two are shown
+    # Drop the others: the page shows at most these two.
+    return {**finding, "verdicts": None, "first": first, "last": verdicts[-1] if verdicts else None}
 
 
 def _read(file: Path, missing: Any) -> Any:  # noqa: ANN401  (any JSON)

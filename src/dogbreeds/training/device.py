@@ -1,7 +1,7 @@
 """The device of a job, and the decoded photos as batches on it."""
 
 import contextlib
-import dataclasses
+import functools
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,13 +45,12 @@ class Device:
             torch.backends.cudnn.benchmark = True
             # Before Ampere bfloat16 is only emulated; float16 is fast there, with loss scaling.
             native = torch.cuda.is_bf16_supported(including_emulation=False)
-            device = cls(
-                torch.device("cuda", local_rank), torch.bfloat16 if native else torch.float16
-            )
+            device = torch.device("cuda", local_rank)
         else:
-            half = torch.bfloat16 if _cpu_multiplies_bfloat16() else None
-            device = cls(torch.device("cpu"), half)
-        return device if precision == "auto" else dataclasses.replace(device, half=None)
+            native = _cpu_multiplies_bfloat16()
+            device = torch.device("cpu")
+        half = torch.bfloat16 if native else torch.float16 if device.type == "cuda" else None
+        return cls(device, half if precision == "auto" else None)
 
     def autocast(self, *, training: bool = True) -> contextlib.AbstractContextManager[object]:
         """Return the context in which a forward pass runs.
@@ -103,7 +102,9 @@ class PixelStore:
         self.paths = split.paths
         self._device = device.device
         self._workers = workers
-        self._tolerate_truncated = tolerate_truncated
+        self._read = functools.partial(
+            preprocessing.read_pixels, tolerate_truncated=tolerate_truncated
+        )
         self._pixels: torch.Tensor | None = None
         if split.pixels:
             pixels = torch.from_numpy(split.pixels.array)
@@ -136,18 +137,15 @@ class PixelStore:
         ahead: deque[tuple[torch.Tensor, list[Future[npt.NDArray[np.uint8]]]]] = deque()
         try:
             for index in indexes:
-                ahead.append((index, [pool.submit(self._decode, i) for i in index.tolist()]))
+                ahead.append(
+                    (index, [pool.submit(self._read, self.paths[i]) for i in index.tolist()])
+                )
                 if len(ahead) > _BATCHES_AHEAD:
                     yield self._decoded(*ahead.popleft())
             while ahead:
                 yield self._decoded(*ahead.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
-
-    def _decode(self, position: int) -> npt.NDArray[np.uint8]:
-        return self.preprocessing.read_pixels(
-            self.paths[position], tolerate_truncated=self._tolerate_truncated
-        )
 
     def _decoded(self, index: torch.Tensor, photos: "list[Future[npt.NDArray[np.uint8]]]") -> Batch:
         return self._batch(index, torch.from_numpy(np.stack([photo.result() for photo in photos])))

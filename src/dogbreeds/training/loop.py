@@ -6,16 +6,18 @@ the loop can stop after any step and resume there.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.system.terminal import progress_bar
@@ -352,6 +354,11 @@ class Trainer:
             summary = summary_line(epoch, self.settings.epochs, values)
             print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
+    def _on_progress(self, bar: "tqdm[NoReturn]", photos: int) -> None:
+        bar.update(photos)
+        if self.cluster.size == 1:
+            self.stop.check()
+
     def evaluate(self) -> dict[str, float]:
         """Return the metrics of each split but ``train``, by name, at the best temperature.
 
@@ -418,15 +425,9 @@ class Trainer:
         batch_size = max(1, 2 * self.batch_size // self.cluster.size)
         share = self.cluster.part(torch.arange(len(photos)))
         with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
-
-            def on_progress(count: int) -> None:
-                bar.update(count)
-                if self.cluster.size == 1:
-                    self.stop.check()
-
             found = evaluate(
-                model, photos, self.device, batch_size,
-                cluster=self.cluster, on_progress=on_progress,
+                model, photos, self.device, batch_size, cluster=self.cluster,
+                on_progress=functools.partial(self._on_progress, bar),
             )  # fmt: skip
         if temperature is None:
             temperature = self.cluster.broadcast(fit_temperature(found.logits, found.targets))

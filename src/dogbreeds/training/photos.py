@@ -106,15 +106,11 @@ def _from_leader(
     decoded: dict[str, DecodedSplit] | None, cluster: Cluster
 ) -> dict[str, DecodedSplit]:
     """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
-    if cluster.size == 1:
-        assert decoded is not None  # noqa: S101
-        return decoded
-    sent = cluster.from_local_leader(
-        {name: _without_pixels(split) for name, split in (decoded or {}).items()}
-    )
+    shared = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
+    shared = cluster.from_local_leader(shared)
     if decoded is None:
         decoded = {}
-        for name, (split, location) in sent.items():
+        for name, (split, location) in shared.items():
             pixels = SharedArray(attach(*location), location[0]) if location else None
             decoded[name] = dataclasses.replace(split, pixels=pixels)
     # Nobody may continue, and perhaps end, before all have mapped the pixels.
