@@ -17,12 +17,7 @@ METRIC_DEFINITIONS = [
 
 
 def metrics_line(epoch: int, values: dict[str, float]) -> str:
-    """Return the machine-readable line of an epoch.
-
-    Args:
-        epoch: From 1.
-        values: By metric name, without those of missing splits.
-    """
+    """Return the machine-readable line of an epoch, with those of `METRICS` that it has."""
     pairs = "; ".join(f"{name}={values[name]:.6g}" for name in METRICS if name in values)
     return f"[metrics] epoch={epoch}; {pairs}"
 

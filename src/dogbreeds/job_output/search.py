@@ -16,10 +16,7 @@ _OTHERS = ("status", "state", "seconds")
 
 
 def read_tuning(file: Path) -> dict[str, Any]:
-    """Read a table of jobs.
-
-    Args:
-        file: The CSV file; the best job is first.
+    """Read a CSV table of jobs, the best one first.
 
     Returns:
         JSON-ready: ``name``; ``objective``, the column searched by; ``hyperparameters``, those

@@ -26,10 +26,7 @@ _CURVES = {
 
 
 def read_system(output: Path) -> dict[str, Any] | None:
-    """Read the system metrics of a job.
-
-    Args:
-        output: Its ``output/data``.
+    """Read the system metrics in a job's ``output/data``.
 
     Returns:
         JSON-ready, None without samples: ``charts``, each a ``title`` and ``curves`` with ``name``
