@@ -45,10 +45,8 @@ _MARKS = ("training_job_end.ts", "claim.smd")  # "finished", "another process wr
 def default_configuration(total_steps: int) -> dict[str, Any]:
     """Return what is saved where the job has no Debugger configuration.
 
-    Args:
-        total_steps: Of the job. Tensors are saved about ten times, so that rules can judge a short
-            job too, and the loss about fifty times. Saving all tensors of a ResNet-18 takes a
-            third of a step on a CPU.
+    Tensors are saved about ten times, so that rules can judge a short job too, and the loss about
+    fifty times. Saving all tensors of a ResNet-18 takes a third of a step on a CPU.
     """
     weights, losses = min(500, max(1, total_steps // 10)), min(100, max(1, total_steps // 50))
     loss = {"CollectionName": "losses", "CollectionParameters": {"save_interval": str(losses)}}
@@ -139,15 +137,12 @@ class Debugger(Callback):
     Only rank 0 does: weights and gradients are the same in all processes, and smdebug's readers
     wait until as many processes have written a step as the trial names. The loss is then that of
     its own share of the photos.
+
+    The trial replaces that of an earlier job in its folder. The configuration is as in
+    ``debughookconfig.json``; None means `default_configuration`.
     """
 
     def __init__(self, folder: Path, configuration: dict[str, Any] | None) -> None:
-        """Prepare; nothing is written before training starts.
-
-        Args:
-            folder: The trial; replaces that of an earlier job.
-            configuration: As in ``debughookconfig.json``; None: `default_configuration`.
-        """
         self._folder, self._configuration = folder, configuration
         self._failed = self._started = self._saving = False
         self._hook: _Hook

@@ -247,10 +247,7 @@ RULES = (
 
 
 def find(folder: Path) -> list[Finding]:
-    """Judge a job's trial; without tensors, return the findings that the job itself saved.
-
-    Args:
-        folder: The trial, or a folder of the job that contains it.
+    """Judge the trial in a job's folder; without tensors, return the findings that the job saved.
 
     Raises:
         TrialError: There is neither, or the file of findings is damaged.
@@ -273,8 +270,7 @@ def _is_trial(folder: Path) -> bool:
 def check(folder: Path) -> list[Finding]:
     """Have all rules judge a trial, which may be incomplete.
 
-    Args:
-        folder: The trial: Debugger's ``LocalPath``, or what is below its ``S3OutputPath``.
+    The trial is Debugger's ``LocalPath``, or what is below its ``S3OutputPath``.
 
     Raises:
         TrialError: It is not a trial.
