@@ -64,20 +64,14 @@ class Callback:
     def on_gradients(self, scale: Callable[[], float]) -> None:
         """All backward passes of the step are done; the weights are not updated yet.
 
-        Args:
-            scale: Returns the loss scale of the gradients: 1 unless they are float16.
+        `scale` returns the loss scale of the gradients: 1 unless they are float16.
         """
 
     def on_step_end(self) -> None:
         """The weights are updated and the gradients are cleared."""
 
     def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
-        """An epoch has been evaluated.
-
-        Args:
-            epoch: From 1; 0 for a job that only trains the linear probe.
-            values: Its metrics by name.
-        """
+        """An epoch, from 1, has been evaluated; it is 0 in a job that only trains the probe."""
 
     def close(self) -> None:
         """The job ends, whether it succeeded or not."""

@@ -24,10 +24,7 @@ class CheckpointError(DogbreedsError, ValueError):
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write a checkpoint and remove all but the newest two.
 
-    Args:
-        folder: The checkpoint directory; created if missing.
-        step: Steps done.
-        state: Tensors, numbers, strings and containers of them.
+    The state contains tensors, numbers, strings and containers of them.
 
     Raises:
         OSError: It cannot be written; earlier checkpoints are kept.
@@ -50,9 +47,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """Read the newest readable checkpoint; None if there is none.
 
-    Args:
-        folder: The checkpoint directory; may be missing.
-        identity: What the ``"identity"`` in the checkpoint must match.
+    The saved state's ``"identity"`` must match the given one. The folder may be missing.
 
     Raises:
         CheckpointError: The checkpoint belongs to a job with another identity.

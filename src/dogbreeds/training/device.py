@@ -37,9 +37,7 @@ class Device:
     def best(cls, local_rank: int = 0, precision: str = "auto") -> "Device":
         """Return the GPU of this process if there is one, otherwise the CPU.
 
-        Args:
-            local_rank: Of this process on its host.
-            precision: As in `Settings`.
+        `precision` is the hyperparameter; with ``float32`` there is no autocast.
         """
         if torch.cuda.is_available():
             torch.backends.cudnn.benchmark = True
@@ -53,11 +51,7 @@ class Device:
         return cls(device, half if precision == "auto" else None)
 
     def autocast(self, *, training: bool = True) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which a forward pass runs.
-
-        Args:
-            training: If false, compute as serving does: with 16 bits on GPUs only.
-        """
+        """Return the context of a forward pass; outside training, 16 bits are for GPUs only."""
         if self.half is None or not (training or self.device.type == "cuda"):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.half)

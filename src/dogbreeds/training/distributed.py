@@ -165,11 +165,9 @@ class VoteCount:
 
 @contextlib.contextmanager
 def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
-    """Yield this process's place among those of the job.
+    """Yield this process's place in the job, from torchrun's variables (``RANK``, ...).
 
-    Args:
-        environ: torchrun's variables (``RANK``, ``WORLD_SIZE``, ...); without them the job has one
-            process.
+    Without them the job has one process.
 
     Raises:
         ClusterError: Another process is gone.

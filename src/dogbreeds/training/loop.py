@@ -39,12 +39,7 @@ _MOST_PROCESSES = 1024
 
 
 class Result(NamedTuple):
-    """A model that can be saved.
-
-    Attributes:
-        model: On the device.
-        metrics: From its evaluation, with ``temperature``; empty before the first.
-    """
+    """A model on the device, with the metrics and ``temperature`` of its evaluation, if any."""
 
     model: nn.Module
     metrics: dict[str, float]
@@ -161,13 +156,9 @@ class Trainer:
             print(f"Linear probe: {_in_words(found)}", flush=True)
 
     def resume(self, identity: dict[str, Any]) -> bool:
-        """Resume from the newest checkpoint, if there is one.
+        """Resume from the newest checkpoint and return whether there was one.
 
-        Args:
-            identity: What a checkpoint must match, e.g. classes and hyperparameters.
-
-        Returns:
-            Whether there was one.
+        It must match `identity`, e.g. classes and hyperparameters.
 
         Raises:
             CheckpointError: The checkpoint belongs to another job.
@@ -215,10 +206,7 @@ class Trainer:
         self._last_checkpoint = time.monotonic()
 
     def run(self, on_epoch: Callable[[], None]) -> None:
-        """Train until the last step.
-
-        Args:
-            on_epoch: Called after each epoch, once `history` has its metrics.
+        """Train until the last step; call `on_epoch` once `history` has an epoch's metrics.
 
         Raises:
             Stopped: A stop was requested; the last step has a checkpoint.

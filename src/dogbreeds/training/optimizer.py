@@ -62,11 +62,8 @@ def set_learning_rate(
 ) -> None:
     """Set a step's learning rates: linear warmup, then cosine decay to zero.
 
-    Args:
-        optimizer: Its groups have ``max_lr``.
-        step: From 0 to total_steps - 1.
-        total_steps: Steps of the whole job.
-        warmup: Share of the steps before the highest rate, 0..1.
+    The highest rates are the groups' ``max_lr``, reached after the share `warmup` of the steps,
+    0..1. `step` is from 0 to total_steps - 1.
     """
     warmup_steps = warmup * total_steps
     if step < warmup_steps:

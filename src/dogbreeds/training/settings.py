@@ -92,9 +92,8 @@ class Settings:
     def from_mapping(cls, values: Mapping[str, object]) -> "Settings":
         """Read hyperparameters as SageMaker passes them: strings, or what JSON made of them.
 
-        Args:
-            values: By name, with ``_`` or ``-``. Names that start with ``_`` or ``sagemaker_`` are
-                SageMaker's own and ignored; None, ``null`` in the SDK, means the default.
+        Names have ``_`` or ``-``; those that start with ``_`` or ``sagemaker_`` are SageMaker's own
+        and ignored. None, ``null`` in the SDK, means the default.
 
         Raises:
             SettingsError: A name is unknown, or a value is of the wrong type or out of range.
@@ -231,9 +230,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
 def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
     """Return the file of the starting weights, or None for random weights.
 
-    Args:
-        settings: ``weights`` is ``imagenet``, ``none`` or a file name.
-        channel: Folder of the channel ``weights``, if the job has one.
+    `channel` is the folder of the channel ``weights``, if the job has one.
 
     Raises:
         SettingsError: The file does not exist.
