@@ -125,7 +125,7 @@ def test_the_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     file.write_text(file.read_text() + '{"Type": "cp')
     assert len(read_profile(folder).samples) == 8
     file.write_text('{"Type": "cp\n' + file.read_text())
-    with pytest.raises(ProfileError, match=r"algo-1.json:1 is no sample"):
+    with pytest.raises(ProfileError, match=r"algo-1.json:1 is not a sample"):
         read_profile(folder)
 
 

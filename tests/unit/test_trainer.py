@@ -86,7 +86,7 @@ def test_accumulation_learns_the_same_from_smaller_passes(tmp_path: Path) -> Non
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="batch_size: expected at least 9 photos a step"):
+    with pytest.raises(SettingsError, match="batch_size: expected at least 9 photos per step"):
         trainer(tmp_path, gradient_accumulation_steps=9)
 
 

@@ -1,1 +1,1 @@
-"""What a job leaves behind, and how it is read."""
+"""The output of a training job, and how to read it."""

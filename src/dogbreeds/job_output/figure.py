@@ -1,6 +1,6 @@
-"""matplotlib's `Figure`, without the cache of fonts that matplotlib keeps in the home folder.
+"""matplotlib's `Figure`, without matplotlib's font cache in the home folder.
 
-Importing this takes a second, so import it where a figure is drawn.
+The import takes a second, so do it where a figure is drawn.
 """
 
 import os

@@ -13,10 +13,10 @@ class Verdict:
     """What a rule says of a step.
 
     Attributes:
-        step: Counted over training and evaluations, as the trial's files are.
-        value: The rule's number.
-        triggered: Whether it is beyond the limit.
-        where: The tensor that it is of; may be empty.
+        step: Counted over training and evaluations, as in the trial's files.
+        value: The number that the rule computed.
+        triggered: Whether the value is beyond the limit.
+        where: The tensor that the value comes from; may be empty.
     """
 
     step: int
@@ -32,9 +32,9 @@ class Finding:
     Attributes:
         rule: Its name.
         measure: What its number is.
-        limit: When a number triggers the rule, in words.
+        limit: Which numbers trigger it, in words.
         advice: What to do then.
-        verdicts: Of each step that it could judge, in order.
+        verdicts: One per step that it could judge, in order.
     """
 
     rule: str
@@ -45,7 +45,7 @@ class Finding:
 
     @property
     def first(self) -> Verdict | None:
-        """The first step that triggers it."""
+        """The first step that triggers the rule."""
         return next((verdict for verdict in self.verdicts if verdict.triggered), None)
 
     @property
@@ -54,7 +54,7 @@ class Finding:
         return "FIRED" if self.first else "ok" if self.verdicts else "-"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON has it; a number that is none becomes a word."""
+        """Return it JSON-ready; a number that is not finite becomes a string."""
         document = dataclasses.asdict(self)
         for verdict in document["verdicts"]:
             if not math.isfinite(verdict["value"]):
@@ -63,17 +63,14 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Finding":
-        """Read what `to_json` gave."""
-        verdicts = tuple(
-            Verdict(**{**verdict, "value": float(verdict["value"])})
-            for verdict in document["verdicts"]
-        )
+        """Read what `to_json` returned."""
         fields = {name: document[name] for name in ("rule", "measure", "limit", "advice")}
-        return cls(**fields, verdicts=verdicts)
+        verdicts = (Verdict(**{**v, "value": float(v["value"])}) for v in document["verdicts"])
+        return cls(**fields, verdicts=tuple(verdicts))
 
 
 def table(findings: list[Finding]) -> str:
-    """Return findings as lines for people."""
+    """Return findings as a table for people."""
     lines = [f"{'RULE':<20} {'RESULT':<6} {'STEPS':>5}  FINDING"]
     for finding in findings:
         text = ""

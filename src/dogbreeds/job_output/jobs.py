@@ -1,4 +1,4 @@
-"""What a training job left in ``output/data``, read back for a report."""
+"""A training job's ``output/data``, read back for a report."""
 
 import csv
 import json
@@ -22,32 +22,30 @@ GRAPHS_FILE = "graphs.json"
 """Accuracy and agreement of the model's ONNX graphs, by precision and split."""
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
-_INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # of a job's tree, of the demo's folder
-_PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # they name no job
+_INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # in a job's tree
+_PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # folders that do not name a job
 _MAX_UNPACKED = 2**30
 _CONFIDENCE_BINS = 100
 
 
 class ReportError(DogbreedsError, ValueError):
-    """There is nothing to report on, or it is damaged; the message says what."""
+    """There is nothing to report on, or it is damaged; the message says what was expected."""
 
 
 def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
-    """Keep small pictures of photos beside the reports, where the photos themselves may not come.
+    """Save thumbnails in a job's ``output/data``: where reports are read, photos may be missing.
 
-    Args:
-        folder: The job's ``output/data``.
-        photos: Those that cannot be read are left out.
+    Unreadable photos are skipped.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     pictures = {str(photo): thumbnail(photo) for photo in photos}
     write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})
 
 
 def find_output(folder: Path) -> Path | None:
-    """Return the ``output/data`` of a job, given that folder or one around it; None: no job."""
+    """Return the ``output/data`` of a job, given it or a folder around it; None: no job."""
     for inside in _INSIDE:
         output = folder / inside
         if (output / HISTORY_FILE).is_file() or (output / JOB_FILE).is_file():
@@ -60,20 +58,19 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
 
     Args:
         path: Its ``output/data``, a folder around that, or its ``output.tar.gz``.
-        most_photos: Thumbnails to take, in all.
+        most_photos: Thumbnails to return, over all splits.
 
     Returns:
-        JSON-ready: ``name``; ``job`` (see `JOB_FILE`); ``history``, the metrics of each epoch;
-        ``graphs``, see `GRAPHS_FILE`;
-        ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` says, with
-        confidence intervals, confusion as [row, column, count] without zeros, and the worst
-        mistakes' thumbnails; ``photos``, the data inspection; ``system``, see
+        JSON-ready, empty or None where the job lacks it: ``name``; ``job`` (see `JOB_FILE`);
+        ``history``, each epoch's metrics; ``graphs`` (see `GRAPHS_FILE`); ``splits``, by name what
+        `dogbreeds.entrypoint.report.evaluation_report` returns, with confidence intervals,
+        confusion as [row, column, count] without zeros, and thumbnails of the worst mistakes;
+        ``photos``, the data inspection; ``system``, see
         `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules, each with the
-        ``first`` step that triggers the rule and the ``last`` one judged. What the job did not
-        leave is empty or None.
+        ``first`` step that triggers the rule and the ``last`` one judged.
 
     Raises:
-        ReportError: There is no job, or a file of it is damaged.
+        ReportError: There is no job, or one of its files is damaged.
         OSError: It cannot be read.
     """
     if path.is_file():
@@ -97,7 +94,7 @@ def _read_packed(tar: Path, most_photos: int) -> dict[str, Any]:
         try:
             with tarfile.open(tar) as archive:
                 if sum(member.size for member in archive) > _MAX_UNPACKED:
-                    raise ReportError(f"{tar} holds more than {_MAX_UNPACKED / 2**30:g} GiB")
+                    raise ReportError(f"{tar} contains more than {_MAX_UNPACKED / 2**30:g} GiB")
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError) as error:
             reason = str(error).partition("\n")[0].rstrip(":")
@@ -108,7 +105,7 @@ def _read_packed(tar: Path, most_photos: int) -> dict[str, Any]:
 
 
 def _name(path: Path) -> str:
-    """Return what names a job in its path: /tmp/breeds-1/output/data is breeds-1."""
+    """Return the job's name in a path: /tmp/breeds-1/output/data is breeds-1."""
     names = [name for name in path.absolute().parts if name not in _PLAIN_NAMES]
     return names[-1].removesuffix(".tar.gz")
 
@@ -117,15 +114,12 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
     job = _read(output / JOB_FILE, {})
     thumbnails = _read(output / THUMBNAILS_FILE, {})
     splits = {}
-    for split in ("test", "valid"):  # the one that counts first
+    for split in ("test", "valid"):  # the one that counts is first
         if evaluation := _read(output / f"evaluation_{split}.json", None):
-            splits[split] = {
-                **_read_split(evaluation),
-                **_read_predictions(output / f"predictions_{split}.csv"),
-            }
-    share = most_photos // max(1, len(splits))
+            predictions = _read_predictions(output / f"predictions_{split}.csv")
+            splits[split] = _read_split(evaluation) | predictions
     for found in splits.values():
-        for mistake in found["worst"][:share]:
+        for mistake in found["worst"][: most_photos // len(splits)]:
             mistake["thumbnail"] = thumbnails.get(mistake["file"])
     return {
         "name": job.get("name") or name,
@@ -173,12 +167,9 @@ def _read_predictions(file: Path) -> dict[str, Any]:
 
 def _read_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = finding["verdicts"]
-    return {
-        **finding,
-        "verdicts": None,  # one a step; the page shows no more than two
-        "first": next((verdict for verdict in verdicts if verdict["triggered"]), None),
-        "last": verdicts[-1] if verdicts else None,
-    }
+    first = next((verdict for verdict in verdicts if verdict["triggered"]), None)
+    # Drop the others: the page shows at most these two.
+    return {**finding, "verdicts": None, "first": first, "last": verdicts[-1] if verdicts else None}
 
 
 def _read(file: Path, missing: Any) -> Any:  # noqa: ANN401  (any JSON)

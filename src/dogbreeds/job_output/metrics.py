@@ -1,20 +1,11 @@
-"""The metric lines of a job's log, and the regexes that SageMaker finds them by."""
+"""The metric lines of a job's log, and the regexes by which SageMaker finds them."""
 
 METRICS = (
-    "train_loss",
-    "valid_loss",
-    "valid_accuracy",
-    "valid_top5",
-    "valid_ece",
-    "test_loss",
-    "test_accuracy",
-    "test_top5",
-    "test_ece",
-    "photos_per_second",
-    "epoch_seconds",
+    "train_loss", "valid_loss", "valid_accuracy", "valid_top5", "valid_ece", "test_loss",
+    "test_accuracy", "test_top5", "test_ece", "photos_per_second", "epoch_seconds",
     "peak_memory_mb",
-)
-"""Names of the metrics of an epoch.
+)  # fmt: skip
+"""Names of an epoch's metrics.
 
 Losses are in nats, accuracies and calibration errors (ECE) are 0..1, memory is in MiB.
 """
@@ -26,12 +17,7 @@ METRIC_DEFINITIONS = [
 
 
 def metrics_line(epoch: int, values: dict[str, float]) -> str:
-    """Return the machine-readable line of an epoch.
-
-    Args:
-        epoch: From 1.
-        values: By metric name; a split that was not given is left out.
-    """
+    """Return the machine-readable line of an epoch, with those of `METRICS` that it has."""
     pairs = "; ".join(f"{name}={values[name]:.6g}" for name in METRICS if name in values)
     return f"[metrics] epoch={epoch}; {pairs}"
 
@@ -43,10 +29,8 @@ def summary_line(epoch: int, epochs: int, values: dict[str, float]) -> str:
         parts.append(f"train loss {values['train_loss']:.4f}")
     for split in ("valid", "test"):
         if f"{split}_loss" in values:
-            parts.append(
-                f"{split} loss {values[f'{split}_loss']:.4f},"
-                f" {split} accuracy {values[f'{split}_accuracy']:.2%}"
-            )
+            loss, accuracy = values[f"{split}_loss"], values[f"{split}_accuracy"]
+            parts.append(f"{split} loss {loss:.4f}, {split} accuracy {accuracy:.2%}")
     if "epoch_seconds" in values:
         parts.append(f"{values['photos_per_second']:.1f} photos/s, {values['epoch_seconds']:.0f} s")
     return f"Epoch {epoch}/{epochs}: " + "; ".join(parts)

@@ -1,4 +1,4 @@
-"""System metrics of a job, read back: as the Profiler's table, by phase, and what they tell."""
+"""System metrics of a job, read back: the Profiler's table, usage per phase, and verdicts."""
 
 import csv
 import json
@@ -13,32 +13,32 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import atomic_write
 
 COLUMNS = ("timestamp", "timestamp_us", "value", "system_metric", "dimension", "nodeID", "type")
-"""Of the table, as smdebug's PandasFrame gives it."""
+"""Of the table, as in smdebug's PandasFrame."""
 
 PROFILER_FOLDER = "profiler"
-"""Where a job samples to, in its ``output/data``."""
+"""Folder of a job's samples in its ``output/data``."""
 
 PHASES_FILE = "phases.json"
-"""What the job was doing when, in its ``output/data``: written by `monitoring.phases`."""
+"""File of a job's phases in its ``output/data``, written by `monitoring.phases`."""
 
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
-_BUSY = 80.0  # percent
+_BUSY, _WAITING = 80.0, 20.0  # percent
 _MANY_PHASES = 24
 
 
 class ProfileError(DogbreedsError, ValueError):
-    """There are no system metrics, or they are damaged; the message says what was expected."""
+    """System metrics are missing or damaged; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number.
+    """One measured number.
 
     Attributes:
         kind: ``cpu``, ``memory``, ``gpu``, ``i/o`` or ``network``.
         name: ``cpu0``, ``MemoryUsedPercent``, ``ReceiveBytesPerSecond``, ...
-        dimension: What of it is measured, where there is a choice: ``CPUUtilization``, ...
-        value: Percent of 0 to 100, or a count a second.
+        dimension: ``CPUUtilization``, ... where a name has several; otherwise empty.
+        value: 0 to 100 percent, or a count per second.
         node: The host.
         time: Seconds since 1970.
     """
@@ -66,8 +66,8 @@ class Profile:
 
     Attributes:
         samples: In order of time.
-        phases: Likewise; empty if the job did not note them.
-        first_file: Seconds since 1970 that the table's ``timestamp_us`` counts from.
+        phases: Likewise; empty if the job did not record them.
+        first_file: Zero of the table's ``timestamp_us``, in seconds since 1970.
     """
 
     samples: tuple[Sample, ...]
@@ -80,18 +80,17 @@ def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
 
     Args:
         folder: The Profiler's output, or a job's folder around it.
-        most_bytes: Of more than that only some files are read, evenly apart; None: all are.
+        most_bytes: Read only some of the files, evenly spaced, to stay below; None: all.
 
     Raises:
-        ProfileError: There is nothing, or a file is damaged elsewhere than at its end.
+        ProfileError: There is nothing, or a file is damaged before its last line.
         OSError: A file cannot be read.
     """
     root = next((folder / i for i in _INSIDE if (folder / i / "system").is_dir()), None)
     files = sorted(root.glob("system/**/*.json")) if root else []
     if root is None or not files:
         raise ProfileError(
-            f"expected system metrics (profiler/system/...) of a training job, found none in"
-            f" {folder}"
+            f"expected system metrics (profiler/system/...) of a job, found none in {folder}"
         )
     stride = -(-sum(file.stat().st_size for file in files) // most_bytes) if most_bytes else 1
     read = files[:: max(1, stride)]
@@ -116,8 +115,8 @@ def _read(file: Path) -> Iterator[Sample]:
                 float(entry["Value"]), entry["NodeId"], float(entry["Timestamp"]),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
-            if number < len(lines):  # the last one may still be being written
-                raise ProfileError(f"{file}:{number} is no sample: {line[:80]!r}") from error
+            if number < len(lines):  # the last one may be incomplete
+                raise ProfileError(f"{file}:{number} is not a sample: {line[:80]!r}") from error
 
 
 def rows(profile: Profile) -> Iterator[tuple[str | int | float, ...]]:
@@ -151,7 +150,7 @@ class Usage:
     Attributes:
         phase: Its name.
         seconds: How long it took.
-        values: By the name of a column; a column is missing where nothing was sampled.
+        values: By column, without those that nothing was sampled for.
     """
 
     phase: str
@@ -171,108 +170,92 @@ _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], fl
         lambda s: s.name.startswith("Receive") and s.dimension == "Algorithm", fmean, 1e6,
     ),
 }  # fmt: skip
-"""For each column which samples count, how they are summed up, and its unit."""
+"""For each column: which samples count, how they are aggregated, and its unit."""
 
 
 def usage(profile: Profile) -> list[Usage]:
-    """Return what each phase used, and the whole job at the end.
-
-    Phases of many epochs are put together by kind.
-    """
+    """Return what each phase used, and last the whole job; many epochs are merged by kind."""
     phases: dict[str, list[Phase]] = {}
     many = len(profile.phases) > _MANY_PHASES
     for phase in profile.phases:
-        name = f"{phase.name.rpartition(' ')[0]} (all)" if _is_epoch(phase) and many else phase.name
+        kind, _, number = phase.name.rpartition(" ")
+        name = f"{kind} (all)" if many and number.isdecimal() else phase.name
         phases.setdefault(name, []).append(phase)
     found = [
-        Usage(name, sum(p.end - p.start for p in parts), _used(profile.samples, parts))
+        Usage(name, sum(p.end - p.start for p in parts), _used(_within(profile.samples, parts)))
         for name, parts in phases.items()
     ]
     if profile.samples:
-        first, last = profile.samples[0].time, profile.samples[-1].time
-        found.append(Usage("whole job", last - first, _used(profile.samples, None)))
+        seconds = profile.samples[-1].time - profile.samples[0].time
+        found.append(Usage("whole job", seconds, _used(profile.samples)))
     return found
 
 
-def _is_epoch(phase: Phase) -> bool:
-    return phase.name.rpartition(" ")[2].isdecimal()
+def _within(samples: Iterable[Sample], phases: list[Phase]) -> list[Sample]:
+    return [s for s in samples if any(p.start <= s.time <= p.end for p in phases)]
 
 
-def _used(samples: Iterable[Sample], phases: list[Phase] | None) -> dict[str, float]:
-    inside = [
-        s for s in samples if phases is None or any(p.start <= s.time <= p.end for p in phases)
-    ]
+def _used(samples: Iterable[Sample]) -> dict[str, float]:
     values = {}
-    for column, (counts, summed, unit) in _USAGE.items():
-        if numbers := [s.value for s in inside if counts(s)]:
-            values[column] = summed(numbers) / unit
+    for column, (counts, aggregate, unit) in _USAGE.items():
+        if numbers := [s.value for s in samples if counts(s)]:
+            values[column] = aggregate(numbers) / unit
     return values
 
 
 def verdicts(profile: Profile) -> list[str]:
-    """Say what holds the job up, with the numbers behind it.
+    """Say what limits the job's speed, with the numbers behind it.
 
-    The training phases are judged where there are any, otherwise all of the job.
+    The training phases are judged where there are any, otherwise the whole job.
     """
-    training = [p for p in profile.phases if p.name.startswith("train ")] or None
-    used = _used(profile.samples, training)
+    training = [p for p in profile.phases if p.name.startswith("train ")]
+    samples = _within(profile.samples, training) if training else list(profile.samples)
+    used = _used(samples)
     if "cpu %" not in used:
         return ["no verdict: training took less than the half second between two samples"]
     cpu, waiting = used["cpu %"], used.get("i/o wait %", 0.0)
     numbers = f"CPUs {cpu:.0f} % busy, {waiting:.0f} % waiting for disks"
-    found = []
     if "gpu %" in used:
         gpu = used["gpu %"]
         numbers = f"GPUs {gpu:.0f} % busy, {numbers}"
         if gpu >= _BUSY:
-            found.append(f"compute-bound: {numbers}; a faster GPU would help")
-        elif cpu >= _BUSY or waiting >= 20:
-            found.append(
-                f"input-bound: {numbers}; the GPUs wait for photos: more cores, or pixel_cache"
+            found = f"compute-bound: {numbers}; use a faster GPU"
+        elif cpu >= _BUSY or waiting >= _WAITING:
+            found = (
+                f"input-bound: {numbers}; the GPUs wait for photos: use more cores or pixel_cache"
             )
         else:
-            found.append(
-                f"idle GPU: {numbers}; work is too small for it: a larger batch_size, or a"
-                " smaller instance"
-            )
-    elif waiting >= 20:
-        found.append(f"input-bound: {numbers}; pixel_cache=memory or a faster disk would help")
+            found = f"idle GPU: {numbers}; use a larger batch_size or a smaller instance"
+    elif waiting >= _WAITING:
+        found = f"input-bound: {numbers}; use pixel_cache=memory or a faster disk"
     elif cpu >= _BUSY:
-        found.append(f"compute-bound: {numbers}; a GPU, or more cores, would help")
+        found = f"compute-bound: {numbers}; use a GPU or more cores"
     else:
-        found.append(f"idle CPUs: {numbers}; a larger batch_size, or a smaller instance")
-    return found + _memory_growth(profile, training)
+        found = f"idle CPUs: {numbers}; use a larger batch_size or a smaller instance"
+    return [found, *_memory_growth(samples)]
 
 
-def _memory_growth(profile: Profile, training: list[Phase] | None) -> list[str]:
-    memory = [
-        s.value
-        for s in profile.samples
-        if s.name == "MemoryUsedPercent"
-        and (training is None or any(p.start <= s.time <= p.end for p in training))
-    ]
+def _memory_growth(samples: list[Sample]) -> list[str]:
+    memory = [s.value for s in samples if s.name == "MemoryUsedPercent"]
     if len(memory) < 8:
         return []
-    # The first quarter may still allocate what all of training then uses.
+    # Skip the first quarter, which may still allocate what all of training then uses.
     quarter = len(memory) // 4
-    means = [fmean(memory[i * quarter : (i + 1) * quarter]) for i in range(1, 4)]
-    if means[0] + 1 < means[1] < means[2] - 1:
-        return [
-            f"memory growing: {means[0]:.1f}, {means[1]:.1f}, {means[2]:.1f} % in the second,"
-            " third and last quarter of training; something is kept that need not be"
-        ]
-    return []
+    second, third, last = (fmean(memory[i * quarter : (i + 1) * quarter]) for i in range(1, 4))
+    if not second + 1 < third < last - 1:
+        return []
+    return [
+        f"memory growing: {second:.1f}, {third:.1f}, {last:.1f} % in the second, third and last"
+        " quarter of training; look for objects that are kept"
+    ]
 
 
 def usage_table(found: list[Usage]) -> str:
-    """Return what phases used as lines for people."""
+    """Return what phases used as a table for people."""
     columns = [c for c in _USAGE if any(c in used.values for used in found)]
-    lines = [
-        [used.phase, round(used.seconds, 1), *(_tenths(used.values.get(c)) for c in columns)]
-        for used in found
-    ]
+    lines = []
+    for used in found:
+        values = [used.values.get(c) for c in columns]
+        rounded = [None if value is None else round(value, 1) for value in values]
+        lines.append([used.phase, round(used.seconds, 1), *rounded])
     return terminal.table(lines, ["phase", "seconds", *columns])
-
-
-def _tenths(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)

@@ -1,4 +1,4 @@
-"""The table of a hyperparameter search, of ``dogbreeds tune`` on SageMaker or on one machine."""
+"""The table of jobs that ``dogbreeds tune`` writes, on SageMaker or on one machine."""
 
 import csv
 from pathlib import Path
@@ -8,26 +8,23 @@ from dogbreeds.job_output.jobs import ReportError
 from dogbreeds.job_output.metrics import METRICS
 
 LOCAL_FILE = "jobs.csv"
-"""What ``dogbreeds tune --on local`` leaves in its output folder."""
+"""The table in the output folder of ``dogbreeds tune --on local``."""
 
 _NAMES = ("job_name", "job")
-_OBJECTIVE = "FinalObjectiveValue"  # of SageMaker's table, which does not say of which metric
+_OBJECTIVE = "FinalObjectiveValue"  # SageMaker's table does not name the metric
 _OTHERS = ("status", "state", "seconds")
 
 
 def read_tuning(file: Path) -> dict[str, Any]:
-    """Read a table of jobs.
-
-    Args:
-        file: The CSV file; the best job stands first.
+    """Read a CSV table of jobs, the best one first.
 
     Returns:
-        JSON-ready: ``name``; ``objective``, the column with what was searched for;
-        ``hyperparameters``, the columns that were varied; ``columns``, all of them; ``rows``, a
-        list of texts and numbers a job, None where there is nothing.
+        JSON-ready: ``name``; ``objective``, the column searched by; ``hyperparameters``, those
+        searched over; ``columns``, all of them; ``rows``, a list of strings and numbers per job,
+        None for an empty cell.
 
     Raises:
-        ReportError: The file is no such table.
+        ReportError: The file is not such a table.
         OSError: It cannot be read.
     """
     try:
@@ -49,10 +46,7 @@ def read_tuning(file: Path) -> dict[str, Any]:
         "hyperparameters": [column for column in columns if column not in known],
         "columns": columns,
         "rows": [
-            [
-                text if name in known[:2] else _value(text)
-                for name, text in zip(columns, row, strict=True)
-            ]
+            [t if c in _NAMES else _value(t) for c, t in zip(columns, row, strict=True)]
             for row in rows[1:]
         ],
     }

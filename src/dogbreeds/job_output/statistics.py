@@ -2,7 +2,7 @@
 
 import math
 
-_Z = 1.959964  # of the normal distribution, for 95 %
+_Z = 1.959964  # quantile of the normal distribution for 95 %
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -11,12 +11,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated
     proportions", 1947; exact by the binomial distribution.
 
-    Args:
-        only_first: Photos that only the first model gets right.
-        only_second: Photos that only the second model gets right.
-
-    Returns:
-        Probability 0..1 of a difference at least as large if the models are equally good.
+    `only_first` and `only_second` count the photos that only one of the models gets right; the
+    result, 0..1, is the probability of a difference at least as large between equal models.
     """
     count = only_first + only_second
     tail = sum(math.comb(count, k) for k in range(min(only_first, only_second) + 1))
@@ -24,16 +20,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share that was measured on a sample.
+    """Return the 95 % confidence interval of a share measured on a sample.
 
-    It holds for small samples and for shares near 0 and 1, too (E. B. Wilson, 1927).
-
-    Args:
-        share: What was measured, e.g. the accuracy, 0..1.
-        count: On how many photos.
-
-    Returns:
-        Lower and upper end, 0..1; all of it for a count of 0.
+    It is valid for small samples and for shares near 0 and 1 too (E. B. Wilson, 1927). A `share`,
+    e.g. the accuracy, is 0..1, and so are the ends; `count` is that of photos, 0 gives all of 0..1.
     """
     if count == 0:
         return 0.0, 1.0

@@ -1,16 +1,16 @@
-"""System metrics over time, thinned out to what a screen can show."""
+"""System metrics over time, downsampled to what a screen can show."""
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from dogbreeds.job_output.profile import PROFILER_FOLDER, Sample, read_profile, verdicts
+from dogbreeds.job_output.profile import PROFILER_FOLDER, read_profile, verdicts
 
 _POINTS = 400  # of a curve
 _MOST_BYTES = 2**25  # of samples; parsing them takes about 2 s
 
-# By what a sample is called: the chart, the curve in it and what a value is multiplied by. Cores
-# are averaged, GPUs stand for themselves.
+# Name or dimension of a sample: its chart, curve and factor. Cores are averaged, GPUs are not.
 _BUSY, _MEMORY, _MOVED = "Processors and GPUs, % busy", "Memory, % used", "Disk and network, MB/s"
 _CURVES = {
     "CPUUtilization": (_BUSY, "CPU", 1.0),
@@ -26,18 +26,15 @@ _CURVES = {
 
 
 def read_system(output: Path) -> dict[str, Any] | None:
-    """Read the system metrics of a job.
-
-    Args:
-        output: Its ``output/data``.
+    """Read the system metrics in a job's ``output/data``.
 
     Returns:
-        JSON-ready: ``charts``, each a ``title`` and ``curves`` with ``name`` and ``points``
-        [seconds since the first sample, value]; ``phases`` with ``name``, ``start`` and ``end`` in
-        those seconds; ``verdicts``, lines of text. None where there are no samples.
+        JSON-ready, None without samples: ``charts``, each a ``title`` and ``curves`` with ``name``
+        and ``points`` [seconds since the first sample, value]; ``phases`` with ``name``, ``start``
+        and ``end`` in those seconds; ``verdicts``, lines of text.
 
     Raises:
-        ProfileError: They are damaged.
+        ProfileError: The files are damaged.
         OSError: A file cannot be read.
     """
     if not any((output / PROFILER_FOLDER).glob("system/**/*.json")):
@@ -50,14 +47,14 @@ def read_system(output: Path) -> dict[str, Any] | None:
     several = len({sample.node for sample in profile.samples}) > 1
     buckets: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in profile.samples:
-        if found := _curve(sample):
-            chart, curve, value = found
-            name = f"{sample.node} {curve}" if several else curve
-            buckets[chart, name][int((sample.time - start) / width)].append(value)
+        if found := _CURVES.get(sample.dimension) or _CURVES.get(sample.name):
+            chart, curve, factor = found
+            name = (f"{sample.node} " if several else "") + curve.format(name=sample.name)
+            buckets[chart, name][int((sample.time - start) / width)].append(sample.value * factor)
     charts: dict[str, list[dict[str, Any]]] = {_BUSY: [], _MEMORY: [], _MOVED: []}
     for (chart, name), values in sorted(buckets.items()):
         points = [
-            [round((bucket + 0.5) * width, 1), round(sum(inside) / len(inside), 2)]
+            [round((bucket + 0.5) * width, 1), round(fmean(inside), 2)]
             for bucket, inside in sorted(values.items())
         ]
         charts[chart].append({"name": name, "points": points})
@@ -71,12 +68,3 @@ def read_system(output: Path) -> dict[str, Any] | None:
         ],
         "verdicts": verdicts(profile),
     }
-
-
-def _curve(sample: Sample) -> tuple[str, str, float] | None:
-    """Return chart, curve and value of a sample that is shown."""
-    found = _CURVES.get(sample.dimension) or _CURVES.get(sample.name)
-    if not found:
-        return None
-    chart, curve, factor = found
-    return chart, curve.format(name=sample.name), sample.value * factor

@@ -1,4 +1,4 @@
-"""What a job was doing when: for system metrics to be told apart by."""
+"""What a job was doing when, so that system metrics can be split by phase."""
 
 import contextlib
 import json
@@ -15,20 +15,15 @@ class Phases(Callback):
     """Writes a job's phases: a list of ``name``, ``start`` and ``end`` in seconds since 1970."""
 
     def __init__(self, file: Path) -> None:
-        """Start with no phase.
-
-        Args:
-            file: Where to write; what an earlier run of a resumed job wrote there is kept.
-        """
         self._file = file
-        self._earlier: list[dict[str, Any]] = []
+        self._earlier: list[dict[str, Any]] = []  # written by the run that a job resumes
         with contextlib.suppress(OSError, ValueError):
             self._earlier = json.loads(file.read_text())
         self._phases: list[dict[str, Any]] = []
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Note when the context began and ended."""
+        """Record when the context was entered and left."""
         start = time.time()
         try:
             yield
@@ -37,6 +32,6 @@ class Phases(Callback):
             write_json(self._file, self._earlier + self._phases)
 
     def on_train_begin(self, state: TrainingState) -> None:
-        """Forget phases of another job in the same place."""
+        """Drop the phases of another job that wrote to the same file."""
         if state.step == 0:
             self._earlier = []

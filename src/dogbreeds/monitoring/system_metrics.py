@@ -1,10 +1,10 @@
-"""A small process that samples a host twice a second, as SageMaker's Profiler does.
+"""A small process that samples a host twice per second, as SageMaker's Profiler does.
 
 `sampling` starts it as ``python -m dogbreeds.monitoring.system_metrics FOLDER NODE``; it ends with
 the process that started it. It writes ``FOLDER/system/incremental/YYYYMMDDHH/MINUTE.algo-N.json``,
-one JSON object per line with ``Type, Name, Dimension, Value, NodeId, Timestamp``, with the names
-that the Profiler uses; MINUTE is a full minute in seconds since 1970. Percentages are 0 to 100,
-other values are per second.
+one JSON object per line with ``Type, Name, Dimension, Value, NodeId, Timestamp`` and the Profiler's
+names; MINUTE is a full minute in seconds since 1970. Percentages are 0 to 100, other values are
+per second.
 """
 
 import contextlib
@@ -26,12 +26,7 @@ Sample = tuple[str, str, str, float]  # type, name, dimension, value
 
 @contextlib.contextmanager
 def sampling(folder: Path, node: str) -> Iterator[None]:
-    """Sample this host while the context lasts.
-
-    Args:
-        folder: What the samples are written to.
-        node: The host's name among those of the job: ``algo-1``, ``algo-2``, ...
-    """
+    """Sample this host, called `node` (``algo-1``, ``algo-2``, ...), in the context."""
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(folder.absolute()), node], stdin=subprocess.DEVNULL
     )
@@ -43,13 +38,13 @@ def sampling(folder: Path, node: str) -> Iterator[None]:
 
 
 class HostReader:
-    """Reads the host's counters, and says what they did since the last time."""
+    """Reads the host's counters and returns their change since the last call."""
 
     def __init__(self) -> None:
         self._gpus = _Gpus()
         self._time = time.monotonic()
         self._counts = self._read_counts()
-        psutil.cpu_times_percent(percpu=True)  # compares with its last call, too
+        psutil.cpu_times_percent(percpu=True)  # it compares with its last call too
 
     def read(self) -> list[Sample]:
         """Return the samples of the time since the last call."""
@@ -59,7 +54,7 @@ class HostReader:
         samples: list[Sample] = []
         for core, times in enumerate(psutil.cpu_times_percent(percpu=True)):
             samples.append(("cpu", f"cpu{core}", "CPUUtilization", 100 - times.idle))
-            waiting = getattr(times, "iowait", 0.0)  # only Linux has it
+            waiting = getattr(times, "iowait", 0.0)  # exists on Linux only
             samples.append(("cpu", f"cpu{core}", "I/OWaitPercentage", waiting))
         samples.append(("memory", "MemoryUsedPercent", "", psutil.virtual_memory().percent))
         for (kind, name, dimension), count in counts.items():
@@ -69,23 +64,17 @@ class HostReader:
 
     @staticmethod
     def _read_counts() -> dict[tuple[str, str, str], int]:
-        """Return what has been counted since the host started."""
-        disks = psutil.disk_io_counters()
-        counts = {
-            ("i/o", "IOPS", ""): disks.read_count + disks.write_count,
-            ("i/o", "ReadThroughputInBytesPerSecond", ""): disks.read_bytes,
-            ("i/o", "WriteThroughputInBytesPerSecond", ""): disks.write_bytes,
-        } if disks else {}  # fmt: skip
+        """Return the totals since the host started."""
+        counts = {}
+        if disks := psutil.disk_io_counters():
+            counts["i/o", "IOPS", ""] = disks.read_count + disks.write_count
+            counts["i/o", "ReadThroughputInBytesPerSecond", ""] = disks.read_bytes
+            counts["i/o", "WriteThroughputInBytesPerSecond", ""] = disks.write_bytes
         networks = [n for name, n in psutil.net_io_counters(pernic=True).items() if name != "lo"]
-        received, sent = (
-            sum(getattr(network, name) for network in networks)
-            for name in ("bytes_recv", "bytes_sent")
-        )
-        return {
-            **counts,
-            ("network", "ReceiveBytesPerSecond", "Algorithm"): received,
-            ("network", "TransmitBytesPerSecond", "Algorithm"): sent,
-        }
+        received, sent = sum(n.bytes_recv for n in networks), sum(n.bytes_sent for n in networks)
+        counts["network", "ReceiveBytesPerSecond", "Algorithm"] = received
+        counts["network", "TransmitBytesPerSecond", "Algorithm"] = sent
+        return counts
 
 
 class _Gpus:
@@ -98,15 +87,17 @@ class _Gpus:
 
             self._nvml: Any = pynvml
             pynvml.nvmlInit()
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                self._devices.append(pynvml.nvmlDeviceGetHandleByIndex(index))
+            count = pynvml.nvmlDeviceGetCount()
+            self._devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
         except Exception:
             return  # the package or the driver is missing
 
     def read(self) -> list[Sample]:
         samples: list[Sample] = []
         for index, device in enumerate(self._devices):
-            with contextlib.suppress(self._nvml.NVMLError):  # parts of a GPU (MIG) cannot tell
+            with contextlib.suppress(
+                self._nvml.NVMLError
+            ):  # parts of a GPU (MIG) do not support it
                 used = self._nvml.nvmlDeviceGetUtilizationRates(device).gpu
                 samples.append(("gpu", f"gpu{index}", "GPUUtilization", used))
             with contextlib.suppress(self._nvml.NVMLError):
@@ -117,13 +108,7 @@ class _Gpus:
 
 
 def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sample]) -> None:
-    """Add samples to the file of their minute.
-
-    Args:
-        folder: The root of the Profiler's output.
-        node: As for `sampling`.
-        timestamp: Seconds since 1970.
-        samples: What was read.
+    """Append samples of a `timestamp` in seconds since 1970 to the Profiler's file of its minute.
 
     Raises:
         OSError: The file cannot be written.
@@ -132,23 +117,18 @@ def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sampl
     minute = int(timestamp) // 60 * 60
     file = folder / "system" / "incremental" / hour / f"{minute:010d}.{node}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps(
-            {
-                "Type": kind, "Name": name, "Dimension": dimension, "Value": round(value, 2),
-                "NodeId": node, "Timestamp": round(timestamp, 6),
-            }
-        )
-        + "\n"
-        for kind, name, dimension, value in samples
-    ]  # fmt: skip
-    with file.open("a") as stream:  # all at once: no reader, and no kill, finds half a line
+    common = {"NodeId": node, "Timestamp": round(timestamp, 6)}
+    lines = []
+    for kind, name, dimension, value in samples:
+        sample = {"Type": kind, "Name": name, "Dimension": dimension, "Value": round(value, 2)}
+        lines.append(json.dumps(sample | common) + "\n")
+    with file.open("a") as stream:  # one write: neither a reader nor a kill can split a line
         stream.write("".join(lines))
 
 
 def main(folder: Path, node: str) -> None:
     """Sample until the process that started this one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the job, which then ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the job, which then stops this
     parent = os.getppid()
     reader = HostReader()
     due = time.monotonic()

@@ -8,15 +8,14 @@ from dogbreeds.training.callbacks import Callback, TrainingState
 
 
 class TensorBoard(Callback):
-    """Writes the metrics of an epoch as scalars, by the names and epochs of the log."""
+    """Writes each epoch's metrics as scalars, with the log's names and epochs."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare; the folder is made when training starts."""
         self._folder = folder
         self._writer: SummaryWriter | None = None
 
     def on_train_begin(self, state: TrainingState) -> None:
-        """Begin a file with the epochs done; it replaces those of the runs that did them."""
+        """Start a file with the epochs done; it replaces those of earlier runs."""
         for file in self._folder.glob("events.out.tfevents.*"):
             file.unlink()
         self._writer = SummaryWriter(str(self._folder))

@@ -1,4 +1,4 @@
-"""Traces of some steps by torch.profiler: which operation took when how long, on which device."""
+"""Traces of some steps by torch.profiler: when each operation ran, how long, on which device."""
 
 from pathlib import Path
 
@@ -10,22 +10,19 @@ from dogbreeds.training.callbacks import Callback, TrainingState
 
 
 class Traces(Callback):
-    """Writes ``steps-FIRST-END.json``, to open at https://ui.perfetto.dev or chrome://tracing."""
+    """Writes ``steps-FIRST-END.json`` for https://ui.perfetto.dev or chrome://tracing.
+
+    `steps` count from 0; trace only a few, as each takes a megabyte or two.
+    """
 
     def __init__(self, folder: Path, steps: range) -> None:
-        """Prepare.
-
-        Args:
-            folder: Where to write; made if missing.
-            steps: The steps to trace, from 0; a few, as each makes a megabyte or two.
-        """
         self._folder = folder
         self._steps = steps
         self._state: TrainingState
         self._profile: profile | None = None
 
     def on_train_begin(self, state: TrainingState) -> None:
-        """Say so if none of the steps will come."""
+        """Log it if the run lacks some of the steps."""
         self._state = state
         if not state.step < self._steps.stop <= state.total_steps:
             print(
@@ -35,7 +32,7 @@ class Traces(Callback):
             )
 
     def on_step_begin(self) -> None:
-        """Begin with the first step."""
+        """Start with the first step."""
         if self._profile is None and self._state.step in self._steps:
             activities = [ProfilerActivity.CPU]
             if torch.cuda.is_available():
@@ -44,16 +41,15 @@ class Traces(Callback):
             self._profile.start()
 
     def on_step_end(self) -> None:
-        """End after the last step."""
+        """Stop after the last step."""
         if self._profile is not None and self._state.step + 1 >= self._steps.stop:
             self.close()
 
     def close(self) -> None:
-        """Write what there is."""
+        """Write the steps traced so far."""
         if self._profile is not None:
             self._profile.stop()
-            file = self._folder / f"steps-{self._steps.start}-{self._steps.stop}.json"
-            with atomic_write(file) as partial:
-                # Without the suffix .gz it is plain JSON.
+            name = f"steps-{self._steps.start}-{self._steps.stop}.json"
+            with atomic_write(self._folder / name) as partial:
                 self._profile.export_chrome_trace(str(partial))
             self._profile = None

@@ -1,8 +1,7 @@
-"""Random crops, flips and colours for a whole batch at once, on the device where the pixels are."""
+"""Random crops, flips and color jitter for a whole batch at once, on the device of the pixels."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch.nn import functional as F  # noqa: N812  (the field's usual name)
@@ -10,26 +9,16 @@ from torch.nn import functional as F  # noqa: N812  (the field's usual name)
 Augmentation = Literal["light", "strong", "none"]
 
 DRAWS = 14
-"""Random numbers in 0..1 that `augment` wants for each photo."""
+"""Random numbers in 0..1 that `augment` takes per photo."""
 
 _RATIO = (3 / 4, 4 / 3)  # width to height of a crop, as in torchvision's RandomResizedCrop
 
 
-@dataclass(frozen=True)
-class _Strength:
-    """How far photos are changed.
-
-    Attributes:
-        area: Least share of the photo's area that a crop keeps.
-        color: Brightness, contrast and saturation vary by this share.
-        angle: Degrees that a photo is turned by at most.
-        erase: Share of photos of which a rectangle is blotted out (random erasing).
-    """
-
-    area: float
-    color: float
-    angle: float
-    erase: float
+class _Strength(NamedTuple):
+    area: float  # a crop keeps at least this share of the photo's area
+    color: float  # brightness, contrast and saturation vary by this share
+    angle: float  # photos are rotated by at most so many degrees
+    erase: float  # this share of photos gets a gray rectangle (random erasing)
 
 
 _STRENGTHS = {
@@ -47,19 +36,19 @@ def augment(
     *,
     flip: bool = True,
 ) -> torch.Tensor:
-    """Crop, flip and recolour each photo of a batch by chance.
+    """Randomly crop, flip and color-jitter each photo of a batch.
 
     Args:
         pixels: Shape [N, R, R, 3], dtype uint8.
         size: Side S of the result.
-        draw: What chance gave: shape [DRAWS, N], float32 on the CPU, 0..1.
-        kind: ``"strong"`` also turns and blots out; ``"none"`` resizes only.
+        draw: Random numbers: shape [DRAWS, N], float32 on the CPU, 0..1.
+        kind: ``"strong"`` also rotates and erases; ``"none"`` only resizes.
         flip: Whether half of the photos are mirrored, left to right.
 
     Returns:
         Shape [N, S, S, 3], dtype float32, range 0..255.
     """
-    # Planes, not channels-last: sampling is faster so on a CPU.
+    # Sampling is faster on planes than on channels-last, on a CPU.
     images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if kind == "none":
         if images.shape[-1] != size:
@@ -67,17 +56,16 @@ def augment(
         return images.permute(0, 2, 3, 1)
     strength = _STRENGTHS[kind]
     theta = _affine(draw, strength, flip).to(images.device, non_blocking=True)
-    crops = F.grid_sample(
-        images, _grid(theta, size), padding_mode="reflection", align_corners=False
-    )
-    crops = _recolored(crops, 1 + strength.color * (2 * draw[5:8] - 1))
+    grid = _grid(theta, size)
+    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    crops = _jittered(crops, 1 + strength.color * (2 * draw[5:8] - 1))
     if strength.erase:
         crops = _erased(crops, draw[9:14], strength.erase)
     return crops.clamp_(0, 255)
 
 
 def _affine(draw: torch.Tensor, strength: _Strength, flip: bool) -> torch.Tensor:
-    """Return where each photo is sampled: crop, flip and turn as [N, 2, 3]."""
+    """Return crop, flip and rotation as affine matrices [N, 2, 3]."""
     area = strength.area + (1 - strength.area) * draw[0]
     low, high = map(math.log, _RATIO)
     ratio = torch.exp(low + (high - low) * draw[1]).sqrt()
@@ -96,9 +84,9 @@ def _affine(draw: torch.Tensor, strength: _Strength, flip: bool) -> torch.Tensor
 
 
 def _grid(theta: torch.Tensor, size: int) -> torch.Tensor:
-    """Return where each of size x size pixels is sampled: [N, S, S, 2], in -1..1.
+    """Return sampling positions [N, S, S, 2] in -1..1.
 
-    The same as ``F.affine_grid(..., align_corners=False)`` in less than half of its time on a CPU.
+    Equals ``F.affine_grid(..., align_corners=False)`` but takes less than half its time on a CPU.
     """
     place = (2 * torch.arange(size, device=theta.device) + 1) / size - 1
     grid = theta.new_empty(len(theta), 2, size, size)
@@ -109,28 +97,26 @@ def _grid(theta: torch.Tensor, size: int) -> torch.Tensor:
     return grid.permute(0, 2, 3, 1)
 
 
-def _recolored(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Scale brightness, contrast and saturation: [N, 3, S, S] becomes [N, S, S, 3].
+def _jittered(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Scale brightness, contrast and saturation, `factors` [3, N]: [N, 3, S, S] to [N, S, S, 3].
 
-    `factors` is [3, N] on the CPU.
-
-    With the grey g of a pixel (its mean) and the mean m of a photo, saturation s makes of a value
-    x first y = g + s (x - g), contrast c then z = m + c (y - m), brightness b at last b z. That is
-    one 3 x 3 matrix and an offset a photo, and one pass over the pixels.
+    With the gray g of a pixel (its mean) and the mean m of a photo, saturation s turns a value x
+    into y = g + s (x - g), contrast c that into z = m + c (y - m), and brightness b that into b z.
+    Together this is a 3 x 3 matrix and an offset per photo, and one pass over the pixels.
     """
     brightness, contrast, saturation = factors.to(images.device, non_blocking=True)[..., None, None]
-    grey = torch.full((3, 3), 1 / 3, device=images.device)
-    mix = torch.lerp(grey, torch.eye(3, device=images.device), saturation)
+    gray = torch.full((3, 3), 1 / 3, device=images.device)
+    mix = torch.lerp(gray, torch.eye(3, device=images.device), saturation)
     values = images.flatten(2)  # [N, 3, S * S]
     mean = values.mean(dim=(1, 2), keepdim=True)
     offset = (brightness * (1 - contrast) * mean).expand(-1, 1, 3)
-    # The matrix is symmetric, so that it can stand on the right, which gives channels-last.
+    # The matrix is symmetric, so it can be on the right, which gives channels-last.
     mixed = torch.baddbmm(offset, values.transpose(1, 2), brightness * contrast * mix)
     return mixed.view(len(images), *images.shape[2:], 3)
 
 
 def _erased(images: torch.Tensor, draw: torch.Tensor, share: float) -> torch.Tensor:
-    """Set a rectangle of some images [N, S, S, 3] to grey: `draw` is [5, N] on the CPU."""
+    """Set a rectangle of some images [N, S, S, 3] to gray: `draw` is [5, N] on the CPU."""
     least, most = _ERASED
     extent = least + (most - least) * draw[1:3]
     start = draw[3:5] * (1 - extent)

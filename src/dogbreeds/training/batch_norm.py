@@ -7,14 +7,14 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics are those of the whole batch, whoever computes which part.
+    """`nn.BatchNorm2d` with the statistics of the whole batch, over all processes.
 
-    Input and output: shape [N, C, H, W], of one floating type; statistics are float32. N may differ
-    from process to process.
+    Input and output: shape [N, C, H, W], of one floating type; N may differ between processes.
+    Statistics are float32.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise; in training mode all processes must call this."""
+        """Normalize; in training mode all processes must call this."""
         if not self.training:
             normal: torch.Tensor = super().forward(input)
             return normal
@@ -34,20 +34,16 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def _sum(part: torch.Tensor) -> torch.Tensor:
-    """Return the sum over all processes, through which gradients flow back."""
+    """Return the sum over all processes, with gradients."""
     total: torch.Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
     return total
 
 
 def share_batch_norm(model: nn.Module) -> nn.Module:
-    """Give a model's batch norms shared statistics; parameters and their names stay.
+    """Return the model with shared batch norm statistics; parameters keep their names.
 
-    Args:
-        model: On a CPU or on a GPU; its batch norms have running statistics and a momentum, as
-            torchvision's have.
-
-    Returns:
-        The model; changed in place on a CPU, where the modules change their class.
+    On a CPU the model changes in place. Its batch norms need running statistics and a momentum, as
+    torchvision's have.
     """
     if next(model.parameters()).is_cuda:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]

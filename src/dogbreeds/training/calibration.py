@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that mean what they say.
+"""Temperature scaling and calibration error.
 
 Source: Guo et al., "On calibration of modern neural networks", 2017.
 """
@@ -16,19 +16,19 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     """Find the temperature T whose ``softmax(logits / T)`` has the lowest cross-entropy.
 
-    One photo of an unknown class is added to the N given ones. Without it, T would be 0 for a
-    model that is right about all of them, and each later mistake would cost an infinite loss.
+    One photo of unknown class is added to the N given ones: without it, T would be 0 for a model
+    without mistakes, and each later mistake would have an infinite loss.
 
     Args:
         logits: Shape [N, C], float32, N at least 1.
-        targets: The right classes: shape [N], int64.
+        targets: The true classes: shape [N], int64.
 
     Returns:
         T, from 0.05 to 20. The cross-entropy is convex in 1 / T, so golden-section search over
         log T finds its minimum.
     """
     smoothing = 1 / (len(targets) + 1)
-    logits = logits.double()  # in float32 the bottom of the curve is too rough
+    logits = logits.double()  # float32 is too coarse near the minimum
 
     def loss(log_t: float) -> float:
         scaled = logits / math.exp(log_t)
@@ -52,16 +52,15 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
 def expected_calibration_error(
     confidences: torch.Tensor, right: torch.Tensor, bins: int = 10
 ) -> float:
-    """Return by how much confidence and accuracy differ on average, 0..1.
+    """Return the mean difference between confidence and accuracy (ECE), 0..1.
 
     Args:
         confidences: Probability of each predicted class: shape [N], 0..1.
         right: Whether each prediction is right: shape [N], bool.
-        bins: Intervals of equal width; in each, mean confidence and accuracy are compared, and the
-            differences are weighted by the photos in them.
+        bins: Intervals of equal width. Mean confidence and accuracy are compared in each; the
+            differences are weighted by its photos.
     """
     index = (confidences * bins).long().clamp(max=bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add(
-        0, index, right.double() - confidences.double()
-    )
+    difference = right.double() - confidences.double()
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add(0, index, difference)
     return (gaps.abs().sum() / len(right)).item()

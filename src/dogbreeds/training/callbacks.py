@@ -1,16 +1,19 @@
-"""The interface between the training loop and whatever follows a job."""
+"""The interface between the training loop and whatever observes a job."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
 
 import torch
 from torch import nn
 
+P = ParamSpec("P")
+
 
 @dataclass
 class TrainingState:
-    """What a callback sees of a job; the loop alone changes it.
+    """What a callback sees of a job; only the loop changes it.
 
     Attributes:
         model: The model being trained, on the device.
@@ -34,10 +37,9 @@ class TrainingState:
 
 
 class Callback:
-    """Is called as a job proceeds; by default it does nothing.
+    """Is called as a job proceeds; by default each method does nothing.
 
-    Tensors that a callback receives belong to the job: they are on the device and must not be
-    changed.
+    Tensors that a callback receives are the job's: on the device, not to be changed.
     """
 
     def phase(self, name: str) -> AbstractContextManager[object]:
@@ -48,37 +50,41 @@ class Callback:
         """Training begins at ``state.step``, which a checkpoint may have set."""
 
     def on_step_begin(self) -> None:
-        """A step begins: batches, forward and backward passes follow."""
+        """A step begins; forward and backward passes follow."""
 
     def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """A forward pass of the step is done.
 
         Args:
-            loss: What its photos add to the mean loss of the step's batch: a scalar.
+            loss: The share of these photos in the step's mean loss: a scalar.
             logits: Shape [N, C].
             targets: The right classes: shape [N], int64.
         """
 
     def on_gradients(self, scale: Callable[[], float]) -> None:
-        """All backward passes of the step are done; the optimizer has not updated the weights.
+        """All backward passes of the step are done; the weights are not updated yet.
 
-        Args:
-            scale: Returns the factor of the gradients in half precision; otherwise 1.
+        `scale` returns the loss scale of the gradients: 1 unless they are float16.
         """
 
     def on_step_end(self) -> None:
-        """The weights are updated and the gradients are gone."""
+        """The weights are updated and the gradients are cleared."""
 
     def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
-        """An epoch is evaluated.
-
-        Args:
-            epoch: From 1; 0 for a job that only trains the linear probe.
-            values: Its metrics by name.
-        """
+        """An epoch, from 1, has been evaluated; it is 0 in a job that only trains the probe."""
 
     def close(self) -> None:
         """The job ends, whether it succeeded or not."""
+
+
+def _for_each(
+    method: Callable[Concatenate[Callback, P], None],
+) -> "Callable[Concatenate[Callbacks, P], None]":
+    def call(self: "Callbacks", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        for callback in self._callbacks:
+            getattr(callback, method.__name__)(*args, **kwargs)
+
+    return call
 
 
 class Callbacks(Callback):
@@ -94,37 +100,10 @@ class Callbacks(Callback):
             stack.enter_context(callback.phase(name))
         return stack
 
-    def on_train_begin(self, state: TrainingState) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_train_begin(state)
-
-    def on_step_begin(self) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_step_begin()
-
-    def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_loss(loss, logits, targets)
-
-    def on_gradients(self, scale: Callable[[], float]) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_gradients(scale)
-
-    def on_step_end(self) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_step_end()
-
-    def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
-        """Call all."""
-        for callback in self._callbacks:
-            callback.on_epoch_end(epoch, values)
-
-    def close(self) -> None:
-        """Close all."""
-        for callback in self._callbacks:
-            callback.close()
+    on_train_begin = _for_each(Callback.on_train_begin)
+    on_step_begin = _for_each(Callback.on_step_begin)
+    on_loss = _for_each(Callback.on_loss)
+    on_gradients = _for_each(Callback.on_gradients)
+    on_step_end = _for_each(Callback.on_step_end)
+    on_epoch_end = _for_each(Callback.on_epoch_end)
+    close = _for_each(Callback.close)

@@ -1,7 +1,7 @@
-"""Checkpoints: all that a job needs to go on as if it had never been interrupted.
+"""Checkpoints: everything that a job needs to resume as if it had never been interrupted.
 
-Random numbers are a function of the seed and the step (see `loop`), so no generator has to be
-saved, and a resumed job on the same CPU ends with the same bits as an uninterrupted one.
+Random numbers depend on the seed and the step alone (see `loop`), so no generator is saved, and a
+resumed job on the same CPU ends bit for bit like an uninterrupted one.
 """
 
 import pickle
@@ -18,50 +18,41 @@ _KEPT = 2
 
 
 class CheckpointError(DogbreedsError, ValueError):
-    """A checkpoint is there but belongs to another job; the message says what differs."""
+    """A checkpoint belongs to another job; the message says what differs."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write a checkpoint and remove all but the newest two.
 
-    Args:
-        folder: The checkpoint directory; made if missing.
-        step: Steps done.
-        state: Tensors, numbers, strings and containers of them.
+    The state contains tensors, numbers, strings and containers of them.
 
     Raises:
-        OSError: It cannot be written. Earlier checkpoints stay as they are.
+        OSError: It cannot be written; earlier checkpoints are kept.
     """
     try:
-        whole = atomic_write(folder / f"checkpoint-{step:09d}.pt")
-        with whole as partial, partial.open("wb") as stream:
-            torch.save(state, stream)  # to a stream, whose errors tell more than torch's own file's
+        file = atomic_write(folder / f"checkpoint-{step:09d}.pt")
+        with file as partial, partial.open("wb") as stream:
+            torch.save(state, stream)  # errors of a stream tell more than those of torch's own file
     except (OSError, RuntimeError) as error:
-        # On a full disk torch complains of a wrong position; the true error is the one before.
+        # On a full disk torch complains about a position; the true error is the one before.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
-        raise OSError(
-            cause.errno, f"cannot write a checkpoint to {folder}: {cause.strerror}"
-        ) from error
+        message = f"cannot write a checkpoint to {folder}: {cause.strerror}"
+        raise OSError(cause.errno, message) from error
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
         old.unlink()
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the newest readable checkpoint.
+    """Read the newest readable checkpoint; None if there is none.
 
-    Args:
-        folder: The checkpoint directory; may be missing.
-        identity: What makes a job the same job; compared with the ``"identity"`` saved.
-
-    Returns:
-        The state saved, or None if there is no checkpoint.
+    The saved state's ``"identity"`` must match the given one. The folder may be missing.
 
     Raises:
-        CheckpointError: The checkpoint was made by a job with another identity.
+        CheckpointError: The checkpoint belongs to a job with another identity.
     """
-    remove_partial(folder)  # left by a job killed while writing
+    remove_partial(folder)  # a job killed while writing leaves it
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -69,10 +60,10 @@ def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
             print(f"Checkpoint {path.name} cannot be read ({error}); trying the one before it")
             continue
         for key, value in identity.items():
-            if state["identity"].get(key) != value:
+            if (saved := state["identity"].get(key)) != value:
                 raise CheckpointError(
-                    f"checkpoint {path} was made with {key} = {state['identity'].get(key)!r}, this"
-                    f" job has {value!r}: use the same settings or another checkpoint folder"
+                    f"checkpoint {path} was made with {key} = {saved!r}, this job has {value!r}:"
+                    " use the same settings or another checkpoint folder"
                 )
         return state
     return None

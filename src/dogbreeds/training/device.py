@@ -1,7 +1,7 @@
-"""Where a job runs, and the decoded photos as batches on it."""
+"""The device of a job, and the decoded photos as batches on it."""
 
 import contextlib
-import dataclasses
+import functools
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,16 +15,19 @@ import torch
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
 
-_BATCHES_AHEAD = 2  # decoded while one is computed
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Pixels [N, S, S, 3] uint8 and class indexes [N] int64, on the device."""
+
+_BATCHES_AHEAD = 2  # how many are decoded during the computation of one
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the precision that it gains from.
+    """A device and the precision that suits it.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
-        half: Half-precision type for matrix work while training, or None for float32 throughout.
+        half: Autocast type while training, or None for float32 throughout.
     """
 
     device: torch.device
@@ -34,38 +37,30 @@ class Device:
     def best(cls, local_rank: int = 0, precision: str = "auto") -> "Device":
         """Return the GPU of this process if there is one, otherwise the CPU.
 
-        Args:
-            local_rank: Of this process on its host.
-            precision: As in `Settings`.
+        `precision` is the hyperparameter; with ``float32`` there is no autocast.
         """
-        device = cls._fastest(local_rank)
-        return device if precision == "auto" else dataclasses.replace(device, half=None)
-
-    @classmethod
-    def _fastest(cls, local_rank: int) -> "Device":
         if torch.cuda.is_available():
-            # Before Ampere bfloat16 is only emulated; float16 gains there, with a loss scaler.
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
             torch.backends.cudnn.benchmark = True
-            half = torch.bfloat16 if native else torch.float16
-            return cls(torch.device("cuda", local_rank), half)
-        return cls(torch.device("cpu"), torch.bfloat16 if _cpu_multiplies_bfloat16() else None)
+            # Before Ampere bfloat16 is only emulated; float16 is fast there, with loss scaling.
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            device = torch.device("cuda", local_rank)
+        else:
+            native = _cpu_multiplies_bfloat16()
+            device = torch.device("cpu")
+        half = torch.bfloat16 if native else torch.float16 if device.type == "cuda" else None
+        return cls(device, half if precision == "auto" else None)
 
     def autocast(self, *, training: bool = True) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which a forward pass runs.
-
-        Args:
-            training: If not, it computes as serving does: with 16 bits on GPUs only.
-        """
+        """Return the context of a forward pass; outside training, 16 bits are for GPUs only."""
         if self.half is None or not (training or self.device.type == "cuda"):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.half)
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    """Tell whether the CPU has instructions for it, which double the speed of a training step.
+    """Whether the CPU has bfloat16 matrix instructions, which double the speed of a training step.
 
-    Source: the flags of x86 processors in Linux's ``arch/x86/include/asm/cpufeatures.h``.
+    Source: the x86 CPU flags in Linux's ``arch/x86/include/asm/cpufeatures.h``.
     """
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
@@ -77,8 +72,8 @@ def _cpu_multiplies_bfloat16() -> bool:
 class PixelStore:
     """The photos of a split as batches on the device.
 
-    Their pixels lie on the GPU where they fit, otherwise in the cache; where there is no cache
-    they are decoded while the batch before them is computed.
+    Pixels are kept on the GPU if they fit, otherwise in the cache; without a cache, photos are
+    decoded during the computation of the batch before.
 
     Attributes:
         targets: Class index of each photo: shape [N], int64, on the device.
@@ -93,25 +88,22 @@ class PixelStore:
         workers: int = 1,
         tolerate_truncated: bool = False,
     ) -> None:
-        """Move the pixels to where batches are taken from.
+        """Move the pixels to the GPU if they fit.
 
-        Args:
-            split: Photos of side S = preprocessing.image_size.
-            preprocessing: What the model expects.
-            device: Where batches are wanted.
-            workers: Threads to decode with, where pixels are not kept.
-            tolerate_truncated: As the split was decoded.
+        Without a cache, `workers` threads decode, tolerating truncated photos as the split did.
         """
         self.preprocessing = preprocessing
         self.paths = split.paths
         self._device = device.device
         self._workers = workers
-        self._tolerate_truncated = tolerate_truncated
+        self._read = functools.partial(
+            preprocessing.read_pixels, tolerate_truncated=tolerate_truncated
+        )
         self._pixels: torch.Tensor | None = None
         if split.pixels:
             pixels = torch.from_numpy(split.pixels.array)
-            # A third of the free memory leaves room for the model and its activations.
             if self._device.type == "cuda":
+                # Use at most a third of the free memory: the model and its activations need room.
                 free, _ = torch.cuda.mem_get_info(self._device)
                 if pixels.nbytes < free // 3:
                     pixels = pixels.to(self._device)
@@ -121,54 +113,38 @@ class PixelStore:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batches(
-        self, indexes: Iterable[torch.Tensor]
-    ) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the photos at the given positions, on the device.
+    def batches(self, indexes: Iterable[torch.Tensor]) -> Generator[Batch]:
+        """Yield the photos at the given positions.
 
         Args:
-            indexes: Of each batch: shape [N], dtype int64, on the CPU.
-
-        Yields:
-            Pixels [N, S, S, 3] uint8 and class indexes [N] int64.
+            indexes: For each batch: shape [N], dtype int64, on the CPU.
 
         Raises:
             PhotoError, OSError: A photo that could be decoded before no longer can.
         """
         if self._pixels is not None:
-            yield from map(self._cached, indexes)
+            for index in indexes:
+                on_device = index.to(self._pixels.device, non_blocking=True)
+                yield self._batch(index, self._pixels[on_device])
             return
-        pool = ThreadPoolExecutor(self._workers)  # Pillow decodes without Python's lock
+        pool = ThreadPoolExecutor(self._workers)  # Pillow decodes without the GIL
         ahead: deque[tuple[torch.Tensor, list[Future[npt.NDArray[np.uint8]]]]] = deque()
         try:
             for index in indexes:
-                ahead.append((index, [pool.submit(self._decode, i) for i in index.tolist()]))
+                ahead.append(
+                    (index, [pool.submit(self._read, self.paths[i]) for i in index.tolist()])
+                )
                 if len(ahead) > _BATCHES_AHEAD:
-                    yield self._gathered(*ahead.popleft())
+                    yield self._decoded(*ahead.popleft())
             while ahead:
-                yield self._gathered(*ahead.popleft())
+                yield self._decoded(*ahead.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _cached(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self._pixels is not None  # noqa: S101
-        on_device = index.to(self._device, non_blocking=True)
-        if self._pixels.device == self._device:
-            return self._pixels[on_device], self.targets[on_device]
-        return self._moved(self._pixels[index]), self.targets[on_device]
+    def _decoded(self, index: torch.Tensor, photos: "list[Future[npt.NDArray[np.uint8]]]") -> Batch:
+        return self._batch(index, torch.from_numpy(np.stack([photo.result() for photo in photos])))
 
-    def _decode(self, position: int) -> npt.NDArray[np.uint8]:
-        return self.preprocessing.read_pixels(
-            self.paths[position], tolerate_truncated=self._tolerate_truncated
-        )
-
-    def _gathered(
-        self, index: torch.Tensor, photos: "list[Future[npt.NDArray[np.uint8]]]"
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = torch.from_numpy(np.stack([photo.result() for photo in photos]))
-        return self._moved(pixels), self.targets[index.to(self._device, non_blocking=True)]
-
-    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
-        if self._device.type == "cpu":
-            return pixels
-        return pixels.pin_memory().to(self._device, non_blocking=True)
+    def _batch(self, index: torch.Tensor, pixels: torch.Tensor) -> Batch:
+        if pixels.device.type != self._device.type:
+            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        return pixels, self.targets[index.to(self._device, non_blocking=True)]

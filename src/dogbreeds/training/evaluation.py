@@ -1,4 +1,4 @@
-"""How well a model does on a split."""
+"""Predictions of a model on a split, and their metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,16 +13,17 @@ from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
 
 TOP = 5
+_METRICS = ("loss", "accuracy", "top5", "ece")  # properties of `Predictions`
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of every photo of a split, in the split's order; tensors on the CPU.
+    """A model's predictions for all photos of a split, in the split's order, on the CPU.
 
     Attributes:
-        targets: The right classes: shape [N], int64.
+        targets: The true classes: shape [N], int64.
         logits: Shape [N, C], float32.
-        temperature: Divides the logits in all that follows from them.
+        temperature: Divides the logits in everything computed from them.
     """
 
     targets: torch.Tensor
@@ -41,7 +42,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> torch.Tensor:
-        """Of `classes`: the same shape, float32, 0..1."""
+        """Those of `classes`: shape [N, min(5, C)], float32, 0..1."""
         return self._best[0]
 
     @cached_property
@@ -56,12 +57,12 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """Share of photos whose most probable class is right, 0..1."""
+        """Share of photos whose most probable class is the true one, 0..1."""
         return (self.classes[:, 0] == self.targets).double().mean().item()
 
     @property
     def top5(self) -> float:
-        """Share of photos whose class is among the five most probable, 0..1."""
+        """Share of photos whose true class is among the five most probable, 0..1."""
         return (self.classes == self.targets[:, None]).any(1).double().mean().item()
 
     @property
@@ -72,17 +73,12 @@ class Predictions:
 
     @property
     def uncalibrated(self) -> "Predictions":
-        """The same with temperature 1."""
+        """The predictions at temperature 1."""
         return replace(self, temperature=1.0)
 
     def metrics(self, split: str) -> dict[str, float]:
         """Return the metrics of an epoch, by name, e.g. ``valid_loss``."""
-        return {
-            f"{split}_loss": self.loss,
-            f"{split}_accuracy": self.accuracy,
-            f"{split}_top5": self.top5,
-            f"{split}_ece": self.ece,
-        }
+        return {f"{split}_{name}": getattr(self, name) for name in _METRICS}
 
 
 @torch.inference_mode()
@@ -95,15 +91,15 @@ def evaluate(
     cluster: Cluster | None = None,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> Predictions:
-    """Run a model on every photo of a split, once each over all processes together.
+    """Run a model on every photo of a split, each in one process.
 
     Args:
         model: Logits [N, C] from float32 [N, 3, S, S]; left in evaluation mode.
         photos: The split.
         device: Where to run.
-        batch_size: Photos a forward pass.
-        cluster: Who shares the work; every process gets the whole result.
-        on_progress: Called with the number of photos that this process did since the last call.
+        batch_size: Photos per forward pass.
+        cluster: The processes that share the work; each gets the whole result.
+        on_progress: Called after each forward pass with its number of photos.
 
     Returns:
         The predictions at temperature 1.
@@ -111,11 +107,11 @@ def evaluate(
     cluster = cluster or Cluster()
     model.eval()
     indexes = torch.split(cluster.part(torch.arange(len(photos))), batch_size)
-    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    parts = []
     for pixels, targets in photos.batches(indexes):
         with device.autocast(training=False):
             logits = model(photos.preprocessing.normalize(pixels)).float()
         parts.append((targets, logits))
         on_progress(len(targets))
-    joined = [cluster.all_gather(torch.cat(column)).cpu() for column in zip(*parts, strict=True)]
-    return Predictions(targets=joined[0], logits=joined[1])
+    targets, logits = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Predictions(cluster.all_gather(targets).cpu(), cluster.all_gather(logits).cpu())

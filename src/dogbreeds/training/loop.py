@@ -1,7 +1,7 @@
 """The training loop: steps, epochs, checkpoints.
 
 Every random number is drawn from a generator seeded by the job's seed and the step or epoch, so
-the loop can be left after any step and entered again there.
+the loop can stop after any step and resume there.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.calibration import fit_temperature
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
-from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
 from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
@@ -34,17 +34,12 @@ from dogbreeds.training.stop import Stopped, StopRequest
 from dogbreeds.training.weight_average import WeightAverage
 from dogbreeds.training.wise_ft import SHARES, describe, interpolate
 
-_SEED_STRIDE = 1_000_003  # a prime above any number of steps, so that seeds do not overlap
+_SEED_STRIDE = 1_000_003  # a prime above any number of steps keeps seeds distinct
 _MOST_PROCESSES = 1024
 
 
 class Result(NamedTuple):
-    """A model that can be saved.
-
-    Attributes:
-        model: On the device.
-        metrics: Of its evaluation, with ``temperature``; empty before any.
-    """
+    """A model on the device, with the metrics and ``temperature`` of its evaluation, if any."""
 
     model: nn.Module
     metrics: dict[str, float]
@@ -57,7 +52,7 @@ class Trainer:
         model: The model being trained, on the device.
         optimizer: Updates the model.
         state: What callbacks see: steps done, the history of epochs.
-        predictions: Of the last evaluation, by split name.
+        predictions: From the last evaluation, by split name.
     """
 
     def __init__(
@@ -73,24 +68,14 @@ class Trainer:
     ) -> None:
         """Set up a job at step 0.
 
-        Args:
-            model: On the device, channels-last; its head may be trained already.
-            settings: The hyperparameters.
-            splits: ``train``, ``valid`` (to choose by) and perhaps ``test``.
-            device: Where to run.
-            checkpoints: The checkpoint directory.
-            stop: Asked after every step.
-            cluster: The processes of the job.
-            callback: Is told what happens.
+        The model is on the device, channels-last; its head may be trained already. The splits are
+        ``train``, ``valid`` (to choose by) and optionally ``test``.
 
         Raises:
-            SettingsError: There are fewer photos a step than forward passes to share them.
+            SettingsError: A step has fewer photos than forward passes.
         """
-        self.settings = settings
-        self.splits = splits
-        self.device = device
-        self.checkpoints = checkpoints
-        self.stop = stop
+        self.settings, self.splits, self.device = settings, splits, device
+        self.checkpoints, self.stop = checkpoints, stop
         self.cluster = cluster or Cluster()
         self.callback = callback or Callback()
         self.predictions: dict[str, Predictions] = {}
@@ -98,31 +83,26 @@ class Trainer:
         passes = self.cluster.size * settings.gradient_accumulation_steps
         if self.batch_size < passes:
             raise SettingsError(
-                f"hyperparameter batch_size: expected at least {passes} photos a step for"
-                f" {self.cluster.size} processes with"
-                f" gradient_accumulation_steps={settings.gradient_accumulation_steps},"
-                f" got {self.batch_size}"
+                f"hyperparameter batch_size: expected at least {passes} photos per step for"
+                f" {self.cluster.size} processes and gradient_accumulation_steps ="
+                f" {settings.gradient_accumulation_steps}, got {self.batch_size}"
             )
-        # Photos that do not fill the last batch wait for another epoch's order.
+        # Drop the last, incomplete batch; other epochs have another order.
         self.steps_per_epoch = max(1, len(splits["train"]) // self.batch_size)
 
         self.model = self.cluster.convert(model)
-        self._average: WeightAverage | None = None  # begins with the first step
-        self._probe: dict[str, torch.Tensor] = {}  # weights from before fine-tuning
+        self._average: WeightAverage | None = None  # starts with the first step
+        self._probe: dict[str, torch.Tensor] = {}  # holds the weights from before fine-tuning
         self._probe_metrics: dict[str, float] = {}
         self._chosen: Result | None = None
         self.optimizer = create_optimizer(self.model, settings)
+        total_steps, targets = settings.epochs * self.steps_per_epoch, splits["train"].targets
         self.state = TrainingState(
-            self.model,
-            self.optimizer,
-            settings.epochs * self.steps_per_epoch,
-            splits["train"].targets,
-            self.cluster.size,
-            settings.compile,
+            self.model, self.optimizer, total_steps, targets, self.cluster.size, settings.compile
         )
-        self._scaler = torch.amp.GradScaler(  # only half precision of 5 bits of exponent needs it
-            device.device.type, enabled=device.half is torch.float16
-        )
+        # float16 alone, with 5 bits of exponent, needs loss scaling.
+        half = device.half is torch.float16
+        self._scaler = torch.amp.GradScaler(device.device.type, enabled=half)
         self._wrapped = self._forward = self.cluster.wrap(self.model)
         if settings.compile:
             self._forward = torch.compile(self._wrapped)  # type: ignore[assignment]
@@ -148,8 +128,8 @@ class Trainer:
         return self.state.history
 
     @property
-    def result(self) -> "Result":
-        """What is saved: the model chosen at the end; before, the better end of WiSE-FT's line."""
+    def result(self) -> Result:
+        """What to save: the model chosen at the end; before, the better end of WiSE-FT's line."""
         if self._chosen:
             return self._chosen
         last = self.history[-1] if self.history else {}
@@ -162,7 +142,7 @@ class Trainer:
         return self._average.model if self._average else self.model
 
     def keep_probe(self) -> None:
-        """Keep the weights as they are, with a trained head, as one end of WiSE-FT's line.
+        """Keep the weights, with a trained head, as one end of WiSE-FT's line.
 
         Raises:
             Stopped: As `evaluate` does.
@@ -176,23 +156,16 @@ class Trainer:
             print(f"Linear probe: {_in_words(found)}", flush=True)
 
     def resume(self, identity: dict[str, Any]) -> bool:
-        """Go on from the newest checkpoint, if there is one.
+        """Resume from the newest checkpoint and return whether there was one.
 
-        Args:
-            identity: What makes a job the same job, e.g. its classes and hyperparameters.
-
-        Returns:
-            Whether there was one.
+        It must match `identity`, e.g. classes and hyperparameters.
 
         Raises:
-            CheckpointError: There is one of another job.
+            CheckpointError: The checkpoint belongs to another job.
         """
-        self._identity = identity
-        main = self.cluster.is_main
-        state = self.cluster.broadcast(
-            load_checkpoint(self.checkpoints, identity) if main else None
-        )
-        if state is None:
+        self._identity, main = identity, self.cluster.is_main
+        loaded = load_checkpoint(self.checkpoints, identity) if main else None
+        if (state := self.cluster.broadcast(loaded)) is None:
             return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -204,7 +177,7 @@ class Trainer:
         self._probe_metrics = state["probe_metrics"]
         self.state.step = state["step"]
         self.state.history.extend(state["history"])
-        if main:  # the sum of all processes
+        if main:  # it is the sum of all processes
             self._loss_sum.copy_(state["loss_sum"])
         self._epoch_seconds = state["epoch_seconds"]
         return True
@@ -233,14 +206,11 @@ class Trainer:
         self._last_checkpoint = time.monotonic()
 
     def run(self, on_epoch: Callable[[], None]) -> None:
-        """Train until the last step.
-
-        Args:
-            on_epoch: Called after each epoch, when its metrics stand in `history`.
+        """Train until the last step; call `on_epoch` once `history` has an epoch's metrics.
 
         Raises:
-            Stopped: The job was asked to stop; a checkpoint of the last step is written.
-            FloatingPointError: The loss is no finite number any more.
+            Stopped: A stop was requested; the last step has a checkpoint.
+            FloatingPointError: The loss is no longer finite.
         """
         if self.step == 0:
             self.cluster.broadcast_weights(self.model)
@@ -262,7 +232,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.settings.seed * _SEED_STRIDE + epoch)
         order = torch.randperm(len(self.splits["train"]), generator=generator)
         first = self.step - (epoch - 1) * self.steps_per_epoch
-        # Positions in a batch: this process's share, in as many parts as there are passes a step.
+        # Split this process's positions in a batch into one part per forward pass.
         share = self.cluster.part(torch.arange(self.batch_size))
         parts = share.tensor_split(self.settings.gradient_accumulation_steps)
         batches = self.splits["train"].batches(
@@ -271,41 +241,34 @@ class Trainer:
             for part in parts
         )
         self.model.train()
-        started = time.monotonic()
-        before = self._epoch_seconds
-        with (
-            contextlib.closing(batches),
-            progress_bar(
-                f"Epoch {epoch}/{self.settings.epochs}",
-                self.steps_per_epoch * self.batch_size,
-                first * self.batch_size,
-                shown=self.cluster.is_main,
-            ) as bar,
-        ):
+        started = time.monotonic() - self._epoch_seconds
+        bar = progress_bar(
+            f"Epoch {epoch}/{self.settings.epochs}",
+            self.steps_per_epoch * self.batch_size,
+            first * self.batch_size,
+            shown=self.cluster.is_main,
+        )
+        with contextlib.closing(batches), bar:
             for _ in range(first, self.steps_per_epoch):
                 self._train_step(batches, parts)
-                self._epoch_seconds = before + time.monotonic() - started
+                self._epoch_seconds = time.monotonic() - started
                 bar.update(self.batch_size)
                 self._between_steps()
 
-    def _train_step(
-        self,
-        batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-        parts: tuple[torch.Tensor, ...],
-    ) -> None:
-        """Make one step; nothing here waits for the GPU."""
+    def _train_step(self, batches: Iterator[Batch], parts: tuple[torch.Tensor, ...]) -> None:
+        """Run one step; nothing here waits for the GPU."""
         settings = self.settings
         self.callback.on_step_begin()
         seed = settings.seed * _SEED_STRIDE + self.step
-        # Drawn for the whole batch, whoever computes which part of it ...
+        # Augmentation is drawn for the whole batch, so it does not depend on the processes ...
         draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
-        # ... while dropout differs from process to process.
+        # ... while dropout differs between them.
         torch.manual_seed(seed * _MOST_PROCESSES + self.cluster.rank)
         set_learning_rate(self.optimizer, self.step, self.total_steps, settings.warmup)
         for part in parts:
             pixels, targets = next(batches)
             loss = self._forward_loss(pixels, targets, draw[:, part])
-            # Gradients are exchanged once a step, with the last part, and averaged: hence the size.
+            # DDP averages gradients, with the last part: the factor makes the mean a sum.
             wait = part is not parts[-1] and self.cluster.size > 1
             with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
                 self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
@@ -322,7 +285,7 @@ class Trainer:
     def _forward_loss(
         self, pixels: torch.Tensor, targets: torch.Tensor, draw: torch.Tensor
     ) -> torch.Tensor:
-        """Return what these photos add to the batch's mean loss."""
+        """Return the share of these photos in the batch's mean loss."""
         settings, photos = self.settings, self.splits["train"]
         kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
         augmented = augment(pixels, settings.image_size, draw, kind, flip=settings.horizontal_flip)
@@ -338,20 +301,18 @@ class Trainer:
 
     def _between_steps(self) -> None:
         due = time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds
-        vote = Vote.GO_ON
-        if self.stop.received:
-            vote = Vote.STOP
-        elif due and self.cluster.is_main:
+        vote = Vote.STOP if self.stop.received else Vote.CONTINUE
+        if vote is Vote.CONTINUE and due and self.cluster.is_main:
             vote = Vote.CHECKPOINT
-            self._last_checkpoint = time.monotonic()  # asked for once
+            self._last_checkpoint = time.monotonic()  # vote once
         decision = self._votes.cast(vote)
-        if decision is not Vote.GO_ON:
+        if decision is not Vote.CONTINUE:
             self.checkpoint()
         if decision is Vote.STOP:
             raise Stopped
 
     def _end_epoch(self, epoch: int) -> None:
-        """Evaluate, log and remember the epoch, and write its checkpoint."""
+        """Evaluate and log the epoch, and write its checkpoint."""
         seconds = self._epoch_seconds
         train_loss = self.cluster.sum(self._loss_sum).item() / self.steps_per_epoch
         if not math.isfinite(train_loss):
@@ -377,7 +338,7 @@ class Trainer:
         self.history.append(values)
         self.callback.on_epoch_end(epoch, values)
         if self.cluster.is_main:
-            # One write for both lines, so that no other output lands inside them.
+            # One write for both lines keeps other output out of them.
             summary = summary_line(epoch, self.settings.epochs, values)
             print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
@@ -389,11 +350,10 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Return the metrics of each split but ``train``, by name, at the best temperature.
 
-        After the last step this chooses the model that is saved, and its metrics are returned.
+        After the last step this chooses the model to save and returns its metrics.
 
         Raises:
-            Stopped: The job, if of one process, was asked to stop. Several share the work and
-                finish it first.
+            Stopped: A stop was requested; only in a job of one process, several finish first.
         """
         self.cluster.broadcast_buffers(self._tuned)
         values: dict[str, float] = {}
@@ -418,30 +378,25 @@ class Trainer:
         return values
 
     def _choose(self) -> tuple[nn.Module, dict[str, float]]:
-        """Choose the share of WiSE-FT with the lowest validation loss, and log why."""
+        """Choose WiSE-FT's share with the lowest validation loss, and log all losses."""
         wise_ft = self.settings.wise_ft
         models: dict[float, nn.Module] = {}
         found: dict[float, Predictions] = {}
         for share in SHARES if wise_ft == "auto" else (float(wise_ft),):
-            model = self._between(share)
-            found[share] = self._predict("valid", model)
-            # All processes take the choice of the first, whatever rounding does in the others.
+            models[share] = self._between(share)
+            found[share] = self._predict("valid", models[share])
+            # All processes use rank 0's choice, whatever rounding does in the others.
             best = self.cluster.broadcast(min(found, key=lambda key: found[key].loss))
-            models = {key: kept for key, kept in {**models, share: model}.items() if key == best}
+            models = {best: models[best]}
         probe, self.predictions["valid"] = self._probe_metrics, found[best]
         if self.cluster.is_main:
             lines = [f"  {describe(share)}: {_in_words(found[share])}" for share in found]
             print("\n".join(["WiSE-FT on the validation photos:", *lines]), flush=True)
-            print(
-                f"Chosen: {describe(best)}, {_in_words(found[best])}; linear probe: valid loss"
-                f" {probe['valid_loss']:.4f}, valid accuracy {probe['valid_accuracy']:.2%}",
-                flush=True,
-            )
-        return models[best], {
-            "wise_ft": best,
-            "probe_valid_loss": probe["valid_loss"],
-            "probe_valid_accuracy": probe["valid_accuracy"],
-        }
+            loss, accuracy = probe["valid_loss"], probe["valid_accuracy"]
+            rest = f"linear probe: valid loss {loss:.4f}, valid accuracy {accuracy:.2%}"
+            print(f"Chosen: {describe(best)}, {_in_words(found[best])}; {rest}", flush=True)
+        metrics = {f"probe_{name}": probe[name] for name in ("valid_loss", "valid_accuracy")}
+        return models[best], {"wise_ft": best, **metrics}
 
     def _between(self, share: float) -> nn.Module:
         return interpolate(
@@ -452,19 +407,16 @@ class Trainer:
     def _predict(
         self, name: str, model: nn.Module, temperature: float | None = None
     ) -> Predictions:
-        """Evaluate a model on a split, at a temperature; None: the best one for these photos."""
+        """Evaluate a model on a split; temperature None: the best one for these photos."""
         photos = self.splits[name]
-        batch_size = max(1, 2 * self.batch_size // self.cluster.size)  # no gradients: twice fit
+        # Without gradients twice as many photos fit.
+        batch_size = max(1, 2 * self.batch_size // self.cluster.size)
         share = self.cluster.part(torch.arange(len(photos)))
         with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
             found = evaluate(
-                model,
-                photos,
-                self.device,
-                batch_size,
-                cluster=self.cluster,
+                model, photos, self.device, batch_size, cluster=self.cluster,
                 on_progress=functools.partial(self._on_progress, bar),
-            )
+            )  # fmt: skip
         if temperature is None:
             temperature = self.cluster.broadcast(fit_temperature(found.logits, found.targets))
         return dataclasses.replace(found, temperature=temperature)

@@ -1,4 +1,4 @@
-"""The optimiser, its parameter groups and the learning-rate schedule."""
+"""The optimizer, its parameter groups and the learning-rate schedule."""
 
 import math
 import re
@@ -8,6 +8,7 @@ from torch import nn
 
 from dogbreeds.training.settings import Settings
 
+# ``layer1.0.conv2.weight`` is in block ``layer1.0``, ``fc.weight`` in ``fc``.
 _BLOCK = re.compile(r"([^.]+\.\d+|[^.]+)(\.\d+(?=\.))?")
 
 
@@ -19,19 +20,20 @@ def parameter_groups(
     Args:
         model: A torchvision classifier, whose blocks are registered from input to head.
         lr: Learning rate of the last block, the head.
-        layer_decay: Learning rate of a block divided by that of the block after it, 0..1 (Clark
-            et al., "ELECTRA", 2020; BEiT).
-        weight_decay: For weights of two and more dimensions; norms and biases get none.
+        layer_decay: Ratio of a block's learning rate to that of the next block, 0..1 (Clark et al.,
+            "ELECTRA", 2020; BEiT).
+        weight_decay: For weights of two or more dimensions; norms and biases get none.
 
     Returns:
-        Groups for a torch optimiser, each with ``max_lr``, the rate that the schedule scales.
+        Groups for a torch optimizer, each with ``max_lr``, the rate that the schedule scales.
     """
     blocks: dict[str, int] = {}
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        block = blocks.setdefault(_block_of(name), len(blocks))
+        prefix = _BLOCK.match(name)[0]  # type: ignore[index]  # every name has one
+        block = blocks.setdefault(prefix, len(blocks))
         groups.setdefault((block, parameter.ndim > 1), []).append(parameter)
     result: list[dict[str, object]] = []
     for (block, is_weight), parameters in groups.items():
@@ -41,20 +43,10 @@ def parameter_groups(
     return result
 
 
-def _block_of(parameter_name: str) -> str:
-    """``layer1.0.conv2.weight`` is in block ``layer1.0``, ``fc.weight`` in ``fc``."""
-    match = _BLOCK.match(parameter_name)
-    assert match is not None  # every name has a first part  # noqa: S101
-    return match[0]
-
-
 def create_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Build the optimiser that the settings name."""
+    """Return the optimizer that the settings name."""
     groups = parameter_groups(
-        model,
-        lr=settings.lr,
-        layer_decay=settings.layer_decay,
-        weight_decay=settings.weight_decay,
+        model, lr=settings.lr, layer_decay=settings.layer_decay, weight_decay=settings.weight_decay
     )
     match settings.optimizer:
         case "adam":
@@ -68,13 +60,10 @@ def create_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimi
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, step: int, total_steps: int, warmup: float
 ) -> None:
-    """Set the rates of a step: linear warm-up, then half a cosine down to zero.
+    """Set a step's learning rates: linear warmup, then cosine decay to zero.
 
-    Args:
-        optimizer: Its groups carry ``max_lr``.
-        step: From 0 to total_steps - 1.
-        total_steps: Steps of the whole job.
-        warmup: Share of the steps, 0..1, until the highest rate is reached.
+    The highest rates are the groups' ``max_lr``, reached after the share `warmup` of the steps,
+    0..1. `step` is from 0 to total_steps - 1.
     """
     warmup_steps = warmup * total_steps
     if step < warmup_steps:

@@ -1,4 +1,4 @@
-"""Where a training job finds its input and leaves its output, from the toolkit's environment."""
+"""A training job's input and output folders, from the toolkit's environment."""
 
 import os
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from dogbreeds.data.folders import SPLIT_NAMES, find_channels
 
 @dataclass(frozen=True)
 class JobPaths:
-    """The job's folders; in a container all of them lie under ``/opt/ml``.
+    """The job's folders, under ``/opt/ml`` in a container.
 
     Attributes:
         splits: Photo folder of each split among the channels, by split name.
         weights: Folder of the channel ``weights``, if given.
-        config: SageMaker's own configuration files.
-        model: What is written here becomes ``model.tar.gz``.
-        output_data: Reports, kept as ``output.tar.gz``.
+        config: SageMaker's configuration files.
+        model: Becomes ``model.tar.gz``.
+        output_data: Reports; becomes ``output.tar.gz``.
         checkpoints: Survives a Spot interruption.
-        failure: The file whose first 1,024 characters SageMaker shows as the failure reason.
+        failure: File whose first 1,024 characters SageMaker shows as the failure reason.
     """
 
     splits: dict[str, Path]
@@ -32,10 +32,10 @@ class JobPaths:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "JobPaths":
-        """Read the variables that sagemaker-training sets for a script (``SM_...``).
+        """Read the variables that sagemaker-training sets (``SM_...``).
 
         Raises:
-            PhotosError: Two channels are one split.
+            PhotosError: Two channels are the same split.
             OSError: A channel cannot be read.
         """
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))

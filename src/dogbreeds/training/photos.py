@@ -1,4 +1,4 @@
-"""The job's photos: read once a host, inspected, reported on, ready as batches."""
+"""The job's photos: read once per host, inspected, and ready as batches."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,32 +30,27 @@ def load_photos(
     stop: StopRequest,
     report: Path,
 ) -> dict[str, PixelStore]:
-    """Read all photos and make them ready for training.
+    """Read all photos and return them ready for training, by split name.
 
-    Args:
-        splits: By name.
-        classes: The classes.
-        preprocessing: What the model expects.
-        settings: How to treat broken photos and where to keep pixels.
-        device: Where batches are wanted.
-        cluster: One process of each host reads; the others map what it read.
-        stop: Asked while photos are read.
-        report: The JSON file to write what is odd about the photos to.
-
-    Returns:
-        The photos by split name.
+    One process per host reads; the others map its pixels. `settings` says how to treat broken
+    photos and where to keep pixels; `report` is the JSON file for the data inspection.
 
     Raises:
-        PhotosError: A photo is broken and none may be, a class has no photo left to train on, or
-            hosts have different photos.
-        Stopped: A stop was asked for.
+        PhotosError: A photo is broken and ``broken_photos`` is ``fail``, a class has no photo left
+            to train on, or hosts have different photos.
+        Stopped: A stop was requested.
         OSError: The report or the cache cannot be written.
     """
-    _check_same_everywhere(splits, cluster)
-    leader = cluster.local_rank == 0
-    decoded = (
-        _decode(splits, preprocessing, settings, stop, shown=cluster.is_main) if leader else None
-    )
+    counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
+    for count in counts:
+        if count != counts[0]:
+            raise PhotosError(
+                f"expected the same photos on every host, got {counts[0]} and {count}: use the"
+                " channel's S3DataDistributionType=FullyReplicated"
+            )
+    decoded = None
+    if cluster.local_rank == 0:
+        decoded = _decode(splits, preprocessing, settings, stop, shown=cluster.is_main)
     decoded = _from_leader(decoded, cluster)
     if cluster.is_main:
         found = inspect(decoded, splits, preprocessing.image_size)
@@ -67,26 +62,12 @@ def load_photos(
             f"class {classes[min(lost)].name} has no photo in train that can be decoded;"
             " see the log for the reasons"
         )
+    workers = settings.num_workers or available_cpus()
+    tolerate = settings.broken_photos == "tolerate"
     return {
-        name: PixelStore(
-            split,
-            preprocessing,
-            device,
-            workers=settings.num_workers or available_cpus(),
-            tolerate_truncated=settings.broken_photos == "tolerate",
-        )
+        name: PixelStore(split, preprocessing, device, workers=workers, tolerate_truncated=tolerate)
         for name, split in decoded.items()
     }
-
-
-def _check_same_everywhere(splits: Mapping[str, Split], cluster: Cluster) -> None:
-    counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
-    for count in counts:
-        if count != counts[0]:
-            raise PhotosError(
-                f"expected the same photos on every host, got {counts[0]} and {count}: use the"
-                " channel's S3DataDistributionType=FullyReplicated"
-            )
 
 
 def _decode(
@@ -99,8 +80,7 @@ def _decode(
 ) -> dict[str, DecodedSplit]:
     photos = sum(len(split.paths) for split in splits.values())
     size = photos * 3 * preprocessing.image_size**2
-    chosen = settings.pixel_cache
-    cache = choose_tier(size) if chosen == "auto" else chosen
+    cache = choose_tier(size) if settings.pixel_cache == "auto" else settings.pixel_cache
     if shown:
         print(f"Pixel cache: {cache} ({size / 2**20:.0f} MiB)", flush=True)
     decoded = {}
@@ -125,23 +105,20 @@ def _decode(
 def _from_leader(
     decoded: dict[str, DecodedSplit] | None, cluster: Cluster
 ) -> dict[str, DecodedSplit]:
-    """Return what this host's process 0 decoded; the pixels are mapped and not copied."""
-    if cluster.size == 1:
-        assert decoded is not None  # noqa: S101
-        return decoded
-    told = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
-    told = cluster.from_local_leader(told)
+    """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
+    shared = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
+    shared = cluster.from_local_leader(shared)
     if decoded is None:
         decoded = {}
-        for name, (split, place) in told.items():
-            pixels = SharedArray(attach(*place), place[0]) if place else None
+        for name, (split, location) in shared.items():
+            pixels = SharedArray(attach(*location), location[0]) if location else None
             decoded[name] = dataclasses.replace(split, pixels=pixels)
-    # Nobody goes on, and perhaps ends, before all have mapped the pixels.
+    # Nobody may continue, and perhaps end, before all have mapped the pixels.
     cluster.collect(None)
     return decoded
 
 
 def _without_pixels(split: DecodedSplit) -> tuple[DecodedSplit, tuple[str, tuple[int, ...]] | None]:
-    """Return what can be sent of a split, and where its pixels can be mapped."""
-    place = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
-    return dataclasses.replace(split, pixels=None), place
+    """Return what can be pickled of a split, and the location and shape of its pixels."""
+    location = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
+    return dataclasses.replace(split, pixels=None), location

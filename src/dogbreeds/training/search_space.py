@@ -1,11 +1,11 @@
-"""The one search space of hyperparameter tuning, on SageMaker and elsewhere."""
+"""The search space of hyperparameter tuning, on SageMaker and elsewhere."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A number drawn evenly on a logarithmic scale from `low` to `high`."""
+    """A number from `low` to `high`, uniform on a logarithmic scale."""
 
     low: float
     high: float
@@ -13,7 +13,7 @@ class LogUniform:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of several values."""
 
     values: tuple[str | int, ...]
 

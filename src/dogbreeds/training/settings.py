@@ -1,6 +1,6 @@
 """The hyperparameters of a training job.
 
-torch is not imported here: `train` checks the hyperparameters before it starts anything heavy.
+`train` checks them before it starts anything heavy, so this does not import torch.
 """
 
 import argparse
@@ -25,17 +25,13 @@ _ALIASES = {"learning_rate": "lr"}
 
 
 class SettingsError(DogbreedsError, ValueError):
-    """A hyperparameter is unknown or impossible; the message says what was expected."""
+    """A hyperparameter is unknown or invalid; the message says what was expected."""
 
 
 def _setting(
-    default: object,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Sequence[str] = (),
-) -> Any:  # noqa: ANN401  (as dataclasses.field)
+    default: object, text: str, *,
+    low: float | None = None, high: float | None = None, choices: Sequence[str] = (),
+) -> Any:  # fmt: skip  # noqa: ANN401  (as dataclasses.field)
     metadata = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -44,96 +40,62 @@ def _setting(
 class Settings:
     """All hyperparameters; names on the command line have ``-`` for ``_``."""
 
+    # fmt: off
     model: str = _setting("resnet18", "torchvision classifier, e.g. resnet18, mobilenet_v2")
-    weights: str = _setting(
-        "imagenet", "starting weights: imagenet, none, or a file of the channel `weights`"
-    )
-    epochs: int = _setting(
-        5, "passes over the training photos; 0 trains the head alone", low=0, high=1000
-    )
-    batch_size: int = _setting(32, "photos a step", low=1, high=4096)
+    weights: str = _setting("imagenet",
+        "starting weights: imagenet, none, or a file of the channel `weights`")
+    epochs: int = _setting(5, "passes over the training photos; 0 trains the head alone",
+        low=0, high=1000)
+    batch_size: int = _setting(32, "photos per step", low=1, high=4096)
     lr: float = _setting(1e-3, "highest learning rate, of the head", low=1e-8, high=10)
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
-    weight_decay: float = _setting(0.02, "not on norms and biases", low=0, high=1)
-    layer_decay: float = _setting(
-        1.0, "factor of the learning rate per block, from the head towards the input; 1: one rate;"
-        " pretrained weights only",
-        low=0.1, high=1,
-    )  # fmt: skip
+    weight_decay: float = _setting(0.02, "not for norms and biases", low=0, high=1)
+    layer_decay: float = _setting(1.0, "factor of the learning rate per block, from the head to the"
+        " input; 1: one rate; pretrained weights only", low=0.1, high=1)
     warmup: float = _setting(0.1, "share of all steps before the highest rate", low=0, high=0.9)
     label_smoothing: float = _setting(0.1, "share of the target spread over all classes",
-                                      low=0, high=0.9)  # fmt: skip
-    head_epochs: int = _setting(
-        30, "passes of the head alone over frozen features first; pretrained weights only",
-        low=0, high=1000,
-    )  # fmt: skip
-    wise_ft: str = _setting(
-        "auto", "WiSE-FT: share of the fine-tuned weights in the result, the rest are those of the"
-        " linear probe: auto (lowest validation loss), 0.25, 0.5, 0.75 or 1",
-        choices=("auto", "0.25", "0.5", "0.75", "1"),
-    )  # fmt: skip
+        low=0, high=0.9)
+    head_epochs: int = _setting(30, "passes of the head alone over frozen features first;"
+        " pretrained weights only", low=0, high=1000)
+    wise_ft: str = _setting("auto", "WiSE-FT: share of the fine-tuned weights in the result, the"
+        " rest are those of the linear probe: auto (lowest validation loss), 0.25, 0.5, 0.75 or 1",
+        choices=("auto", "0.25", "0.5", "0.75", "1"))
     image_size: int = _setting(224, "side of the model's input in pixels", low=32, high=1024)
-    broken_photos: str = _setting(
-        "drop", "what to do with photos that cannot be decoded",
-        choices=("drop", "tolerate", "fail"),
-    )  # fmt: skip
-    checkpoint_seconds: int = _setting(
-        300, "a checkpoint at least this often, besides one an epoch", low=1, high=86400
-    )
-    augmentation: str = _setting(
-        "light", "random changes of the training photos: light crops and recolours; strong"
-        " also turns and blots out",
-        choices=("light", "strong", "none"),
-    )  # fmt: skip
-    horizontal_flip: bool = _setting(
-        True, "also mirror training photos; false where left and right differ: hands, traffic"
-        " signs, text, X-rays"
-    )  # fmt: skip
-    ema_decay: float = _setting(
-        0.0, "decay per step of averaged weights, which are then evaluated and saved; 0: none",
-        low=0, high=0.99999,
-    )  # fmt: skip
-    gradient_accumulation_steps: int = _setting(
-        1, "forward passes that a step is split into, to save memory", low=1, high=1024
-    )
-    precision: str = _setting(
-        "auto", "auto trains with 16 bits where GPU or CPU gain from it",
-        choices=("auto", "float32"),
-    )  # fmt: skip
-    quantize: bool = _setting(
-        True, "measure the model in int8 beside float32 at the end; CNNs only. Servers on CPUs take"
-        " it where it is as good and faster"
-    )  # fmt: skip
+    broken_photos: str = _setting("drop", "what to do with photos that cannot be decoded",
+        choices=("drop", "tolerate", "fail"))
+    checkpoint_seconds: int = _setting(300, "longest time between checkpoints; each epoch also ends"
+        " with one", low=1, high=86400)
+    augmentation: str = _setting("light", "random changes to the training photos: light crops and"
+        " jitters colors; strong also rotates and erases", choices=("light", "strong", "none"))
+    horizontal_flip: bool = _setting(True, "also mirror training photos; false where left and right"
+        " differ: hands, traffic signs, text, X-rays")
+    ema_decay: float = _setting(0.0, "decay per step of averaged weights, which are then evaluated"
+        " and saved; 0: none", low=0, high=0.99999)
+    gradient_accumulation_steps: int = _setting(1, "forward passes that a step is split into, to"
+        " save memory", low=1, high=1024)
+    precision: str = _setting("auto", "auto trains with 16 bits where the GPU or CPU is faster so",
+        choices=("auto", "float32"))
+    quantize: bool = _setting(True, "compare the model in int8 with float32 at the end; CNNs only."
+        " Servers on CPUs use int8 where it is as accurate and faster")
     compile: bool = _setting(False, "torch.compile; needs a C++ compiler, pays off in long jobs")
-    pixel_cache: str = _setting(
-        "auto", "where decoded photos are kept: auto is memory if they fit, else a file in TMPDIR"
-        " if they fit, else none, which decodes them at each epoch",
-        choices=("auto", "memory", "file", "none"),
-    )  # fmt: skip
+    pixel_cache: str = _setting("auto", "where decoded photos are kept: auto is memory if they fit,"
+        " else a file in TMPDIR if they fit, else none, which decodes them in each epoch",
+        choices=("auto", "memory", "file", "none"))
     seed: int = _setting(0, "same seed, same result on the same machine", low=0, high=2**31)
     num_workers: int = _setting(0, "processes that decode; 0: one per core", low=0, high=1024)
-    profiler: str = _setting(
-        "auto", "sample CPUs, GPUs, memory, disk and network twice a second: auto unless"
-        " SageMaker's Profiler does",
-        choices=("auto", "true", "false"),
-    )  # fmt: skip
+    profiler: str = _setting("auto", "sample CPUs, GPUs, memory, disk and network twice per second:"
+        " auto unless SageMaker's Profiler does", choices=("auto", "true", "false"))
     profile_steps: str = _setting("none", "steps to trace with torch.profiler, e.g. 20:30")
-    debugger: bool = _setting(
-        False, "save tensors as SageMaker's Debugger does, and judge them; as well where Debugger"
-        " is configured"
-    )  # fmt: skip
+    debugger: bool = _setting(False, "save and judge tensors as SageMaker's Debugger does; also on"
+        " where Debugger is configured")
+    # fmt: on
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> "Settings":
-        """Read hyperparameters as SageMaker gives them: strings, or what JSON made of them.
+        """Read hyperparameters as SageMaker passes them: strings, or what JSON made of them.
 
-        Args:
-            values: By name, with ``_`` or ``-``. Names that start with ``_`` or ``sagemaker_``
-                belong to SageMaker and are left out; None, which the SDK writes as ``null``, is
-                not given.
-
-        Returns:
-            The settings, with defaults for what is not given.
+        Names have ``_`` or ``-``; those that start with ``_`` or ``sagemaker_`` are SageMaker's own
+        and ignored. None, ``null`` in the SDK, means the default.
 
         Raises:
             SettingsError: A name is unknown, or a value is of the wrong type or out of range.
@@ -170,7 +132,7 @@ class Settings:
         return settings
 
     def to_arguments(self) -> list[str]:
-        """Return the settings that differ from the defaults as command-line arguments."""
+        """Return the settings that differ from their defaults as command-line arguments."""
         arguments = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -183,20 +145,21 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     """Convert a value to the field's type and check its range."""
     kind: type = type(field.default)
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    wanted = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+    expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
     if choices:
-        wanted = " or ".join(choices)
+        expected = " or ".join(choices)
     elif low is not None:
-        wanted += f" from {low:g} to {high:g}"
-    error = SettingsError(f"hyperparameter {field.name}: expected {wanted}, got {value!r}")
+        expected += f" from {low:g} to {high:g}"
+    error = SettingsError(f"hyperparameter {field.name}: expected {expected}, got {value!r}")
     text = str(value).strip()
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise error
         return text.lower() == "true"
     try:
-        # An SDK may write 5.0 for a whole number.
-        converted = int(float(text)) if kind is int and _is_whole(text) else kind(text)
+        # An SDK may write an integer as 5.0.
+        integral = kind is int and float(text).is_integer() and abs(float(text)) < 2**53
+        converted = int(float(text)) if integral else kind(text)
     except ValueError:
         raise error from None
     folded = text.lower().replace("-", "_")
@@ -205,26 +168,19 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
     if field.name in ("weights", "profile_steps") and folded in ("imagenet", "none"):
         converted = folded
     if choices:
-        converted = text.lower()  # sagemaker-training makes True of "true"
+        converted = text.lower()  # sagemaker-training turns "true" into True
         if converted not in choices:
             raise error
-    if low is not None and not low <= converted <= high:  # also refuses nan
+    if low is not None and not low <= converted <= high:  # rejects nan too
         raise error
     return converted
 
 
-def _is_whole(text: str) -> bool:
-    try:
-        return float(text).is_integer() and abs(float(text)) < 2**53
-    except ValueError:
-        return False
-
-
 def parse_steps(text: str) -> range | None:
-    """Read ``"20:30"``, the steps 20 to 29; ``"none"`` gives None.
+    """Parse ``"20:30"``, the steps 20 to 29; ``"none"`` returns None.
 
     Raises:
-        SettingsError: It is neither.
+        SettingsError: The text is neither.
     """
     if text == "none":
         return None
@@ -237,7 +193,7 @@ def parse_steps(text: str) -> range | None:
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Read hyperparameters given as ``["lr=0.001", "epochs=5"]``, unchecked.
+    """Split hyperparameters such as ``["lr=0.001", "epochs=5"]``, without checking them.
 
     Raises:
         SettingsError: One has no ``=``.
@@ -249,8 +205,6 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `SettingsError`."""
-
     def error(self, message: str) -> NoReturn:
         raise SettingsError(message)
 
@@ -271,23 +225,18 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     known, rest = parser.parse_known_args(arguments)
     if rest:
         name = rest[0].removeprefix("--")
-        Settings.from_mapping({name: ""})  # says that it is unknown, with the nearest name
+        Settings.from_mapping({name: ""})  # raises if the name is unknown
         raise SettingsError(f"expected --name value, got {rest[0]!r}")
     return Settings.from_mapping(vars(known))
 
 
 def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
-    """Find the file of the starting weights.
+    """Return the file of the starting weights, or None for random weights.
 
-    Args:
-        settings: ``weights`` is ``imagenet``, ``none`` or a file name.
-        channel: Folder of the channel ``weights``, if the job has one.
-
-    Returns:
-        The file, or None to start from random weights.
+    `channel` is the folder of the channel ``weights``, if the job has one.
 
     Raises:
-        SettingsError: The file is not there.
+        SettingsError: The file does not exist.
         ModelError: The architecture is unknown, or its ImageNet weights are not on this machine.
     """
     check_architecture(settings.model)
@@ -307,10 +256,10 @@ def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
 
 
 def check_compiler(settings: Settings) -> None:
-    """Refuse ``compile`` where `torch.compile` would find no compiler, e.g. in the CPU image.
+    """Check that `torch.compile` would find a compiler; the CPU image has none.
 
     Raises:
-        SettingsError: There is none.
+        SettingsError: ``compile`` is set and there is none.
     """
     names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
     if settings.compile and not any(map(shutil.which, names)):

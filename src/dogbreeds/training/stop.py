@@ -1,19 +1,15 @@
-"""SIGTERM (Spot interruption, StopTrainingJob, `docker stop`) as a flag that the job looks at."""
+"""SIGTERM (Spot interruption, StopTrainingJob, `docker stop`) as a flag that the job checks."""
 
 import signal
 from types import FrameType
 
 
 class Stopped(Exception):  # noqa: N818  (an event, not an error)
-    """The job was asked to stop: save what there is and end."""
+    """A stop was requested: save the state and end."""
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT from its creation on.
-
-    Attributes:
-        received: Whether a signal came.
-    """
+    """Records SIGTERM and SIGINT from its creation on; `received` tells whether one came."""
 
     def __init__(self) -> None:
         self.received = False
@@ -24,7 +20,7 @@ class StopRequest:
         self.received = True
 
     def check(self, *_: object) -> None:
-        """Raise if a stop was asked for; called between steps, where all state is whole.
+        """Check for a stop between steps, where the state is consistent.
 
         Raises:
             Stopped: A signal came.

@@ -1,4 +1,4 @@
-"""An average of the weights over the steps (EMA)."""
+"""An exponential moving average (EMA) of the weights."""
 
 import copy
 from typing import Any
@@ -11,27 +11,20 @@ class WeightAverage:
     """An exponential moving average of a model's weights and running statistics.
 
     Attributes:
-        model: A model with the averages.
+        model: A model with the averages; at first a copy of the one being trained.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Start at the model's weights.
-
-        Args:
-            model: The model being trained; not changed.
-            decay: Share of the average that a step keeps, 0..1.
-        """
+        """Start; `decay` is the share of the average that a step keeps, 0..1."""
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take a step's weights in.
+        """Add the weights of a model after `step` + 1 steps to the average.
 
-        Args:
-            model: The model being trained.
-            step: Steps done before this one. Early averages follow faster, as in TensorFlow's
-                ``ExponentialMovingAverage``: the decay is at most (1 + step) / (10 + step).
+        As in TensorFlow's ``ExponentialMovingAverage``, the decay is at most
+        (1 + step) / (10 + step), so that early averages follow faster.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         averages, values = self.model.state_dict(), model.state_dict()
@@ -39,13 +32,13 @@ class WeightAverage:
         torch._foreach_lerp_(
             [averages[name] for name in floating], [values[name] for name in floating], 1 - decay
         )
-        for name in averages.keys() - set(floating):  # batch norm's step counters
+        for name in averages.keys() - set(floating):  # these are batch norm's step counters
             averages[name].copy_(values[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must keep."""
+        """Return the average for a checkpoint."""
         return self.model.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Resume from what `state_dict` returned."""
         self.model.load_state_dict(state)

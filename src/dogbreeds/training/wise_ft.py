@@ -1,8 +1,8 @@
 """WiSE-FT: models on the line between a linear probe and the fine-tuned weights.
 
-Fine-tuned weights fit the photos better, those from before it generalise better; how much of each
-is best depends on how far the photos are from those of the pretraining. Source: Wortsman et al.,
-"Robust fine-tuning of zero-shot models", 2022.
+Fine-tuned weights fit the photos better, the original ones generalize better; the best mixture
+depends on how far the photos are from those of the pretraining. Source: Wortsman et al., "Robust
+fine-tuning of zero-shot models", 2022.
 """
 
 import copy
@@ -15,9 +15,9 @@ from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the fine-tuned weights that a job chooses from."""
+"""The shares of the fine-tuned weights to choose from."""
 
-_PHOTOS = 512  # for running statistics; each gives dozens of values per channel
+_PHOTOS = 512  # enough for running statistics: each gives dozens of values per channel
 
 
 def interpolate(
@@ -32,27 +32,19 @@ def interpolate(
 ) -> nn.Module:
     """Return a model between two of the same architecture; all processes take part.
 
-    Running statistics of two models say nothing of a third one between them: they are estimated
-    anew.
-
-    Args:
-        probe: State dict from before fine-tuning, with a trained head.
-        model: The fine-tuned model; not changed.
-        share: Of the fine-tuned weights, 0..1; the two ends are those models as they are.
-        photos: The training split.
-        device: Where to run.
-        batch_size: Photos per forward pass of all processes together.
-        cluster: The processes of the job.
+    `probe` is the state dict from before fine-tuning, with a trained head; `model` is not changed.
+    `share`, 0..1, is that of the fine-tuned weights; 0 and 1 return the two models themselves. In
+    between, running statistics are estimated anew from the training split, with `batch_size` photos
+    per forward pass over all processes.
     """
     if share == 1:
         return model
     between = copy.deepcopy(model)
-    between.load_state_dict(
-        {
-            name: torch.lerp(probe[name], tensor, share) if tensor.is_floating_point() else tensor
-            for name, tensor in model.state_dict().items()
-        }
-    )
+    mixed = {
+        name: torch.lerp(probe[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    between.load_state_dict(mixed)
     if share > 0:
         _estimate_statistics(between, photos, device, batch_size, cluster)
     return between
@@ -68,22 +60,19 @@ def describe(share: float) -> str:
 def _estimate_statistics(
     model: nn.Module, photos: PixelStore, device: Device, batch_size: int, cluster: Cluster
 ) -> None:
-    """Set a model's running statistics to those of its weights, in place.
-
-    They are taken over up to 512 training photos, seen as evaluation sees them.
-    """
+    """Set a model's running statistics from up to 512 unaugmented training photos, in place."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0))[:_PHOTOS]
     batches = order.tensor_split(max(1, len(order) // batch_size))
-    model.eval()  # no dropout
+    model.eval()  # disables dropout
     for norm in norms:
         norm.train()
     for count, (pixels, _) in enumerate(photos.batches(map(cluster.part, batches)), start=1):
         for norm in norms:
-            norm.momentum = 1 / count  # a plain mean over the batches
+            norm.momentum = 1 / count  # makes a plain mean over the batches
         with device.autocast(training=False):
             model(photos.preprocessing.normalize(pixels))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -1,20 +1,20 @@
-"""Debugger: tensors of some steps, in the format that SageMaker's and our own rules read.
+"""Debugger: saves tensors of some steps in the format that SageMaker's and our own rules read.
 
-smdebug's hook takes every forward pass for a step, be it one of an evaluation or a part of a
-step, and runs in all of them. Here the training loop tells what a step is: those that save nothing
-cost nothing, gradients are the finished ones (averaged over processes, unscaled), and numbers go on
-where a checkpoint was.
+smdebug's hook counts every forward pass as a step, even one of an evaluation or of a part of a
+step, and runs in all of them. Here the training loop says what a step is: those that save nothing
+cost nothing, gradients are final (averaged over processes, unscaled), and numbering resumes with
+the checkpoint.
 
-Names are those that smdebug gives: ``ResNet_conv1.weight``, ``gradient/ResNet_conv1.weight``,
+Names are smdebug's: ``ResNet_conv1.weight``, ``gradient/ResNet_conv1.weight``,
 ``CrossEntropyLoss_output_0`` (the loss; ``_input_0`` and ``_input_1`` are logits and targets),
-``layer1.0.relu_output_0``, ``scalar/lr``. Of ours are, in the collection ``dogbreeds``:
+``layer1.0.relu_output_0``, ``scalar/lr``. The collection ``dogbreeds`` adds:
 
-- ``update_ratio/LAYER``: size of a weight's change by the step relative to the weight (L2 norms),
-  without ``.weight``, which smdebug would take for one of the weights;
-- ``relu_activity/LAYER_CALL``: for each channel the share of its values above 0: shape [C];
+- ``update_ratio/LAYER``: how much the step changed a weight, relative to the weight (L2 norms);
+  without ``.weight``, by which smdebug would take it for a weight;
+- ``relu_activity/LAYER_CALL``: share of each channel's values above 0: shape [C];
 - ``class_counts``: photos of each class in the train split: shape [C].
 
-A step of training has mode TRAIN, an epoch's evaluation is one step of mode EVAL.
+A training step has mode TRAIN; an epoch's evaluation is one step of mode EVAL.
 """
 
 import atexit
@@ -43,36 +43,28 @@ _MARKS = ("training_job_end.ts", "claim.smd")  # "finished", "another process wr
 
 
 def default_configuration(total_steps: int) -> dict[str, Any]:
-    """Return what is saved where the job has no configuration of Debugger's.
+    """Return what is saved where the job has no Debugger configuration.
 
-    Args:
-        total_steps: Of the job. Tensors are saved some ten times, so that rules can judge a short
-            job, too; the loss alone some fifty times. Saving all tensors of a ResNet-18 takes a
-            third of a step on a CPU.
+    Tensors are saved about ten times, so that rules can judge a short job too, and the loss about
+    fifty times. Saving all tensors of a ResNet-18 takes a third of a step on a CPU.
     """
-    interval = min(500, max(1, total_steps // 10))
+    weights, losses = min(500, max(1, total_steps // 10)), min(100, max(1, total_steps // 50))
+    loss = {"CollectionName": "losses", "CollectionParameters": {"save_interval": str(losses)}}
     return {
-        "HookParameters": {"save_interval": str(interval)},
+        "HookParameters": {"save_interval": str(weights)},
         "CollectionConfigurations": [
-            {"CollectionName": "weights"},
-            {"CollectionName": "biases"},
-            {"CollectionName": "gradients"},
-            {
-                "CollectionName": "losses",
-                "CollectionParameters": {"save_interval": str(min(100, max(1, total_steps // 50)))},
-            },
+            *({"CollectionName": name} for name in ("weights", "biases", "gradients")), loss,
         ],
-    }
+    }  # fmt: skip
 
 
 class _Hook(Hook):  # type: ignore[misc]
-    """smdebug's hook, for steps that we tell it."""
+    """smdebug's hook, with steps that the training loop defines."""
 
     exported_collections: bool
 
     def has_default_configuration(self) -> bool:
-        """Return False: with True, errors are logged and then nothing is saved any more."""
-        return False
+        return False  # True would make smdebug log errors and then save nothing
 
     @staticmethod
     def _make_numpy_array(tensor_value: Any) -> Any:  # noqa: ANN401
@@ -83,7 +75,7 @@ class _Hook(Hook):  # type: ignore[misc]
         return Hook._make_numpy_array(tensor_value)
 
     def begin(self, mode: ModeKeys, mode_step: int, step: int) -> bool:
-        """Go to a step and return whether anything of it is to be saved."""
+        """Start a step and return whether any of it is saved."""
         if not self.prepared_collections:
             self._prepare_collections()
         self.set_mode(mode)
@@ -96,35 +88,28 @@ class _Hook(Hook):  # type: ignore[misc]
         return True
 
     def save(self, name: str, tensor: torch.Tensor) -> None:
-        """Save a tensor if a collection of the step wants it; of an evaluation in any case."""
+        """Save a tensor if one of the step's collections has it; in an evaluation, always."""
         self._save_for_tensor(name, tensor, check_before_write=self.mode == ModeKeys.TRAIN)
 
     def save_call(self, name: str, inputs: object, outputs: object) -> None:
-        """Save what a module took and gave, likewise."""
         self._write_inputs(name, inputs)
         self._write_outputs(name, outputs)
 
     def end(self) -> None:
-        """Write the step's files."""
         if not self.exported_collections:  # readers wait for this file first
             self.export_collections()
             self.exported_collections = True
         self._close_writers()
 
-    def finish(self) -> None:
-        """Mark the trial as finished, where SageMaker does not do so itself."""
-        self.abandon()
-        self.close()
-
     def abandon(self) -> None:
-        """Leave files as they are: to close them again at exit may wait for ever."""
+        """Leave files as they are: closing them again at exit may wait forever."""
         atexit.unregister(self._cleanup)
 
 
 def _guarded(
     method: "Callable[Concatenate[Debugger, P], None]",
 ) -> "Callable[Concatenate[Debugger, P], None]":
-    """Let training go on without Debugger if it fails, and say so."""
+    """If Debugger fails, log it and let training continue without it."""
 
     @functools.wraps(method)
     def call(self: "Debugger", /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -138,7 +123,7 @@ def _guarded(
             if self._started:
                 self._hook.abandon()
             print(
-                f"Debugger has failed and saves no more tensors; training goes on:"
+                "Debugger has failed and saves no more tensors; training continues:"
                 f" {type(error).__name__}: {error}",
                 flush=True,
             )
@@ -149,25 +134,19 @@ def _guarded(
 class Debugger(Callback):
     """Saves tensors of a job.
 
-    Only rank 0 of several processes does: weights and gradients are the same in all, and smdebug's
-    readers take a step for complete when as many processes have written it as the trial names. Its
-    loss then is that of its own share of the photos.
+    Only rank 0 does: weights and gradients are the same in all processes, and smdebug's readers
+    wait until as many processes have written a step as the trial names. The loss is then that of
+    its own share of the photos.
+
+    The trial replaces that of an earlier job in its folder. The configuration is as in
+    ``debughookconfig.json``; None means `default_configuration`.
     """
 
     def __init__(self, folder: Path, configuration: dict[str, Any] | None) -> None:
-        """Prepare; nothing is written before training starts.
-
-        Args:
-            folder: The trial; what an earlier job left in it is replaced.
-            configuration: As in ``debughookconfig.json``; None: `default_configuration`.
-        """
-        self._folder = folder
-        self._configuration = configuration
-        self._failed = False
-        self._started = False
+        self._folder, self._configuration = folder, configuration
+        self._failed = self._started = self._saving = False
         self._hook: _Hook
         self._state: TrainingState
-        self._saving = False
         self._losses: list[torch.Tensor] = []
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._weights: dict[str, torch.Tensor] = {}
@@ -176,7 +155,7 @@ class Debugger(Callback):
 
     @_guarded
     def on_train_begin(self, state: TrainingState) -> None:
-        """Open the trial; a resumed job goes on with the one it has begun."""
+        """Open the trial; a resumed job continues its own."""
         self._state = state
         for mark in _MARKS:
             (self._folder / mark).unlink(missing_ok=True)
@@ -199,11 +178,11 @@ class Debugger(Callback):
 
     @_guarded
     def on_step_begin(self) -> None:
-        """Decide whether the step is saved, and if so watch its first forward pass."""
+        """Decide whether the step is saved; if so, hook its first forward pass."""
         state = self._state
-        step = state.step + len(state.history)  # evaluations count, too
+        step = state.step + len(state.history)  # evaluations count too
         self._saving = self._hook.begin(ModeKeys.TRAIN, state.step, step)
-        # What is compiled keeps the hooks that it was compiled with.
+        # A compiled model keeps the hooks that it was compiled with.
         if self._saving and not state.compiled:
             self._relu_calls.clear()
             for name, module in state.model.named_modules():
@@ -216,8 +195,7 @@ class Debugger(Callback):
         if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(output, torch.Tensor):
             call = self._relu_calls[name]  # blocks of a ResNet call theirs twice
             self._relu_calls[name] += 1
-            others = [axis for axis in range(output.ndim) if axis != 1]
-            activity = (output.detach() > 0).float().mean(others)
+            activity = (output.detach() > 0).float().transpose(0, 1).flatten(1).mean(1)
             self._hook.save(f"relu_activity/{name}_{call}", activity)
 
     @_guarded
@@ -230,7 +208,7 @@ class Debugger(Callback):
 
     @_guarded
     def on_gradients(self, scale: Callable[[], float]) -> None:
-        """Save what is complete now."""
+        """Save loss, logits, targets, weights and gradients."""
         if not self._saving:
             return
         model, hook = self._state.model, self._hook
@@ -251,7 +229,7 @@ class Debugger(Callback):
 
     @_guarded
     def on_step_end(self) -> None:
-        """Save how far the step went, and write its files."""
+        """Save by how much weights have changed, and write the step's files."""
         if not self._saving:
             return
         model, hook = self._state.model, self._hook
@@ -269,8 +247,7 @@ class Debugger(Callback):
         """Save an epoch's metrics as a step of mode EVAL."""
         evaluations = len(self._state.history)
         self._hook.begin(ModeKeys.EVAL, evaluations - 1, self._state.step + evaluations - 1)
-        loss = values["valid_loss"] if "valid_loss" in values else values["test_loss"]
-        self._hook.save(LOSS, torch.tensor(loss))
+        self._hook.save(LOSS, torch.tensor(values["valid_loss"]))
         for name, value in values.items():
             self._hook.save_scalar(name, value)
         self._hook.end()
@@ -280,7 +257,8 @@ class Debugger(Callback):
         """Mark the trial as finished."""
         self._unhook()
         if self._started:
-            self._hook.finish()
+            self._hook.abandon()
+            self._hook.close()
 
     def _unhook(self) -> None:
         for handle in self._handles:

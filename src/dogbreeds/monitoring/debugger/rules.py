@@ -1,8 +1,8 @@
 """Rules over the tensors that Debugger saved: what is wrong with a training job.
 
-Each is a rule of smdebug's, so that it also runs in a notebook or a processing job:
-``invoke_rule(VanishingGradients(create_trial(path)))``. It takes one number of each step it can
-judge, and a step triggers its rule when that number is beyond a limit.
+They extend smdebug's `Rule`, so they also run in a notebook or a processing job:
+``invoke_rule(VanishingGradients(create_trial(path)))``. Each computes one number per step that it
+can judge; a number beyond the limit triggers the rule.
 """
 
 import json
@@ -25,15 +25,11 @@ _INSIDE = (  # of the job's folders
 
 
 class TrialError(DogbreedsError, ValueError):
-    """There is no trial to judge; the message says what was expected."""
+    """There is no trial, or it is damaged; the message says what was expected."""
 
 
 class _Rule(Rule):  # type: ignore[misc]
-    """A rule with one number a step.
-
-    Attributes:
-        verdicts: Of the steps judged so far.
-    """
+    """A rule that computes one number per step; `verdicts` holds those of the steps so far."""
 
     measure: str
     limit: str
@@ -44,8 +40,8 @@ class _Rule(Rule):  # type: ignore[misc]
         self.verdicts: list[Verdict] = []
 
     def invoke_at_step(self, step: int) -> bool:
-        """Judge a step; True if it triggers the rule, as smdebug's rules tell."""
-        verdict = self.judge(step, self.base_trial.mode(step) == ModeKeys.EVAL)
+        """Judge a step; as in smdebug, True means that it triggers the rule."""
+        verdict = self._judge(step, self.base_trial.mode(step) == ModeKeys.EVAL)
         if verdict is None:
             return False
         self.verdicts.append(verdict)
@@ -55,46 +51,41 @@ class _Rule(Rule):  # type: ignore[misc]
         return verdict.triggered
 
     @abstractmethod
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge a step; None if it has not what the rule needs."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
+        """Judge a step; None if it lacks what the rule needs."""
 
     def tensors(self, step: int, prefix: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-        """Yield the tensors of a step whose names begin with a prefix."""
+        """Yield names and values of the step's tensors with this prefix."""
         for name in self.base_trial.tensor_names(step=step):
             if name.startswith(prefix):
                 yield name, np.asarray(self.base_trial.tensor(name).value(step))
 
     def loss(self, step: int) -> tuple[str, float] | None:
-        """Return name and value of the loss of a step, if it was saved."""
+        """Return name and value of the step's loss, if it was saved."""
         for name in self.base_trial.tensor_names(step=step):
             if "oss_" in name and "_output_" in name and not name.startswith("gradient"):
                 return name, float(np.mean(self.base_trial.tensor(name).value(step)))
         return None
 
     def is_last(self, step: int, name: str) -> bool:
-        """Whether no later step of the same mode has a tensor."""
-        trial = self.base_trial
-        mode, mode_step = trial.mode_modestep(step)
-        return bool(trial.tensor(name).steps(mode=mode)[-1] == mode_step)
+        """Whether no later step of the same mode has this tensor."""
+        mode, mode_step = self.base_trial.mode_modestep(step)
+        return bool(self.base_trial.tensor(name).steps(mode=mode)[-1] == mode_step)
 
 
 def _is_matrix(name: str, values: np.ndarray[Any, Any]) -> bool:
-    """Whether a parameter is a kernel or matrix, and no norm, bias or scale."""
+    """Whether a parameter is a kernel or matrix rather than a norm, bias or scale."""
     return name.endswith(".weight") and values.ndim > 1
 
 
 class VanishingGradients(_Rule):
-    """A layer learns nothing because hardly any gradient reaches it.
-
-    The limit is that of SageMaker's own rule.
-    """
+    """A layer learns nothing because hardly any gradient reaches it (limit: SageMaker's)."""
 
     measure = "smallest mean |gradient| of a layer"
     limit = "below 1e-07"
     advice = "use batch norm, residual connections or ReLUs; look for zero or saturated layers"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge a step that has gradients."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         means = {
             name: float(np.abs(values).mean())
             for name, values in self.tensors(step, "gradient/")
@@ -102,19 +93,18 @@ class VanishingGradients(_Rule):
         }
         if not means:
             return None
-        name = min(means, key=lambda name: means[name])
+        name = min(means, key=means.__getitem__)
         return Verdict(step, means[name], means[name] < 1e-7, name)
 
 
 class ExplodingTensors(_Rule):
-    """Gradients grow beyond measure, or anything is no number any more."""
+    """Gradients explode, or a tensor is no longer finite."""
 
     measure = "L2 norm of all gradients"
     limit = "above 1000, or not finite"
     advice = "choose a smaller lr or a longer warmup"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge a step of training."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         square, seen = 0.0, False
         for name, values in self.tensors(step, ""):
             if values.dtype.kind != "f":
@@ -129,25 +119,21 @@ class ExplodingTensors(_Rule):
 
 
 class LossNotDecreasing(_Rule):
-    """The loss of training does not fall, or not below that of guessing."""
+    """The train loss does not fall, or not below that of guessing."""
 
     measure = "mean loss of the last third of steps / of the first third"
     limit = "above 0.99 while above half the loss of guessing, or no better than guessing"
-    advice = "choose another lr; check that labels belong to their photos"
+    advice = "choose another lr; check that labels match their photos"
     _least = 6
+    _losses: tuple[float, ...] = ()
+    _classes = 0
 
-    def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
-        super().__init__(base_trial, action_str)
-        self._losses: list[float] = []
-        self._classes = 0
-
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge the last step of training, by those before it."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         loss = None if evaluation else self.loss(step)
         if loss is None:
             return None
         name, value = loss
-        self._losses.append(value)
+        self._losses += (value,)
         for _, counts in self.tensors(step, "class_counts"):
             self._classes = len(counts)
         third = len(self._losses) // 3
@@ -161,20 +147,16 @@ class LossNotDecreasing(_Rule):
 
 
 class Overfitting(_Rule):
-    """The loss of evaluation rises while that of training still falls."""
+    """The validation loss rises while the train loss still falls."""
 
-    measure = "evaluation's loss / its lowest so far"
+    measure = "validation loss / its lowest so far"
     limit = "above 1.2 while the train loss falls"
-    advice = "train for fewer epochs, augment more, or decay weights more"
+    advice = "train for fewer epochs, augment more, or raise weight_decay"
+    _best = (math.inf, math.inf)  # validation and train loss of the best evaluation
 
-    def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
-        super().__init__(base_trial, action_str)
-        self._best = (math.inf, math.inf)  # evaluation's loss, train loss
-
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge an evaluation."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         loss = self.loss(step) if evaluation else None
-        train = [float(values[0]) for name, values in self._scalars(step) if "train_loss" in name]
+        train = [v.item() for name, v in self.tensors(step, "scalar/") if "train_loss" in name]
         if loss is None or not train:
             return None
         _, value = loss
@@ -183,60 +165,52 @@ class Overfitting(_Rule):
         ratio = value / self._best[0]
         return Verdict(step, ratio, ratio > 1.2 and train[0] < self._best[1])
 
-    def _scalars(self, step: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-        for name, values in self.tensors(step, "scalar/"):
-            yield name, values.reshape(-1)
-
 
 class DeadRelu(_Rule):
-    """Units that are 0 for every photo: no gradient passes through them."""
+    """Channels are 0 for every photo: no gradient passes through them."""
 
     measure = "share of a layer's channels that are 0 for the whole batch"
     limit = "above 0.5"
     advice = "choose a smaller lr; check biases"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge a step with activations of ReLUs."""
-        dead = {
-            name: float((values == 0).mean()) for name, values in self.tensors(step, "relu_activ")
-        }
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
+        activity = self.tensors(step, "relu_activity/")
+        dead = {name: float((values == 0).mean()) for name, values in activity}
         if not dead:
             return None
-        name = max(dead, key=lambda name: dead[name])
+        name = max(dead, key=dead.__getitem__)
         return Verdict(step, dead[name], dead[name] > 0.5, name)
 
 
 class WeightUpdates(_Rule):
-    """Steps change weights by much more, or by much less, than they are worth."""
+    """Steps change weights by far too much or too little, relative to the weights."""
 
     measure = "largest change of a layer's weights by a step / the weights (L2 norms)"
     limit = "above 0.5, or never above 1e-06"
     advice = "choose another lr: near 0.001 is usual"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge a step of training."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         ratios = {
             name: float(values)
             for name, values in self.tensors(step, "update_ratio/")
-            if math.isfinite(values)  # weights of 0 have no size to compare with
+            if math.isfinite(values)  # not so for weights that are all 0
         }
         if not ratios:
             return None
-        name = max(ratios, key=lambda name: ratios[name])
+        name = max(ratios, key=ratios.__getitem__)
         largest = max([ratios[name], *(verdict.value for verdict in self.verdicts)])
         stuck = largest < 1e-6 and self.is_last(step, name)
         return Verdict(step, ratios[name], ratios[name] > 0.5 or stuck, name)
 
 
 class PoorInitialization(_Rule):
-    """Weights start where they cannot learn: all the same, much too small or much too large."""
+    """Weights start where they cannot learn: constant, much too small or much too large."""
 
     measure = "standard deviation of a layer's first weights / that of He et al., 2015"
     limit = "below 0.01 or above 10"
-    advice = "use PyTorch's own initialisation, or pretrained weights"
+    advice = "use PyTorch's own initialization, or pretrained weights"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge the very first step."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         if evaluation or self.base_trial.mode_step(step) != 0:
             return None
         ratios = {
@@ -251,17 +225,13 @@ class PoorInitialization(_Rule):
 
 
 class ClassImbalance(_Rule):
-    """Some classes have many more photos than others.
-
-    The limit is that of SageMaker's own rule.
-    """
+    """Some classes have many more photos than others (limit: SageMaker's)."""
 
     measure = "photos of the largest class / of the smallest"
     limit = "above 10"
-    advice = "add photos to the small classes, or leave some out of the large"
+    advice = "add photos to the small classes, or drop some from the large"
 
-    def judge(self, step: int, evaluation: bool) -> Verdict | None:
-        """Judge the first step that tells."""
+    def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         if self.verdicts:
             return None
         for name, counts in self.tensors(step, "class_counts"):
@@ -277,13 +247,10 @@ RULES = (
 
 
 def find(folder: Path) -> list[Finding]:
-    """Judge a job's trial, or return what the job itself found where the tensors did not come.
-
-    Args:
-        folder: The trial, or a folder of the job around it.
+    """Judge the trial in a job's folder; without tensors, return the findings that the job saved.
 
     Raises:
-        TrialError: There is neither.
+        TrialError: There is neither, or the file of findings is damaged.
     """
     for inside in _INSIDE:
         if _is_trial(folder / inside):
@@ -293,7 +260,7 @@ def find(folder: Path) -> list[Finding]:
                 return [Finding.from_json(entry) for entry in json.loads(file.read_text())]
             except (ValueError, TypeError, KeyError) as error:
                 raise TrialError(f"{file} is damaged: {error}") from error
-    raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
+    return check(folder)  # raises
 
 
 def _is_trial(folder: Path) -> bool:
@@ -301,15 +268,14 @@ def _is_trial(folder: Path) -> bool:
 
 
 def check(folder: Path) -> list[Finding]:
-    """Have all rules judge a trial, as far as it is written.
+    """Have all rules judge a trial, which may be incomplete.
 
-    Args:
-        folder: The trial: what is in Debugger's ``LocalPath`` or below its ``S3OutputPath``.
+    The trial is Debugger's ``LocalPath``, or what is below its ``S3OutputPath``.
 
     Raises:
-        TrialError: It is no trial.
+        TrialError: It is not a trial.
     """
-    if not _is_trial(folder):  # smdebug would wait for one for ever
+    if not _is_trial(folder):  # smdebug would wait for one forever
         raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
     trial = create_trial(str(folder))
     findings = []

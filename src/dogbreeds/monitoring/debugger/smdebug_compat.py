@@ -1,6 +1,6 @@
-"""smdebug, made to work with today's protobuf and numpy; the project imports its names from here.
+"""smdebug made to work with current protobuf and numpy; the project imports its names from here.
 
-Its last release, 1.0.34, is of 2023. Nothing of it is changed on disk.
+Its last release, 1.0.34, is from 2023. Its files stay unchanged.
 """
 
 import ast
@@ -17,22 +17,22 @@ from google.protobuf import descriptor_pool
 from google.protobuf.internal import builder
 
 _PACKAGE = "smdebug.core.tfevent.proto"
-_MESSAGES = (  # each after those that it needs
+_MESSAGES = (  # each comes after those that it imports
     "types", "tensor_shape", "resource_handle", "tensor", "attr_value", "versions", "node_def",
     "graph", "summary", "event",
 )  # fmt: skip
 
 
 def _load_messages() -> None:
-    """Make the modules of smdebug's protocol buffers from the descriptors in their source.
+    """Create smdebug's protobuf modules from the serialized descriptors in their source.
 
-    Code that protoc before 3.19 generated does not import with protobuf 4 and later, while the
-    serialised descriptors in it are what protobuf's own builder still takes.
+    Code that protoc before 3.19 generated does not import with protobuf 4 and later, but protobuf's
+    own builder still accepts its descriptors.
 
     Raises:
         ModuleNotFoundError: smdebug is not installed.
     """
-    found = importlib.util.find_spec("smdebug")  # looks for the package and imports nothing
+    found = importlib.util.find_spec("smdebug")  # does not import it
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'smdebug'", name="smdebug")
     folder = Path(found.submodule_search_locations[0], "core", "tfevent", "proto")
@@ -49,12 +49,12 @@ def _load_messages() -> None:
         builder.BuildMessageAndEnumDescriptors(module.DESCRIPTOR, module.__dict__)
         builder.BuildTopDescriptorsAndMessages(module.DESCRIPTOR, module.__name__, module.__dict__)
         sys.modules[module.__name__] = modules[f"{message}_pb2"] = module
-    # `import package.module as name` looks for the attribute.
+    # `import package.module as name` reads the attribute.
     vars(importlib.import_module(_PACKAGE)).update(modules)
 
 
-os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")  # of what happens in every job it says a lot
-# A second's wait for the last files of a finished trial, from when S3 was slow to show them.
+os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")  # it logs a lot in every job
+# Skip the wait, once needed for S3, for the last files of a finished trial.
 os.environ.setdefault("SMDEBUG_TRAINING_END_DELAY_REFRESH", "0")
 _load_messages()
 
@@ -71,7 +71,7 @@ __all__ = ["Hook", "ModeKeys", "Rule", "SMDebugError", "create_trial", "invoke_r
 
 
 class _Array(np.ndarray[Any, Any]):
-    """An array with the method that numpy 2.3 has removed."""
+    """An array with the method that numpy 2.3 removed."""
 
     def tostring(self) -> bytes:
         return self.tobytes()
@@ -84,10 +84,7 @@ _writer.make_tensor_proto = lambda nparray_data, tag: _make_tensor_proto(
 
 
 class _Thread(_event_files._EventLoggerThread):  # type: ignore[misc]
-    """The thread that writes a file of tensors, without its trap.
-
-    The original dies of a full disk, and the next tensor then waits for it forever.
-    """
+    """The writer thread, which originally dies on a full disk: the next tensor waits forever."""
 
     error: Exception | None = None
 
