@@ -1,7 +1,7 @@
-# Everything a person does with this project. `make` alone lists the targets.
+# The entry points of this project. `make` alone lists the targets.
 
 # The host environment
-# An interpreter, 3.11 to 3.13; empty: the first on the PATH that fits
+# Interpreter, 3.11 to 3.13; empty: the first suitable one on the PATH
 PYTHON ?=
 # An index with CPU wheels of torch, e.g. https://download.pytorch.org/whl/cpu (200 MB, not 5 GB)
 TORCH_INDEX ?=
@@ -17,7 +17,7 @@ OPTIMIZER ?=
 # Where serve-demo and serve-local listen
 PORT ?= 8080
 
-# Real photos for the tests that measure; they are skipped where there are none
+# Real photos for the accuracy tests, which are skipped without them
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
@@ -56,7 +56,7 @@ notebook: .venv/.installed-notebook  ## The notebooks of examples/ in JupyterLab
 cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
 
 test: .venv/.installed-dev lint  ## The tests: the real `train`, the real server, AWS's control plane by moto
-	@# On all cores, a file of tests at a time and long ones first; OpenMP's threads would only fight
+	@# Use all cores, one test file at a time, long ones first; OpenMP threads would only compete
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder \
 		-m "not photos" tests/integration tests/cloud tests/unit
 
@@ -74,7 +74,7 @@ lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy src benchmarks docker
-	@# One folder of tests at a time: each has its own conftest.py
+	@# Check one test folder at a time: each has its own conftest.py
 	for tests in tests/conftest.py tests/*/; do .venv/bin/mypy $$tests || exit 1; done
 
 lock:  ## Compile the lock files from the hand-written lists (needs uv)

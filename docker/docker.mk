@@ -1,17 +1,17 @@
-# Building and running the two images; the Makefile includes this. Needs Docker with buildx.
+# Builds and runs the two images; the Makefile includes this. Needs Docker with buildx.
 
 FLAVOR ?= gpu
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/dogbreeds/__init__.py)
 TRAINING_IMAGE := dogbreeds-training:$(VERSION)-$(FLAVOR)
 SERVING_IMAGE := dogbreeds-serving:$(VERSION)-$(FLAVOR)
 
-# A GPU image is given the GPUs unless GPU=none says otherwise.
+# A GPU image gets all GPUs unless GPU=none.
 GPU ?= $(if $(filter gpu,$(FLAVOR)),all,none)
 OUT ?= build/train-local
 MODEL_DIR ?= $(OUT)/ml/model
 PORT ?= 8080
 
-# What docker/build reads from the environment.
+# docker/build reads these from the environment.
 export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE
 
 .PHONY: base build build-training build-serving push train-local serve-local test-images
@@ -27,7 +27,7 @@ build-training:  ## Build the training image alone
 build-serving:  ## Build the serving image alone; FLAVOR=slim: without PyTorch
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
 
-# Without REGISTRY to the account's ECR, which is logged in to; settings in dogbreeds.toml.
+# Without REGISTRY, push to the account's ECR after logging in; dogbreeds.toml has the settings.
 push: $(if $(REGISTRY),,.venv/.installed-cloud)  ## Tag and push both images [REGISTRY=HOST[:PORT][/PATH], else ECR]
 	@$(if $(REGISTRY),docker/push "$(REGISTRY)" $(TRAINING_IMAGE) $(SERVING_IMAGE),\
 		.venv/bin/dogbreeds push --flavor $(FLAVOR))

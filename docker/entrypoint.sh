@@ -1,9 +1,9 @@
 #!/bin/sh
-# Entry point of both images: makes CUDA usable, then becomes the program, which is then PID 1 and
-# gets SageMaker's signals itself.
+# Entry point of both images: makes CUDA usable, then execs the program, which is then PID 1 and
+# receives SageMaker's signals directly.
 set -eu
 
-# Only where the container was given a GPU. SageMaker's newer hosts no longer mount CUDA's
+# Only needed if the container has a GPU. SageMaker's newer hosts no longer mount CUDA's
 # compatibility libraries into the container, so whether they are needed is decided here.
 if [ -e /dev/nvidiactl ] && [ -r /proc/driver/nvidia/version ]; then
     compat=$(python3 /opt/dogbreeds/cuda_compat.py /proc/driver/nvidia/version /usr/local/cuda)

@@ -1,4 +1,4 @@
-"""Check, while an image is built, that its packages are the ones meant.
+"""Check, while an image is built, that its packages are the intended ones.
 
     python verify_packages.py LOCK_FILE ...
 
@@ -72,7 +72,7 @@ def problems_of(name: str, version: str) -> list[str]:
     for module in modules_of(distribution):
         try:
             importlib.import_module(module)
-        except Exception as error:  # any failure of foreign code is what we are looking for
+        except Exception as error:  # third-party code may fail in any way
             problems.append(f"{name}: import {module} fails: {error!r}")
     return problems
 

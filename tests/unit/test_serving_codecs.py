@@ -75,11 +75,11 @@ def test_json_lines_skip_empty_lines_and_answer_in_kind() -> None:
         (b"{}", "an empty object"),
         (b'{"photo": 1}', "an object with 'photo'"),
         (b'{"image": null}', "null"),
-        (b'{"image": true}', "a truth value"),
+        (b'{"image": true}', "a boolean"),
         (b'{"image": "a"}', "something else"),
         ('{"image": "äö"}'.encode(), "something else"),
         (b'{"images": []}', "a list"),
-        (b'{"images": "x"}', "a text"),
+        (b'{"images": "x"}', "a string"),
     ],
 )
 def test_what_is_not_our_json_gets_400_and_is_told_what_came(body: bytes, got: str) -> None:

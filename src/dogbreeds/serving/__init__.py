@@ -1,10 +1,10 @@
 """The model server: Multi Model Server with our handler, endpoints and life cycle.
 
-`server` starts and stops it, `handler` is what its workers run.
+`server` starts and stops it; its workers run `handler`.
 """
 
 import sys
 
-# torchvision's import of torch._dynamo loads triton where it is installed: 80 MB, of use to
-# torch.compile on GPUs only, which is not used here. With None `import triton` raises ImportError.
+# torchvision imports torch._dynamo, which loads triton if installed: 80 MB that only torch.compile
+# on GPUs uses, which serving does not. With None, `import triton` raises ImportError.
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]

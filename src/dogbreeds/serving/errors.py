@@ -1,4 +1,4 @@
-"""A request that cannot be answered, as the client is told."""
+"""A request that cannot be answered, as reported to the client."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ from dogbreeds.system.errors import DogbreedsError
 
 
 class RequestError(DogbreedsError):
-    """A request, or one photo of it, that is refused, most often with a 4xx status.
+    """A refused request, or one refused photo of it, usually with a 4xx status.
 
     Attributes:
         status: The HTTP status of the answer.

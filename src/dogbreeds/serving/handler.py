@@ -1,12 +1,14 @@
-"""What Multi Model Server's workers run: `handle`, for a whole batch of requests at a time."""
+"""What Multi Model Server's workers run: `handle`, once per batch of requests."""
 
+import functools
 import itertools
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,9 +26,9 @@ from dogbreeds.system import processes, resources
 
 logger = logging.getLogger(__name__)
 
-# What loading takes at most, measured with models of 3 to 334 MB: PyTorch and its kin, and the
-# weights as read, as loaded, converted and in ONNX Runtime's own layout. Of an artifact with graphs
-# nothing is converted, but its files hold the weights twice. On CPUs far less of it is kept.
+# Peak memory of loading, measured with models of 3 to 334 MB: PyTorch and its dependencies, and the
+# weights as read, as loaded, converted and in ONNX Runtime's own layout. An artifact with graphs
+# needs no conversion, but its files contain the weights twice. CPU workers keep far less of it.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
@@ -39,25 +41,19 @@ if TYPE_CHECKING:
 _service: "Service | UserService | None" = None
 
 
-class MmsContext(Protocol):
-    """What of MMS's context is used here (``mms.context.Context``)."""
+class _Context(Protocol):
+    """The part of MMS's context that is used here (``mms.context.Context``)."""
 
     system_properties: dict[str, Any]
 
-    def get_all_request_header(self, idx: int) -> dict[str, Any]:
-        """Return the headers of one request of the batch."""
-
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-        """Set the status of one answer."""
-
-    def set_response_content_type(self, idx: int, value: str) -> None:
-        """Set the content type of one answer."""
-
-    def set_response_header(self, idx: int, key: str, value: str) -> None:
-        """Set a header of one answer."""
+    # `idx` is the request's place in the batch.
+    def get_all_request_header(self, idx: int) -> dict[str, Any]: ...
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...
+    def set_response_content_type(self, idx: int, value: str) -> None: ...
+    def set_response_header(self, idx: int, key: str, value: str) -> None: ...
 
 
-def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes] | None:
+def handle(data: list[dict[str, Any]] | None, context: _Context) -> list[bytes] | None:
     """Answer a batch of requests, or load the model.
 
     Args:
@@ -72,67 +68,61 @@ def handle(data: list[dict[str, Any]] | None, context: MmsContext) -> list[bytes
         _service = _load(context)
         return None
     if _service is None:
-        raise RuntimeError("MMS asked for a prediction before the model was loaded")
+        raise RuntimeError("MMS requested a prediction before the model was loaded")
     return _service.answer(data, context)
 
 
+@dataclass(eq=False)
 class Service:
     """Answers batches of requests with one predictor.
 
-    Args:
-        predictor: A predictor that was started.
-        default_accept: The answer's type where a request names none.
-        threads: How many photos are decoded at the same time.
-        max_request_bytes: The most that a compressed body may become.
+    Attributes:
+        predictor: A started predictor.
+        default_accept: The answer's type if a request names none.
+        threads: How many photos are decoded in parallel.
+        max_request_bytes: Limit for a decompressed body.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        default_accept: str,
-        threads: int = 1,
-        max_request_bytes: int = 25 * 2**20,
-    ) -> None:
-        self._predictor = predictor
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-        self._description = predictor.description
-        self._default_accept = default_accept
-        self._max_request_bytes = max_request_bytes
+    predictor: Predictor
+    default_accept: str
+    threads: int = 1
+    max_request_bytes: int = 25 * 2**20
 
-    def answer(self, data: list[dict[str, Any]], context: MmsContext) -> list[bytes]:
+    # Created on first use, because threads do not survive the worker's fork.
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, "decode")
+
+    def answer(self, data: list[dict[str, Any]], context: _Context) -> list[bytes]:
         """Answer each request by its own content types; good photos share forward passes.
 
-        Args:
-            data: As in `handle`.
-            context: As in `handle`.
-
-        Returns:
-            For each request the body of its answer. A request that fails does not touch others.
+        See `handle`. A request that fails does not affect the others.
         """
-        begin = time.perf_counter()
+        description, begin = self.predictor.description, time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
-        groups = self._decode([getattr(request, "photos", []) for request in requests])
+        photos = [photo for request in requests for photo in getattr(request, "photos", ())]
+        pixels = self._decode(photos)
         decoded = time.perf_counter()
-        results = self._predict(groups)
+        results = iter(self._predict(pixels))
         predicted = time.perf_counter()
-        timing = (  # the batch's; the front end makes metrics of it
+        timing = (  # of the whole batch; the front end derives metrics from it
             f"decode;dur={(decoded - begin) * 1e3:.2f},"
             f" predict;dur={(predicted - decoded) * 1e3:.2f}, batch;desc={len(data)}"
         )
         bodies = []
-        for index, (request, rows) in enumerate(zip(requests, results, strict=True)):
+        for index, request in enumerate(requests):
             try:
                 if isinstance(request, RequestError):
                     raise request
+                rows = list(itertools.islice(results, len(request.photos)))
                 answers = [
-                    row if isinstance(row, RequestError) else self._description.answer(row, top_k)
+                    row if isinstance(row, RequestError) else description.answer(row, top_k)
                     for row, top_k in zip(rows, request.top_k, strict=True)
                 ]
                 body = codecs.write_answers(request, answers)
                 status, content_type = HTTPStatus.OK, request.accept
             except Exception as error:
-                refusal = error if isinstance(error, RequestError) else _failure(error)
+                refusal = _refusal(error)
                 body = (json.dumps(refusal.to_dict()) + "\n").encode()
                 status, content_type = refusal.status, codecs.JSON
                 if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
@@ -140,82 +130,63 @@ class Service:
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, content_type)
             context.set_response_header(index, "server-timing", timing)
-            context.set_response_header(index, "x-model-version", self._description.version)
+            context.set_response_header(index, "x-model-version", description.version)
             bodies.append(body)
         return bodies
 
     def _read(
-        self, item: dict[str, Any], context: MmsContext, index: int
+        self, item: dict[str, Any], context: _Context, index: int
     ) -> codecs.Request | RequestError:
-        headers = {
-            name.lower(): value
-            for name, value in context.get_all_request_header(index).items()
-            if isinstance(value, str)  # MMS lists the types of the body's parts beside them
-        }
-        parameters = {
-            name: bytes(value).decode(errors="replace")
-            for name, value in item.items()
-            if name != "body"
-        }
+        headers = codecs.read_headers(context.get_all_request_header(index))
         try:
-            body = bytes(item.get("body", b""))
+            fields = {name: bytes(value) for name, value in item.items()}
+            body = fields.pop("body", b"")
+            parameters = {name: value.decode(errors="replace") for name, value in fields.items()}
             return codecs.read_request(
-                body, headers, parameters, self._default_accept, self._max_request_bytes
+                body, headers, parameters, self.default_accept, self.max_request_bytes
             )
-        except RequestError as error:
-            return error
         except Exception as error:
-            return _failure(error)
+            return _refusal(error)
 
-    def _decode(
-        self, groups: list[list[bytes | RequestError]]
-    ) -> list[list[_Pixels | RequestError]]:
-        photos = [photo for group in groups for photo in group]
-        decode: Callable[..., Iterable[_Pixels | RequestError]] = map
-        if len(photos) > 1:  # one alone is spared the way through the pool
-            if self._pool is None:  # made late, because no thread outlives the fork of the worker
-                self._pool = ThreadPoolExecutor(self._threads, "decode")
-            decode = self._pool.map
-        results = iter(decode(self._pixels, photos))
-        return [[next(results) for _ in group] for group in groups]
+    def _decode(self, photos: list[bytes | RequestError]) -> list[_Pixels | RequestError]:
+        # A single photo does not pay for the pool.
+        decode = self._pool.map if len(photos) > 1 else map
+        return list(decode(self._pixels, photos))
 
-    def _predict(
-        self, groups: list[list[_Pixels | RequestError]]
-    ) -> list[list[_Row | RequestError]]:
-        good = [pixels for group in groups for pixels in group if isinstance(pixels, np.ndarray)]
+    def _predict(self, photos: list[_Pixels | RequestError]) -> list[_Row | RequestError]:
+        good = [pixels for pixels in photos if isinstance(pixels, np.ndarray)]
+        rows: Iterator[_Row | RequestError]
         try:
-            rows: Iterator[_Row | RequestError]
-            rows = iter(self._predictor.predict(np.stack(good)) if good else ())
+            rows = iter(self.predictor.predict(np.stack(good)) if good else ())
         except Exception as error:
-            rows = itertools.repeat(_failure(error))
-        return [
-            [pixels if isinstance(pixels, RequestError) else next(rows) for pixels in group]
-            for group in groups
-        ]
+            rows = itertools.repeat(_refusal(error))
+        return [pixels if isinstance(pixels, RequestError) else next(rows) for pixels in photos]
 
     def _pixels(self, photo: bytes | RequestError) -> _Pixels | RequestError:
         if isinstance(photo, RequestError):
             return photo
         try:
-            return self._description.preprocessing.read_pixels(photo)
+            return self.predictor.description.preprocessing.read_pixels(photo)
         except PhotoTooLargeError as error:
-            status, word = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "photo too large"
-            return RequestError(status, word, error.expected, error.got)
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return RequestError(status, "photo too large", error.expected, error.got)
         except PhotoError as error:
             return RequestError(HTTPStatus.BAD_REQUEST, "not a photo", error.expected, error.got)
         except Exception as error:
-            return _failure(error)
+            return _refusal(error)
 
 
-def _failure(error: Exception) -> RequestError:
-    """Return the answer where the fault is ours; the log gets the traceback."""
+def _refusal(error: Exception) -> RequestError:
+    """Return the client's answer; an error of ours becomes a 500, with its traceback in the log."""
+    if isinstance(error, RequestError):
+        return error
     logger.error("cannot answer a request", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(context: MmsContext) -> "Service | UserService":
-    """Load the model; if that fails, tell the server to give up instead of trying for ever.
+def _load(context: _Context) -> "Service | UserService":
+    """Load the model; if that fails, tell the server to stop instead of retrying forever.
 
     Raises:
         MemoryError: It would not fit beside the other models; MMS answers 507.
@@ -230,7 +201,7 @@ def _load(context: MmsContext) -> "Service | UserService":
             raise MemoryError
     try:
         if code := script.find(model_dir, os.environ):
-            # Here, because scipy comes with it, which the slim image does without.
+            # Import it here, because it needs scipy, which the slim image lacks.
             from dogbreeds.serving.user_code.service import UserService
 
             return UserService(code, settings, model_dir, context)
@@ -243,7 +214,7 @@ def _load(context: MmsContext) -> "Service | UserService":
             predictor.start()
         resources.give_back_memory()
     except Exception as error:
-        if not settings.multi_model:  # where the others must go on
+        if not settings.multi_model:  # one bad model must not stop the others
             _give_up(error)
         raise
     return Service(predictor, settings.default_accept, settings.threads, settings.max_request_bytes)
@@ -253,16 +224,13 @@ def _start_in_worker(predictor: Predictor) -> None:
     try:
         predictor.start()
         resources.give_back_memory()
-    except Exception as error:  # Python would ignore it after a fork
+    except Exception as error:  # Python ignores exceptions of fork handlers
         logger.exception("cannot run the model")
         _give_up(error)
         os._exit(1)
 
 
 def _give_up(error: Exception) -> None:
-    if pipe := os.environ.get(FAILURE_PIPE_ENV):
-        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        try:
-            os.write(descriptor, f"cannot load the model: {error}\n".encode())
-        finally:
-            os.close(descriptor)
+    if path := os.environ.get(FAILURE_PIPE_ENV):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as pipe:
+            pipe.write(f"cannot load the model: {error}\n".encode())

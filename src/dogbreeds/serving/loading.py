@@ -1,9 +1,8 @@
-"""From an archive to a predictor.
+"""From an artifact to a predictor.
 
-On CPUs ONNX Runtime, the fastest there, runs one of the artifact's own graphs. For an artifact
-without graphs PyTorch has to make one. All that needs PyTorch, the choice of the backend included,
-is then done by a process that ends, and PyTorch is not in the server's memory, where it would take
-some hundred megabytes::
+On CPUs ONNX Runtime, the fastest backend there, runs one of the artifact's graphs. For an artifact
+without graphs PyTorch must export one. A process that ends does everything that needs PyTorch, the
+choice of the backend included, so that the server saves its memory, some hundred megabytes::
 
     python -m dogbreeds.serving.loading MODEL_DIR THREADS BACKEND
 """
@@ -27,9 +26,8 @@ from dogbreeds.serving.settings import PYTORCH
 from dogbreeds.system import processes
 from dogbreeds.system.errors import DogbreedsError
 
+# What the other process finds: the description, and the ONNX graph if that is the fastest.
 _Choice = tuple[Description, bytes | None]
-"""What the other process finds: the description, and the ONNX graph if that is the fastest."""
-
 
 _ADD_GRAPHS = "add them by `dogbreeds convert`"
 
@@ -42,25 +40,25 @@ def load(
     model_dir: Path,
     gpu: int | None,
     threads: int,
-    wanted: str | None = None,
+    requested: str | None = None,
     precision: str | None = None,
 ) -> Predictor:
-    """Return a predictor, not started, for an archive.
+    """Return a predictor, not started, for an artifact.
 
     Args:
-        model_dir: The archive's folder.
+        model_dir: The artifact's folder.
         gpu: The number of the GPU to run on, or None for the CPU.
-        threads: Threads of one forward pass on the CPU.
-        wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
-        precision: Of the artifact's graphs, a name of `onnx_runtime.PRECISIONS`, or None for the
-            fastest that is good enough.
+        threads: Per forward pass on the CPU.
+        requested: One of `settings.BACKENDS`, or None for the fastest that works.
+        precision: One of `onnx_runtime.PRECISIONS` for the artifact's graphs, or None for the
+            fastest that is accurate enough.
 
     Raises:
-        ArtifactError, BackendError, LoadError: There is no archive, it is damaged, or it cannot
-            run here.
+        ArtifactError, BackendError, LoadError: The artifact is missing, damaged, or cannot run
+            here.
         MemoryError: There is too little memory to load it.
     """
-    if gpu is None and wanted != PYTORCH:
+    if gpu is None and requested != PYTORCH:
         if predictor := _with_graphs(model_dir, threads, precision):
             return predictor
         if importlib.util.find_spec("torch") is None:
@@ -68,11 +66,11 @@ def load(
                 f"expected ONNX graphs in {model_dir}, which has none, and there is no PyTorch to"
                 f" make them: {_ADD_GRAPHS}, or serve it with the cpu image"
             )
-        description, graph = _choose_apart(model_dir, threads, wanted)
+        description, graph = _choose_apart(model_dir, threads, requested)
         if graph is not None:
             return Predictor(description, [OnnxRuntime(graph)], threads)
-        wanted = PYTORCH
-    return _with_pytorch(model_dir, gpu, threads, wanted)
+        requested = PYTORCH
+    return _with_pytorch(model_dir, gpu, threads, requested)
 
 
 def _with_graphs(model_dir: Path, threads: int, precision: str | None) -> Predictor | None:
@@ -90,32 +88,33 @@ def _with_graphs(model_dir: Path, threads: int, precision: str | None) -> Predic
     return Predictor(replace(description, golden_example=golden_example), [backend], threads)
 
 
-def _with_pytorch(model_dir: Path, gpu: int | None, threads: int, wanted: str | None) -> Predictor:
+def _with_pytorch(
+    model_dir: Path, gpu: int | None, threads: int, requested: str | None
+) -> Predictor:
     import torch
 
     from dogbreeds.model import artifact
     from dogbreeds.serving.backends import pytorch
 
-    torch.set_num_threads(1)  # a pool of threads made here would be dead in forked workers
+    torch.set_num_threads(1)  # forked workers would inherit a dead thread pool
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
-    return pytorch.create_predictor(artifact.load(model_dir), device, threads, wanted)
+    return pytorch.create_predictor(artifact.load(model_dir), device, threads, requested)
 
 
-def _choose_apart(model_dir: Path, threads: int, wanted: str | None) -> _Choice:
-    """Run `main` in a process of its own, and return what it found."""
+def _choose_apart(model_dir: Path, threads: int, requested: str | None) -> _Choice:
+    """Run `main` in a child process, and return what it found."""
     process = subprocess.run(
-        # -P: the working directory is the model's, and nothing is to be imported from there.
-        [sys.executable, "-P", "-m", __name__, str(model_dir), str(threads), wanted or ""],
+        # -P: the model's folder is the working directory, and must not be imported from.
+        [sys.executable, "-P", "-m", __name__, str(model_dir), str(threads), requested or ""],
         preexec_fn=processes.die_with_parent,  # safe: this process has one thread
         stdout=subprocess.PIPE,
         check=False,
     )
-    if process.returncode < 0:
-        raise MemoryError(
-            f"loading was ended by signal {-process.returncode}: there is too little memory"
-        )
-    if process.returncode > 0:
-        raise LoadError(f"loading ended with exit code {process.returncode}")
+    code = process.returncode
+    if code < 0:
+        raise MemoryError(f"loading was killed by signal {-code}: there is too little memory")
+    if code > 0:
+        raise LoadError(f"loading ended with exit code {code}")
     found: _Choice | str = pickle.loads(process.stdout)  # of our own process  # noqa: S301
     if isinstance(found, str):
         raise LoadError(found)
@@ -123,18 +122,17 @@ def _choose_apart(model_dir: Path, threads: int, wanted: str | None) -> _Choice:
 
 
 def main() -> None:
-    """Write what backend is best for an archive on this CPU, or why there is none."""
-    model_dir, threads, wanted = sys.argv[1:]
+    """Write which backend is best for an artifact on this CPU, or why there is none."""
+    model_dir, threads, requested = sys.argv[1:]
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints may get in between
+    os.dup2(2, 1)  # what libraries print must not mix with the output
     logging.basicConfig(format="%(message)s")  # as in the workers
     found: _Choice | str
     try:
-        predictor = _with_pytorch(Path(model_dir), None, int(threads), wanted or None)
+        predictor = _with_pytorch(Path(model_dir), None, int(threads), requested or None)
         predictor.start()
         backend = predictor.backend
-        graph = backend.graph if isinstance(backend, OnnxRuntime) else None
-        found = predictor.description, graph
+        found = predictor.description, backend.graph if isinstance(backend, OnnxRuntime) else None
     except Exception as error:
         logging.getLogger(__name__).exception("cannot load the model")
         found = str(error)

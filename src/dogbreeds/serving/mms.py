@@ -1,10 +1,9 @@
-"""Multi Model Server's side of things: its files, its properties and its command line."""
+"""How Multi Model Server is configured and started: its files, environment and command line."""
 
 import importlib.util
 import os
 import shutil
 import sys
-from importlib import resources
 from pathlib import Path
 
 from dogbreeds.model.onnx_runtime import NO_TELEMETRY
@@ -16,7 +15,7 @@ PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 
 MODEL_NAME = "model"
 _HANDLER = "dogbreeds.serving.handler:handle"
-# Credentials are for the platform's own use; no worker of an artifact of ours needs them.
+# The platform uses the credentials; workers that serve an artifact of ours do not need them.
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
 
@@ -47,37 +46,31 @@ def find_java() -> str:
 
 
 def write_files(settings: Settings, folder: Path) -> None:
-    """Write the properties and the model store into a private folder.
-
-    Args:
-        settings: The server's settings.
-        folder: An empty folder that lives as long as the server.
-    """
+    """Write the properties and the model store into an empty folder that outlives the server."""
     address = f"http://0.0.0.0:{settings.port}"
     if settings.multi_model:
         models = {"management_address": address, "model_store": "/"}
     else:
         store = folder / "models"
         store.mkdir()
-        # MMS takes name and place from here; a link keeps odd characters out of the properties.
+        # MMS takes name and path from here; a link keeps unusual characters out of the properties.
         (store / MODEL_NAME).symlink_to(settings.model_dir.resolve(), target_is_directory=True)
         models = {
-            # Registering models is nobody's business outside of this container.
+            # Nobody outside this container may register models.
             "management_address": f"unix:{folder}/management.sock",
             "model_store": str(store),
             "load_models": MODEL_NAME,
         }
     hides = not (settings.user_code or settings.multi_model)  # a user's code may need S3
+    # MMS has one timeout for loading and for answering. With user code the worker enforces the
+    # latter itself, and loading may take as long as SageMaker allows at most.
+    timeout = 3600 if settings.user_code else settings.response_timeout
     properties = {
         "inference_address": address,
         **models,
         "default_service_handler": _HANDLER,
         "default_workers_per_model": settings.workers,
-        # MMS has one limit for loading and for answering. With user code the worker keeps the
-        # latter itself, and loading may take as long as SageMaker allows at most.
-        "default_response_timeout_seconds": 3600
-        if settings.user_code
-        else settings.response_timeout,
+        "default_response_timeout_seconds": timeout,
         "job_queue_size": settings.queue_size,
         "preload_model": str(settings.preload).lower(),
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
@@ -92,11 +85,7 @@ def write_files(settings: Settings, folder: Path) -> None:
 
 
 def command(settings: Settings, folder: Path) -> list[str]:
-    """Return the command that runs the server in the foreground.
-
-    Args:
-        settings: The server's settings.
-        folder: The folder that `write_files` wrote to.
+    """Return the command that runs the server in the foreground, by the files of `write_files`.
 
     Raises:
         ServerError: There is no Java runtime, no MMS or no plugin.
@@ -104,20 +93,23 @@ def command(settings: Settings, folder: Path) -> list[str]:
     spec = importlib.util.find_spec("mms")
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")
-    package, plugin = Path(spec.origin).parent, _plugin()
-    # Above all photos on their way; a quarter of the memory, as Java's own default.
+    package = Path(spec.origin).parent
+    plugin = Path(os.environ.get(PLUGINS_DIR_ENV) or Path(__file__).parent, "endpoints.jar")
+    if not plugin.is_file():
+        raise ServerError(f"found no {plugin}: see containers/serving/endpoints/build.sh")
+    # Photos in flight take most of the heap; a quarter of the memory is Java's own default.
     heap = min(2**31, settings.memory // 4)
-    classes = plugin.with_name("classes.jsa")  # made with the image
-    # It starts small and grows if need be: Java fills what it has before it tidies up.
+    # Start small and grow on demand: Java fills the heap that it has before it collects garbage.
     first_heap = min(2**26, heap)
+    classes = plugin.with_name("classes.jsa")  # created when the image is built
     return [
         find_java(),
         f"-Xms{first_heap // 2**20}m",
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
-        "-XX:-UsePerfData",  # a file in /tmp, whatever the temporary folder is
+        "-XX:-UsePerfData",  # would write a file to /tmp, whatever the temporary folder is
         "-XX:TieredStopAtLevel=1",
-        "-XX:+ExitOnOutOfMemoryError",  # rather be started anew than limp
+        "-XX:+ExitOnOutOfMemoryError",  # rather restart than continue half broken
         f"-XX:ActiveProcessorCount={settings.cpus}",
         f"-Djava.io.tmpdir={folder}",
         f"-Dmodel_server_home={package.parent}",
@@ -125,47 +117,29 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
-        # A photo lies in the heap up to twice, and once more on its way to the worker.
+        # The heap holds a photo up to twice, and once more while it is sent to the worker.
         f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),
         *settings.vmargs,
-        "-cp",
-        f"{plugin}{os.pathsep}{package}/frontend/model-server.jar",
+        *("-cp", f"{plugin}{os.pathsep}{package}/frontend/model-server.jar"),
         "dogbreeds.Server",
-        "--python",
-        sys.executable,
-        "--mms-config",
-        str(folder / "mms.properties"),
+        *("--python", sys.executable),
+        *("--mms-config", str(folder / "mms.properties")),
     ]
 
 
 def environment(settings: Settings, folder: Path, packages: Path | None) -> dict[str, str]:
-    """Return the environment of the server and its workers.
-
-    Args:
-        settings: The server's settings.
-        folder: The folder that `write_files` wrote to.
-        packages: A folder of packages that come before all others, if any.
-    """
+    """Return the environment of the server and its workers; `packages` are imported first."""
     paths = [packages, Path(__file__).parents[2], os.environ.get("PYTHONPATH")]
+    # Our own backends get their number of threads as an argument.
     threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.user_code else {}
     return {
-        **threads,  # our own backends are told
+        **threads,
         **os.environ,
         **NO_TELEMETRY,
         "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path),
-        "PYTHONUNBUFFERED": "1",  # a worker's last words must not stay in a buffer
+        "PYTHONUNBUFFERED": "1",  # the last output of a worker that dies must not be lost
         "TMPDIR": str(folder),
     }
-
-
-def _plugin() -> Path:
-    if folder := os.environ.get(PLUGINS_DIR_ENV):
-        jar = Path(folder) / "endpoints.jar"
-    else:
-        jar = Path(str(resources.files("dogbreeds.serving") / "endpoints.jar"))
-    if not jar.is_file():
-        raise ServerError(f"found no {jar}: see containers/serving/endpoints/build.sh")
-    return jar

@@ -1,11 +1,11 @@
-"""``serve``: starts the model server, keeps watch over it and stops it.
+"""``serve``: starts the model server, supervises it and stops it.
 
-``python -m dogbreeds.serving.server`` is what the image's ``serve`` runs and what the demo runs
-on the host. It is fit to be a container's process 1.
+The image's ``serve`` and the demo run ``python -m dogbreeds.serving.server``. It can be a
+container's process 1.
 
-SIGTERM or Ctrl-C: ``/ping`` turns 503, requests in flight are answered, then all processes end and
-the exit code is 0. A model that cannot be loaded, or a front end that ends by itself, stops the
-rest with exit code 1 and one line that tells why.
+On SIGTERM or Ctrl-C ``/ping`` turns 503, requests in flight are answered, all processes end and the
+exit code is 0. If the model cannot be loaded, or the front end ends by itself, it stops the rest
+with exit code 1 and one line that says why.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def main() -> int:
             readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
             if not (readable or settings.multi_model or settings.user_code):
                 raise mms.ServerError(
-                    f"expected a model archive in the folder {settings.model_dir}, which"
+                    f"expected a model artifact in the folder {settings.model_dir}, which"
                     f" {'cannot be read' if settings.model_dir.exists() else 'does not exist'}"
                 )
             _serve(settings, Path(folder))
@@ -59,19 +59,15 @@ def _serve(settings: Settings, folder: Path) -> None:
     command = mms.command(settings, folder)
     failures_path = folder / "failure"
     os.mkfifo(failures_path)
-    # Opened for writing too: otherwise it would be readable, at its end, while nobody writes.
+    # Open read-write so that the FIFO never signals EOF when it has no writer.
     failures = os.open(failures_path, os.O_RDWR | os.O_NONBLOCK)
-    environment = {
-        **mms.environment(settings, folder, packages),
-        FAILURE_PIPE_ENV: str(failures_path),
-    }
+    environment = mms.environment(settings, folder, packages)
     processes.adopt_orphans()
     with _signals() as signals:
-        # A session of its own: Ctrl-C reaches only us, and one kill reaches all of the rest.
         server = subprocess.Popen(
             command,
-            env=environment,
-            start_new_session=True,
+            env=environment | {FAILURE_PIPE_ENV: str(failures_path)},
+            start_new_session=True,  # Ctrl-C then reaches only us, and one kill all of the rest
             preexec_fn=processes.die_with_parent,  # safe: this process has one thread
         )
         try:
@@ -85,7 +81,7 @@ def _watch(server: "subprocess.Popen[bytes]", signals: int, failures: int) -> No
     """Wait for a signal, for a worker that gives up and for the end of the server.
 
     Raises:
-        ServerError: The server did not end because of a signal, or not in time.
+        ServerError: The server ended without a signal, or not in time.
     """
     deadline: float | None = None
     while True:
@@ -112,11 +108,11 @@ def _watch(server: "subprocess.Popen[bytes]", signals: int, failures: int) -> No
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """Give a descriptor from which the numbers of arriving signals can be read."""
+    """Yield a descriptor from which the numbers of arriving signals can be read."""
     read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)  # as set_wakeup_fd demands
+    os.set_blocking(write_end, False)  # set_wakeup_fd requires it
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-    # A handler must be set for the number to be written; process 1 has no default ones either.
+    # Only signals with a handler are written; process 1 has no default handlers either.
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     signal.set_wakeup_fd(write_end)
     try:
@@ -130,7 +126,7 @@ def _signals() -> Iterator[int]:
 
 
 def _reap(pid: int) -> int | None:
-    """Take leave of ended children and adopted orphans; return the exit code of `pid`, if ended."""
+    """Reap ended children and adopted orphans; return the exit code of `pid`, if it ended."""
     status = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -146,7 +142,7 @@ def _kill_all(server: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-server.pid, 0)
-    server.returncode = server.returncode or 0  # it was waited for here, not by Popen
+    server.returncode = server.returncode or 0  # we have waited for it in place of Popen
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """All settings of the server, read once from the environment.
 
-The variables are SageMaker's own where it has one (see sagemaker-inference's ``parameters``).
+Where SageMaker has a variable, it is used (see sagemaker-inference's ``parameters``).
 """
 
 from collections.abc import Mapping
@@ -17,97 +17,76 @@ from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
 FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
-"""Set by the server for its workers: the named pipe into which a reason to give up is written."""
+"""Set by the server for its workers, which write why they give up to this named pipe."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
 PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
-# With more threads a worker's forward pass gains less than another worker would.
+# Beyond this, another worker gains more than more threads per forward pass.
 _THREADS_PER_WORKER = 2
 
 
 class SettingsError(DogbreedsError, ValueError):
-    """An environment variable holds something that cannot be used."""
+    """An environment variable has an invalid value."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the server.
+    """Settings of the server, each with its environment variable and default."""
 
-    Attributes:
-        port: Where HTTP is served on all interfaces (``SAGEMAKER_BIND_TO_PORT``, 8080).
-        model_dir: Where the archive lies (``SM_MODEL_DIR``, else ``model`` in
-            ``SAGEMAKER_BASE_DIR``, else ``/opt/ml/model``).
-        multi_model: Whether models are loaded and unloaded over HTTP under SageMaker's contract
-            for multi-model endpoints (``SAGEMAKER_MULTI_MODEL``); `model_dir` is not used then.
-        cpus: Processors that may be used.
-        memory: Bytes of memory that may be used.
-        gpus: GPUs present.
-        user_code: The code that came with the model; None for an artifact of ours alone, and where
-            there are several models.
-        workers: Worker processes of a model (``SAGEMAKER_MODEL_SERVER_WORKERS``; one for each
-            GPU or for each 2 processors, one for each processor with `user_code`, and one where
-            there are several models).
-        threads: Threads of each worker's forward pass, so that all workers together have one
-            for each processor.
-        response_timeout: Seconds until a worker that does not answer is replaced
-            (``SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS``, 60: SageMaker's own limit).
-        max_request_bytes: Larger bodies get 413 (``SAGEMAKER_MAX_PAYLOAD_IN_MB``, 25: the limit
-            of real-time endpoints; 0 for no limit but what the front end can hold).
-        queue_size: Requests that may wait for a worker; more get 503 (``DOGBREEDS_QUEUE_SIZE``).
-        default_accept: The answer's type where a request names none
-            (``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``, application/json).
-        vmargs: Further arguments of the Java machine (``SAGEMAKER_MODEL_SERVER_VMARGS``).
-        batch_size: The most requests that a worker takes at a time; it takes no more than half of
-            its share of those in flight (``DOGBREEDS_BATCH_SIZE``; 16 on a GPU, 8 on CPUs, see
-            ``benchmarks/results/serving_batches.csv``). Always 1 with `user_code` that does not
-            batch.
-        batch_delay_ms: How long a request may wait for others that are in flight to share its
-            batch (``DOGBREEDS_BATCH_DELAY_MS``; 2 on a GPU, 1 on CPUs; at least 1).
-        backend: What runs the model, a name of `BACKENDS` (``DOGBREEDS_BACKEND``); None is the
-            fastest that works here.
-        precision: What ONNX Runtime computes in, a name of `onnx_runtime.PRECISIONS`
-            (``DOGBREEDS_PRECISION``); None (``auto``) is int8 where it is as good and faster.
-    """
-
-    port: int
+    port: int  # HTTP, on all interfaces (SAGEMAKER_BIND_TO_PORT, 8080)
+    # The artifact's folder (SM_MODEL_DIR, else `model` in SAGEMAKER_BASE_DIR, else /opt/ml/model)
     model_dir: Path
+    # Whether models are loaded and unloaded over HTTP under SageMaker's contract for multi-model
+    # endpoints (SAGEMAKER_MULTI_MODEL); `model_dir` is not used then.
     multi_model: bool
-    cpus: int
-    memory: int
+    cpus: int  # usable processors
+    memory: int  # usable bytes
     gpus: int
-    user_code: script.Script | None
+    user_code: script.Script | None  # code that came with the model; None with `multi_model`
+    # Worker processes per model (SAGEMAKER_MODEL_SERVER_WORKERS; one per GPU or per 2 processors,
+    # one per processor with `user_code`, one with `multi_model`)
     workers: int
-    threads: int
+    threads: int  # per forward pass; all workers together have one per processor
+    # Seconds until a worker that does not answer is replaced
+    # (SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS, 60: SageMaker's own limit)
     response_timeout: int
+    # Larger bodies get 413 (SAGEMAKER_MAX_PAYLOAD_IN_MB, 25: the limit of real-time endpoints; 0
+    # for no limit but the front end's memory)
     max_request_bytes: int
-    queue_size: int
+    queue_size: int  # requests that may wait; more get 503 (DOGBREEDS_QUEUE_SIZE, 100)
+    # The answer's type if a request names none (SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT,
+    # application/json)
     default_accept: str
-    vmargs: tuple[str, ...]
+    vmargs: tuple[str, ...]  # additional JVM arguments (SAGEMAKER_MODEL_SERVER_VMARGS)
+    # Most requests per batch (DOGBREEDS_BATCH_SIZE; 16 on a GPU, 8 on CPUs, by
+    # benchmarks/results/serving_batches.csv; 1 with `user_code` that does not batch). A worker
+    # takes no more than half of its share of those in flight.
     batch_size: int
+    # How long a request may wait for others that are in flight to share its batch
+    # (DOGBREEDS_BATCH_DELAY_MS; 2 on a GPU, 1 on CPUs; at least 1)
     batch_delay_ms: int
-    backend: str | None
+    backend: str | None  # one of `BACKENDS` (DOGBREEDS_BACKEND); None: the fastest that works
+    # One of `onnx_runtime.PRECISIONS` (DOGBREEDS_PRECISION); None (`auto`): int8 if it is as
+    # accurate and faster
     precision: str | None
 
     @property
     def preload(self) -> bool:
         """Whether workers are forked from a process that has loaded the model.
 
-        They then share its memory and a lost one is replaced at once. CUDA cannot be forked, nor
-        can threads and connections of a user's code, and only a worker that loads by itself can
-        tell that its model does not fit (507).
+        They then share its memory, and a lost one is replaced at once. Neither CUDA nor threads and
+        connections of a user's code survive a fork, and only a worker that loads by itself can
+        report that its model does not fit (507).
         """
         return self.gpus == 0 and not self.multi_model and self.user_code is None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings.
-
-        Args:
-            environment: The environment variables, e.g. ``os.environ``.
+        """Read the settings from environment variables.
 
         Raises:
-            SettingsError: A variable is not a number or out of range.
+            SettingsError: A variable has an invalid value.
             ScriptError: The model's code is not where it should be.
         """
 
@@ -137,13 +116,13 @@ class Settings:
                 f"expected {parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV}"
                 f" {', '.join(codecs.ANSWERS)}, got {accept!r}"
             )
-        # A user's code computes little in threads: decoding, for one, has none.
+        # A user's code uses threads little: decoding, for example, uses none.
         cpu_workers = cpus if user_code else max(1, cpus // _THREADS_PER_WORKER)
         default_workers = 1 if multi_model else gpus or cpu_workers
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         batch_size = number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64)
         return cls(
-            port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS knows no higher one
+            port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS accepts no higher one
             model_dir=model_dir,
             multi_model=multi_model,
             cpus=cpus,

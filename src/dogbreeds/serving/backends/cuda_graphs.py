@@ -1,7 +1,7 @@
-"""Half precision and CUDA graphs: the GPU computes at full width and never waits for Python.
+"""Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A graph replays a fixed sequence of kernels over fixed memory, so there is one for each of a few
-batch sizes, and a batch runs on the smallest that holds it.
+A graph replays a fixed sequence of kernels over fixed memory. A few batch sizes have one each, and
+a batch runs on the smallest that holds it.
 """
 
 import copy
@@ -15,20 +15,20 @@ from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.serving.settings import CUDA_GRAPHS
 
-_Pool = tuple[int, int] | None  # of memory, as torch.cuda.graph_pool_handle gives it
-
 SIZES = (1, 2, 4, 8, 16)
-"""Batch sizes with a graph of their own."""
+"""Batch sizes that are captured as graphs."""
+
+_Pool = tuple[int, int] | None  # as returned by torch.cuda.graph_pool_handle
 
 
 def half_types(capability: tuple[int, int]) -> tuple[torch.dtype, ...]:
     """Return the 16-bit types that a GPU is fast at, the more precise one first.
 
-    float16 has three more bits of precision; bfloat16 is for models that leave its range.
+    float16 has three more bits of mantissa; bfloat16 is for models that overflow it.
 
     Args:
-        capability: The GPU's compute capability, as of ``torch.cuda.get_device_capability``.
-            Source: NVIDIA's CUDA C++ programming guide (tensor cores from 7.0, bfloat16 from 8.0).
+        capability: As returned by ``torch.cuda.get_device_capability``. Source: NVIDIA's CUDA C++
+            programming guide (tensor cores from 7.0, bfloat16 from 8.0).
     """
     if capability < (7, 0):
         return ()
@@ -36,11 +36,11 @@ def half_types(capability: tuple[int, int]) -> tuple[torch.dtype, ...]:
 
 
 class CudaGraphs:
-    """A 16-bit copy of the model, channels-last, with a CUDA graph for each size.
+    """A 16-bit copy of the model, channels-last, with a CUDA graph per size.
 
     Args:
-        artifact: The archive with the model, which is left as it is.
-        device: The GPU. On a CPU, for want of graphs, each run computes over the same fixed memory.
+        artifact: Its model is copied, not changed.
+        device: The GPU. A CPU has no graphs: each run then computes over the same fixed memory.
         dtype: float16 or bfloat16.
     """
 
@@ -56,10 +56,9 @@ class CudaGraphs:
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
         self._pipeline.to(self._device)
-        torch.backends.cudnn.benchmark = True  # no size is ever new
-        on_gpu = self._device.type == "cuda"
-        pool = torch.cuda.graph_pool_handle() if on_gpu else None
-        # The largest first: what it takes for its own steps then serves the smaller ones too.
+        torch.backends.cudnn.benchmark = True  # shapes never change
+        pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
+        # Capture the largest first: the smaller ones then reuse its memory.
         self._runs = {
             size: _FixedSize(self._pipeline, (size, self._side, self._side, 3), self._device, pool)
             for size in sorted(SIZES, reverse=True)
@@ -67,22 +66,17 @@ class CudaGraphs:
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `Backend.run`; at most `SIZES[-1]` photos."""
-        size = next(size for size in SIZES if size >= len(pixels))
-        return self._runs[size](pixels)
+        return self._runs[next(size for size in SIZES if size >= len(pixels))](pixels)
 
 
 class _FixedSize:
-    """Runs batches of up to one size; what lies in the places left over does not matter."""
+    """Runs batches of up to one size; the content of unused places does not matter."""
 
     def __init__(
-        self,
-        pipeline: torch.nn.Module,
-        shape: tuple[int, int, int, int],
-        device: torch.device,
-        pool: _Pool,
+        self, pipeline: torch.nn.Module, shape: tuple[int, ...], device: torch.device, pool: _Pool
     ) -> None:
         on_gpu = device.type == "cuda"
-        # Only from memory that is pinned can the GPU fetch by itself.
+        # The GPU can only copy asynchronously from pinned memory.
         self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=on_gpu)
         self._input = torch.zeros_like(self._host, device=device)
 
@@ -97,20 +91,20 @@ class _FixedSize:
         self._host.numpy()[:count] = pixels
         self._input.copy_(self._host, non_blocking=True)
         self._replay()
-        # Copied out: the next run overwrites it. To wait for the copy is to wait for the run.
+        # Copy, because the next run overwrites the output. The copy also waits for the run.
         result: npt.NDArray[np.float32] = self._output[:count].cpu().numpy().copy()
         return result
 
 
 def _capture(forward: Callable[[], None], device: torch.device, pool: _Pool) -> Callable[[], None]:
-    """Record the kernels of a function; return what replays them.
+    """Capture the kernels of a function; return what replays them.
 
     Source: PyTorch's documentation, "CUDA semantics", section "CUDA Graphs".
     """
     with torch.cuda.device(device):
         side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side_stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side_stream):  # libraries set themselves up in the first runs
+        with torch.cuda.stream(side_stream):  # libraries initialize in the first runs
             for _ in range(3):
                 forward()
         torch.cuda.current_stream().wait_stream(side_stream)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the fastest there, and with a fraction of PyTorch's memory."""
+"""ONNX Runtime on the CPU: the fastest backend there, with a fraction of PyTorch's memory."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ class OnnxRuntime:
     """Runs an ONNX graph.
 
     Args:
-        graph: The model in ONNX, as `onnx_export.to_onnx` writes it.
+        graph: The model in ONNX, as written by `onnx_export.to_onnx`.
         tolerance: See `Backend`.
     """
 

@@ -1,4 +1,4 @@
-"""Float32 or int8: int8 is served where it is as good as float32, right here, and faster here."""
+"""Float32 or int8: int8 is served where it is as accurate, computed correctly, and faster."""
 
 import logging
 from collections.abc import Callable
@@ -15,14 +15,13 @@ from dogbreeds.system.resources import int8_saturates
 
 logger = logging.getLogger(__name__)
 
-_MOST_LOST = 0.005
-"""Of accuracy, against float32."""
-_LEAST_AGREEMENT = 0.98
+_MAX_ACCURACY_LOSS = 0.005
+_MIN_AGREEMENT = 0.98
+# In int8 a single value that is rounded differently changes a probability.
 _TOLERANCES = {FLOAT32: 1e-3, INT8: 2e-2}
-"""Of the golden example. In int8 one value that is rounded the other way moves a probability."""
 
 Choice = tuple[OnnxRuntime, GoldenExample]
-"""A backend, not started, and what it has to answer."""
+"""A backend, not started, and the golden example that it must reproduce."""
 
 
 def choose_precision(
@@ -37,62 +36,59 @@ def choose_precision(
     Args:
         graphs: By precision; float32 is among them.
         pixels: The golden example's.
-        threads: Of one forward pass.
+        threads: Per forward pass.
         requested: A precision of `graphs`, whatever its accuracy and speed; None chooses int8 if
-            the job measured it as good, the processor computes it right and it is faster.
-        saturates: Tells whether this processor's 8-bit sums do.
+            the job measured it as accurate, the processor computes it correctly and it is faster.
+        saturates: Tells whether 8-bit sums saturate on this processor.
 
     Raises:
-        BackendError: int8 was requested, and does not answer the golden example here.
+        BackendError: int8 was requested, and does not reproduce the golden example here.
     """
-    choices: dict[str, Choice] = {
-        precision: (
-            OnnxRuntime(graph.data, _TOLERANCES[precision]),
-            GoldenExample(pixels, graph.probabilities),
-        )
-        for precision, graph in graphs.items()
-    }
+
+    def backend(precision: str) -> OnnxRuntime:
+        return OnnxRuntime(graphs[precision].data, _TOLERANCES[precision])
+
     if requested == FLOAT32 or INT8 not in graphs:
         reason = "requested" if requested else "the artifact has no int8 graph"
-    elif requested is None and (lost := _loses_too_much(graphs)):
-        reason = lost
+    elif requested is None and (loss := _accuracy_loss(graphs)):
+        reason = loss
     elif requested is None and saturates():
         reason = "this processor has no VNNI, and int8 sums saturate without it"
     else:
-        reason = _try_int8(choices, threads, measured=requested is None)
+        # Try backends that are then discarded: their threads do not survive a fork.
+        int8, golden_example = backend(INT8), GoldenExample(pixels, graphs[INT8].probabilities)
+        float32 = backend(FLOAT32) if requested is None else None
+        reason = _try_int8(int8, float32, golden_example, threads)
         if reason and requested == INT8:
             raise BackendError(f"int8 was requested, but {reason}")
-    logger.info("serving %s%s", FLOAT32 if reason else INT8, f": {reason}" if reason else "")
-    return choices[FLOAT32 if reason else INT8]
+    precision = FLOAT32 if reason else INT8
+    logger.info("serving %s%s", precision, f": {reason}" if reason else "")
+    return backend(precision), GoldenExample(pixels, graphs[precision].probabilities)
 
 
-def _loses_too_much(graphs: dict[str, Graph]) -> str:
-    """Return why int8 is not good enough by the job's measurement; empty if it is."""
+def _accuracy_loss(graphs: dict[str, Graph]) -> str:
+    """Return why int8 is not accurate enough by the job's measurement; empty if it is."""
     int8, float32 = graphs[INT8], graphs[FLOAT32]
     split = "valid" if "valid" in int8.accuracy else "test"
     accuracies = int8.accuracy[split], float32.accuracy[split]
-    if accuracies[0] < accuracies[1] - _MOST_LOST:
+    if accuracies[0] < accuracies[1] - _MAX_ACCURACY_LOSS:
         return f"int8 has {accuracies[0]:.1%} accuracy on {split}, float32 {accuracies[1]:.1%}"
-    if int8.agreement[split] < _LEAST_AGREEMENT:
+    if int8.agreement[split] < _MIN_AGREEMENT:
         return f"int8 gives the same class on {int8.agreement[split]:.1%} of {split} only"
     return ""
 
 
-def _try_int8(choices: dict[str, Choice], threads: int, *, measured: bool) -> str:
+def _try_int8(
+    int8: OnnxRuntime, float32: OnnxRuntime | None, golden_example: GoldenExample, threads: int
+) -> str:
     """Return why int8 should not be used on this processor; empty if it should."""
-    int8, golden_example = choices[INT8]
-    candidates = {INT8: OnnxRuntime(int8.graph)}  # thrown away: threads do not outlive a fork
-    candidates[INT8].start(threads)
-    if not (found := distance(candidates[INT8], golden_example)) <= int8.tolerance:  # also nan
+    int8.start(threads)
+    if not (found := distance(int8, golden_example)) <= int8.tolerance:  # NaN fails too
         return f"int8 answers the golden example {found:.2g} off here"
-    if measured:
-        candidates[FLOAT32] = OnnxRuntime(choices[FLOAT32][0].graph)
-        candidates[FLOAT32].start(threads)
-        times = {
-            precision: seconds(backend, golden_example.pixels)
-            for precision, backend in candidates.items()
-        }
-        ratio = times[FLOAT32] / times[INT8]
+    if float32:
+        float32.start(threads)
+        pixels = golden_example.pixels
+        ratio = seconds(float32, pixels) / seconds(int8, pixels)
         if ratio <= 1:
             return f"int8 is {ratio:.2f} times as fast here"
         logger.info("int8 is %.2f times as fast as float32 here", ratio)

@@ -20,50 +20,37 @@ logger = logging.getLogger(__name__)
 
 
 class PyTorch:
-    """PyTorch as it is, channels-last.
-
-    Args:
-        artifact: The archive with the model.
-        device: Where to run.
-    """
+    """Eager PyTorch in float32, channels-last."""
 
     name = PYTORCH
     tolerance = 1e-3
 
     def __init__(self, artifact: Artifact, device: torch.device) -> None:
-        self._pipeline = Pipeline(
-            artifact.model, artifact.preprocessing, artifact.temperature
-        ).eval()
+        pipeline = Pipeline(artifact.model, artifact.preprocessing, artifact.temperature)
+        self._pipeline = pipeline.eval()
         self._device = device
 
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would not be float32
+        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are not float32
         self._pipeline.to(self._device)
 
     @torch.inference_mode()
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `Backend.run`."""
-        result: npt.NDArray[np.float32] = (
-            self._pipeline(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
-        )
+        output = self._pipeline(torch.from_numpy(pixels).to(self._device))
+        result: npt.NDArray[np.float32] = output.cpu().numpy()
         return result
 
 
 def create_predictor(
-    artifact: Artifact, device: torch.device, threads: int, wanted: str | None = None
+    artifact: Artifact, device: torch.device, threads: int, requested: str | None = None
 ) -> Predictor:
-    """Return a predictor, not started, for a loaded archive.
-
-    Args:
-        artifact: The archive.
-        device: Where to run.
-        threads: Threads of one forward pass on the CPU.
-        wanted: A name of `settings.BACKENDS`, or None for the fastest that works.
+    """Return a predictor, not started, for an artifact; see `Predictor`.
 
     Raises:
-        BackendError: The backend asked for cannot be had.
+        BackendError: The requested backend is not available.
     """
     golden_example = artifact.golden_example or create_golden_example(
         artifact.model, artifact.preprocessing, artifact.temperature
@@ -71,32 +58,24 @@ def create_predictor(
     description = Description(
         artifact.classes, artifact.preprocessing, artifact.version, golden_example
     )
-    return Predictor(description, candidates(artifact, device, wanted), threads, wanted)
+    return Predictor(description, candidates(artifact, device, requested), threads, requested)
 
 
-def candidates(artifact: Artifact, device: torch.device, wanted: str | None) -> list[Backend]:
-    """Return the backends to choose from on a device.
-
-    Args:
-        artifact: The loaded archive.
-        device: Where to run.
-        wanted: A name of `settings.BACKENDS`, or None for all that work.
-
-    Returns:
-        PyTorch in float32 first: what the others have to agree with.
+def candidates(artifact: Artifact, device: torch.device, requested: str | None) -> list[Backend]:
+    """Return the backends to choose from; the first, PyTorch in float32, is the reference.
 
     Raises:
-        BackendError: The backend asked for cannot be had.
+        BackendError: The requested backend is not available.
     """
     found: list[Backend] = [PyTorch(artifact, device)]
-    if wanted == ONNX_RUNTIME or (wanted is None and device.type == "cpu"):
+    if requested == ONNX_RUNTIME or (requested is None and device.type == "cpu"):
         try:
             found.append(OnnxRuntime(to_onnx(artifact)))
         except ExportError as error:
-            if wanted is not None:
+            if requested is not None:
                 raise BackendError(str(error)) from error
             logger.warning("running on PyTorch, because %s", error)
-    if wanted == CUDA_GRAPHS or (wanted is None and device.type == "cuda"):
+    if requested == CUDA_GRAPHS or (requested is None and device.type == "cuda"):
         if device.type != "cuda":
             raise BackendError(f"{CUDA_GRAPHS} needs an NVIDIA GPU, and there is none")
         types = half_types(torch.cuda.get_device_capability(device))

@@ -1,6 +1,6 @@
-"""What the PyTorch toolkit does where a script lacks a function.
+"""The PyTorch toolkit's defaults for functions that a script lacks.
 
-As in ``sagemaker-pytorch-inference``'s default handler, but without pickle.
+They behave as in ``sagemaker-pytorch-inference``'s default handler, but without pickle.
 """
 # A script's model and data are of any type.
 # ruff: noqa: ANN401
@@ -20,7 +20,7 @@ def model_fn(model_dir: str) -> Any:
     """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
 
     Raises:
-        ScriptError: There is none, there are several, or it is no TorchScript.
+        ScriptError: There is none, there are several, or it is not TorchScript.
     """
     import torch
 
@@ -58,7 +58,7 @@ def input_fn(data: Any, content_type: str | None) -> Any:
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """Run the model, without gradients."""
+    """Run the model without gradients."""
     import torch
 
     with torch.inference_mode():
@@ -66,15 +66,15 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
-    """Encode a tensor, or what JSON knows, as the first accepted type of JSON, CSV and NPY.
+    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
 
     Raises:
         UnsupportedFormatError: None of them is accepted.
     """
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().numpy()
-    for wish in utils.parse_accept(accept):
-        media_type = wish.partition(";")[0]
+    for accepted in utils.parse_accept(accept):
+        media_type = accepted.partition(";")[0]
         if media_type in encoder.SUPPORTED_CONTENT_TYPES:
             return encoder.encode(prediction, media_type), media_type
     raise UnsupportedFormatError(accept)

@@ -1,4 +1,4 @@
-"""A script's functions, each missing one replaced by the toolkit's default."""
+"""A script's functions; the toolkit's defaults replace missing ones."""
 
 import inspect
 from collections.abc import Callable
@@ -21,15 +21,16 @@ class Functions:
         model_fn: ``(model_dir, context)``
         pre_model_fn, model_warmup_fn: ``(model_dir, context)`` and ``(model_dir, model, context)``,
             called before and after `model_fn`; None where there is none.
-        transform_fn: ``(model, data, content_type, accept, context)``; None: the next three do it.
+        transform_fn: ``(model, data, content_type, accept, context)``, or None: the next three are
+            used instead.
         input_fn: ``(data, content_type, context)``
         predict_fn: ``(data, model, context)``
         batch_predict_fn: ``(list of data, model, context)``, to a list of predictions; or None.
         output_fn: ``(prediction, accept, context)``
 
     Raises:
-        ScriptError: A function takes another number of arguments, or `transform_fn` comes with one
-            whose work it does.
+        ScriptError: A function takes another number of arguments, or the script has `transform_fn`
+            and one of the functions that it replaces.
     """
 
     def __init__(self, module: ModuleType | None) -> None:

@@ -1,7 +1,7 @@
-"""``code/requirements.txt``: installed once at start, beside the packages that are there.
+"""``code/requirements.txt``: installed once at start, beside the present packages.
 
-Packages go to a virtual environment of their own that sees all others. So nothing that is installed
-is ever changed: a package only shadows another version, and torch not even that.
+Packages go to a virtual environment of their own that sees all others. Present packages never
+change: a new version only shadows the old one, and torch cannot be shadowed.
 """
 
 import logging
@@ -17,25 +17,21 @@ from dogbreeds.serving.user_code.script import Script, ScriptError
 
 logger = logging.getLogger(__name__)
 
-# They belong to the base image (or the machine's driver) and to each other.
+# They depend on the base image (or the machine's driver) and on each other.
 _FIXED = ("torch", "torchvision", "torchaudio")
 
 
 def install(script: Script, folder: Path) -> Path | None:
-    """Install what a script requires.
-
-    Args:
-        script: Its ``requirements.txt`` is read, if there is one.
-        folder: An existing folder, in which ``packages`` is made.
+    """Install what a script's ``requirements.txt`` lists, if there is one.
 
     Returns:
-        The folder to put first on the import path; None where nothing had to be installed.
+        The subfolder of `folder` to put first on the import path; None if nothing was installed.
 
     Raises:
         ScriptError: A package is missing and cannot be installed; the message names it.
     """
-    wanted = script.folder / "requirements.txt"
-    if not wanted.is_file():
+    required = script.folder / "requirements.txt"
+    if not required.is_file():
         return None
     begin = time.monotonic()
     packages = folder / "packages"
@@ -44,13 +40,14 @@ def install(script: Script, folder: Path) -> Path | None:
     visible = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     (site / "visible.pth").write_text("".join(f"{path}\n" for path in visible))
     constraints = packages / "constraints.txt"
-    constraints.write_text("".join(f"{name}=={version}\n" for name, version in _fixed().items()))
-    # First without any network: in isolation that names at once what is missing.
+    fixed = [name for name in _FIXED if any(metadata.distributions(name=name))]
+    constraints.write_text("".join(f"{name}=={metadata.version(name)}\n" for name in fixed))
+    # Try without network first: in network isolation this names missing packages at once.
     for source in (["--no-index"], ["--retries", "2", "--timeout", "10"]):
         pip = subprocess.run(
             [packages / "bin/python", "-m", "pip", "install", "--quiet", "--progress-bar", "off",
              "--disable-pip-version-check", "--root-user-action", "ignore", "--no-input", *source,
-             "--constraint", constraints, "--requirement", wanted],
+             "--constraint", constraints, "--requirement", required],
             cwd=script.folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if pip.returncode == 0:
@@ -60,16 +57,10 @@ def install(script: Script, folder: Path) -> Path | None:
     else:
         logger.error("%s", pip.stderr)
         raise ScriptError(
-            f"cannot install {wanted}: {reason.removeprefix('ERROR: ')}; where there is no network,"
-            " bake the packages into an image FROM this one"
+            f"cannot install {required}: {reason.removeprefix('ERROR: ')}; where there is no"
+            " network, bake the packages into an image FROM this one"
         )
     found = sorted(f"{d.name} {d.version}" for d in metadata.distributions(path=[str(site)]))
     done = f"installed {', '.join(found)}" if found else "all packages are there"
-    logger.info("%s: %s, in %.1f s", wanted, done, time.monotonic() - begin)
+    logger.info("%s: %s, in %.1f s", required, done, time.monotonic() - begin)
     return site if found else None
-
-
-def _fixed() -> dict[str, str]:
-    return {
-        name: metadata.version(name) for name in _FIXED if any(metadata.distributions(name=name))
-    }

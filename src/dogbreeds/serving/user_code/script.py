@@ -15,7 +15,7 @@ from dogbreeds.system.errors import DogbreedsError
 
 SUBMIT_DIRECTORY_ENV = "SAGEMAKER_SUBMIT_DIRECTORY"
 MODEL_SUFFIXES = (".pt", ".pth")
-_ARTIFACT = "model.safetensors"  # of `dogbreeds.model.artifact`, whose import takes PyTorch's time
+_WEIGHTS_FILE = "model.safetensors"  # `model.document` names it too, but imports Pillow
 
 
 class ScriptError(DogbreedsError, RuntimeError):
@@ -27,8 +27,8 @@ class Script:
     """A model's own code.
 
     Attributes:
-        folder: The code folder, which is importable: the functions may use modules beside them.
-        module: The file with the functions; None where the toolkit's defaults do without any.
+        folder: The code folder, from which the functions may import modules.
+        module: The file with the functions; None if the toolkit's defaults serve the model.
     """
 
     folder: Path
@@ -36,16 +36,14 @@ class Script:
 
     @property
     def batches(self) -> bool:
-        """Whether the module speaks of `batch_predict_fn`: then requests are taken together."""
+        """Whether the module mentions `batch_predict_fn`: requests are then batched."""
         return self.module is not None and b"batch_predict_fn" in self.module.read_bytes()
 
 
 def fetch(environment: MutableMapping[str, str], folder: Path) -> None:
-    """Download the ``sourcedir.tar.gz`` that the SDK uploads, and let the variable name its folder.
+    """Download the ``sourcedir.tar.gz`` that the SDK uploads, and unpack it to ``folder/code``.
 
-    Args:
-        environment: ``SAGEMAKER_SUBMIT_DIRECTORY`` is replaced if it is an address on S3.
-        folder: An existing folder, in which ``code`` is made.
+    If ``SAGEMAKER_SUBMIT_DIRECTORY`` is an S3 URI, that folder replaces it in `environment`.
 
     Raises:
         ScriptError: It cannot be downloaded or unpacked.
@@ -58,30 +56,24 @@ def fetch(environment: MutableMapping[str, str], folder: Path) -> None:
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     archive, code = folder / "sourcedir.tar.gz", folder / "code"
-    # The SDK names the region in a variable of its own.
+    # The SDK passes the region in a variable of its own.
     client = boto3.client("s3", region_name=environment.get("SAGEMAKER_REGION") or None)
     try:
         client.download_file(bucket, key, str(archive))
         with tarfile.open(archive) as tar:
             tar.extractall(code, filter="data")
     except (BotoCoreError, ClientError, tarfile.TarError, OSError) as error:
-        raise ScriptError(
-            f"cannot fetch the code of {SUBMIT_DIRECTORY_ENV}={uri}: {error}"
-        ) from error
+        message = f"cannot fetch the code of {SUBMIT_DIRECTORY_ENV}={uri}: {error}"
+        raise ScriptError(message) from error
     archive.unlink()
     environment[SUBMIT_DIRECTORY_ENV] = str(code)
 
 
 def find(model_dir: Path, environment: Mapping[str, str]) -> Script | None:
-    """Find the code of a model.
+    """Find the code of a model; None for an artifact of ours without any.
 
-    Args:
-        model_dir: The model's folder; its code is in ``code/`` there, or in the folder
-            ``SAGEMAKER_SUBMIT_DIRECTORY``, in the module ``SAGEMAKER_PROGRAM`` (inference.py).
-        environment: The environment variables.
-
-    Returns:
-        The code, or None for an artifact of ours without any.
+    It is in the folder ``SAGEMAKER_SUBMIT_DIRECTORY``, or in ``code/`` of the model's folder, in
+    the module ``SAGEMAKER_PROGRAM`` (inference.py).
 
     Raises:
         ScriptError: There is a code folder without the module.
@@ -96,9 +88,9 @@ def find(model_dir: Path, environment: Mapping[str, str]) -> Script | None:
         files = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
         raise ScriptError(
             f"expected {name}, which {parameters.USER_PROGRAM_ENV} names, in {folder},"
-            f" which holds {files}"
+            f" which contains {files}"
         )
-    if (model_dir / _ARTIFACT).is_file():
+    if (model_dir / _WEIGHTS_FILE).is_file():
         return None
     if model_dir.is_dir() and any(path.suffix in MODEL_SUFFIXES for path in model_dir.iterdir()):
         return Script(folder, None)
@@ -112,22 +104,22 @@ def find(model_dir: Path, environment: Mapping[str, str]) -> Script | None:
 def load(script: Script) -> ModuleType | None:
     """Import the module under its own name, with its folder first on the import path.
 
-    The process is the model's own, so nothing of it is seen by another model.
+    The process is the model's own, so other models do not see it.
 
     Raises:
         Exception: Whatever the module raises.
     """
     if script.module is None:
         return None
-    if sys.modules.get("triton", script) is None:  # our own models do without; see serving/__init__
+    if sys.modules.get("triton", script) is None:  # see serving/__init__
         del sys.modules["triton"]
     for folder in (script.folder, script.module.parent):
         sys.path.insert(0, str(folder))
-    sys.argv = [str(script.module)]  # the worker's own options are none of the script's
+    sys.argv = [str(script.module)]  # the script must not see the worker's own options
     spec = importlib.util.spec_from_file_location(script.module.stem, script.module)
     if spec is None or spec.loader is None:  # not for a file that ends in .py
         raise ScriptError(f"expected Python code in {script.module}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # as pickles and dataclasses expect
+    sys.modules[spec.name] = module  # pickles and dataclasses expect it
     spec.loader.exec_module(module)
     return module

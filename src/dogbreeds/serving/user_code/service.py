@@ -19,6 +19,7 @@ from PIL import UnidentifiedImageError
 from sagemaker_inference import content_types, encoder
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 
+from dogbreeds.serving import codecs
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import requirements, script
@@ -29,33 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Request:
-    """A request on its way.
-
-    Attributes:
-        context: MMS's context, with this request as its only one.
-        content_type: As the client sent it.
-        accept: Likewise, or the default.
-        value: The body, then what each function made of it.
-        error: Why there is none.
-        milliseconds: By stage.
-    """
-
-    context: Any
-    content_type: str | None
-    accept: str
-    value: Any
-    error: RequestError | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
+    context: Any  # MMS's, with this request as its only one
+    content_type: str | None  # as the client sent it
+    accept: str  # as the client sent it, or the default
+    value: Any  # the body, then the result of each function
+    error: RequestError | None = None  # why there is none
+    milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
 
 
 class UserService:
     """Loads a model by its own code and answers batches of requests with it.
-
-    Args:
-        code: Where the code is.
-        settings: The server's settings.
-        model_dir: The model's folder.
-        context: MMS's context.
 
     Raises:
         ScriptError: The code cannot be loaded, or one of its functions raised.
@@ -65,11 +49,11 @@ class UserService:
         self, code: script.Script, settings: Settings, model_dir: Path, context: Any
     ) -> None:
         self._settings = settings
-        if settings.multi_model:  # otherwise the server has done it, once for all workers
+        if settings.multi_model:  # else the server did it, once for all workers
             packages = requirements.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
             sys.path[:0] = [str(packages)] if packages else []
         gpu = context.system_properties["gpu_id"]
-        if gpu is not None:  # so that "cuda" means the worker's own
+        if gpu is not None:  # make "cuda" mean the worker's own
             import torch
 
             torch.cuda.set_device(gpu)
@@ -104,11 +88,7 @@ class UserService:
         own = copy.copy(context)
         own.request_processor = [context.request_processor[index]]
         own.request_ids = {0: context.get_request_id(index)}
-        headers = {
-            name.lower(): value
-            for name, value in own.get_all_request_header(0).items()
-            if isinstance(value, str)  # MMS lists the types of the body's parts beside them
-        }
+        headers = codecs.read_headers(own.get_all_request_header(0))
         accept = headers.get("accept", "")
         if accept in ("", content_types.ANY):
             accept = self._settings.default_accept
@@ -131,7 +111,7 @@ class UserService:
             "output": (request.value, request.accept),
         }[stage]
         begin = time.perf_counter()
-        # One that hangs, even in C code, ends the worker; the log then shows where it was.
+        # A call that hangs, even in C code, ends the worker; the log then shows where it was.
         faulthandler.dump_traceback_later(self._settings.response_timeout, exit=True)
         try:
             request.value = function(*arguments, request.context)
@@ -142,7 +122,7 @@ class UserService:
         request.milliseconds[stage] = (time.perf_counter() - begin) * 1e3
 
     def _predict_together(self, function: Function, requests: list[_Request]) -> None:
-        """Predict all at once, or one by one where that fails, to find out whose fault it is."""
+        """Predict all at once, or one by one if that fails, to find the request at fault."""
 
         def predict(values: list[Any], *others: Any) -> list[Any]:
             predictions = list(function(values, *others))
@@ -183,7 +163,7 @@ class UserService:
 
 
 def _encode(request: _Request) -> tuple[bytes, str]:
-    """Return the body and its type: as told, else the first that is accepted."""
+    """Return the body and its type: the function's, else the first accepted one."""
     value, content_type = request.value, request.accept.partition(",")[0].partition(";")[0].strip()
     if isinstance(value, tuple) and len(value) == 2:
         value, content_type = value
@@ -205,14 +185,14 @@ def _loading(name: str, function: Function, *arguments: Any) -> Any:
 
 
 def _refusal(error: Exception, stage: str) -> RequestError:
-    """Return the client's answer: what it can mend as a 4xx; anything else is in the log."""
+    """Return the client's answer: a 4xx for what it can fix; anything else goes to the log."""
     status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed"
     expected, got = "an answer", type(error).__name__
     if isinstance(error, BaseInferenceToolkitError):
         status, message = HTTPStatus(error.status_code), str(error.message)
     elif isinstance(error, UnsupportedFormatError):
-        refused = stage == "output"
-        status = HTTPStatus.NOT_ACCEPTABLE if refused else HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        at_output = stage == "output"
+        status = HTTPStatus.NOT_ACCEPTABLE if at_output else HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         message = str(error).partition("\n")[0]
     elif stage in ("input", "transform") and isinstance(error, ValueError | UnidentifiedImageError):
         status, message = HTTPStatus.BAD_REQUEST, str(error)
