@@ -27,7 +27,7 @@ def data() -> None:
 
 @contextmanager
 def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """Yield what starts a progress bar when it is told how many photos there are."""
+    """Yield a function that starts a progress bar for a number of photos."""
     with ExitStack() as stack:
         yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
 
@@ -35,20 +35,20 @@ def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]
 @data.command()
 @click.argument("source", required=False)
 @base.option("-o", "--out", type=base.PATH, default=Path("dogImages"), metavar="DIR",
-             help="The photos directory to make.")  # fmt: skip
+             help="The photos directory to create.")  # fmt: skip
 @_workers
 @base.with_settings("data.sha256")
 def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) -> None:
     """Download and unpack photos.
 
     SOURCE is https://, s3:// or local: a zip or tar archive, or a folder (default: the setting
-    data.url). A download that was broken off is resumed.
+    data.url). An interrupted download is resumed.
     """
     from dogbreeds.data.fetch import fetched_before
 
     source = source or settings.data.url
     own = source == settings.data.url or settings.origins.get("data.sha256") == "--sha256"
-    sha256 = settings.data.sha256 if own else ""  # of the file's url, not of another source
+    sha256 = settings.data.sha256 if own else ""  # the file's digest is that of the file's URL
     if "://" not in source:
         source = str(Path(source).resolve())
     if there := fetched_before(out, source, sha256):
@@ -60,12 +60,7 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
 
 
 def _fetch_from(
-    source: str,
-    settings: CloudSettings,
-    out: Path,
-    workers: int,
-    sha256: str,
-    progress: "Progress",
+    source: str, settings: CloudSettings, out: Path, workers: int, sha256: str, progress: "Progress"
 ) -> str:
     from dogbreeds.data.download import HttpFile, Remote
     from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
@@ -93,7 +88,7 @@ def _fetch_from(
 
 
 def _progress(stack: ExitStack) -> "Progress":
-    """Return bars that appear when there is something to show, and end with the stack."""
+    """Return bars that appear when there is progress to show, and close with the stack."""
     from dogbreeds.data.fetch import Progress
 
     bars: list[Any] = []
@@ -122,7 +117,7 @@ def check(
     """Find broken, duplicate and leaking photos.
 
     FOLDER has photos in train|valid|test/CLASS/, or in CLASS/, or shards. The exit code is 0 if
-    there is nothing to mend, 1 otherwise.
+    there is nothing to fix, 1 otherwise.
     """
     from dogbreeds.data import check_report, quarantine
     from dogbreeds.data.check import check as check_photos
@@ -130,16 +125,13 @@ def check(
     from dogbreeds.html.page import write_page
 
     if fix and undo:
-        raise click.UsageError("--fix and --undo exclude each other")
+        raise click.UsageError("--fix and --undo are mutually exclusive")
     if undo:
         return _undo(folder)
     with _bar_to_come("Check") as on_start:
         checked = check_photos(folder, workers, on_start)
-    if as_json:
-        base.print_json(checked.report)
-    else:
-        click.echo(check_report.text(checked))
-    if html:  # before the photos are moved that it shows
+    base.output(as_json, checked.report, lambda: check_report.text(checked))
+    if html:  # write it before the photos that it shows are moved
         write_page(html, check_report.html(checked))
     if fix and checked.offenders:
         if any(isinstance(photo, ShardPhoto) for photo in checked.photos.values()):
@@ -176,10 +168,10 @@ def _undo(folder: Path) -> int:
 def split(
     folder: Path, out: Path, valid: float, test: float, seed: int, link: bool, workers: int
 ) -> None:
-    """Make train, valid and test of one folder per class.
+    """Make train, valid and test from one folder per class.
 
-    Reads photos in FOLDER/CLASS/, writes OUT. Classes are split alike; photos that look the same
-    stay together.
+    Reads photos in FOLDER/CLASS/, writes OUT. The split is stratified by class; photos that look
+    the same stay together.
     """
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.split import split_photos
@@ -187,10 +179,8 @@ def split(
     if valid + test >= 1:
         raise PhotosError("expected --valid and --test to leave photos to train on")
     with _bar_to_come("Look at photos") as on_start:
-        counts, broken = split_photos(
-            folder, out, valid=valid, test=test, seed=seed, link=link, workers=workers,
-            on_start=on_start,
-        )  # fmt: skip
+        counts, broken = split_photos(folder, out, valid=valid, test=test, seed=seed, link=link,
+                                      workers=workers, on_start=on_start)  # fmt: skip
     for path, reason in broken.items():
         click.echo(f"Left out {printable(str(path))}: {reason}")
     click.echo(f"Wrote {out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
@@ -203,7 +193,7 @@ def split(
 def shard(folder: Path, out: Path, megabytes: int) -> None:
     """Pack photos into tar shards.
 
-    For large sets: training reads OUT as it reads FOLDER, with few requests to object storage.
+    For large data sets: training reads OUT like FOLDER, with few requests to object storage.
     """
     from dogbreeds.data.folders import find_roots
     from dogbreeds.data.listing import list_folder
@@ -219,26 +209,26 @@ def shard(folder: Path, out: Path, megabytes: int) -> None:
     with atomic_folder(out) as partial, progress_bar("Pack", total) as bar:
         for name, listing in listings.items():
             (partial / name).mkdir(exist_ok=True)
-            write_shards(
-                partial / name, name or "photos", listing.photos, listing.labels, classes,
-                megabytes * 2**20, bar.update,
-            )  # fmt: skip
+            write_shards(partial / name, name or "photos", listing.photos, listing.labels, classes,
+                         megabytes * 2**20, bar.update)  # fmt: skip
     click.echo(f"Wrote {out}: {total} photos in {len(list(out.rglob('*.tar')))} shards")
 
 
 @data.command()
 @click.argument("folder", type=base.PATH)
 @base.option("--delete", is_flag=True, help="Delete what is on S3 but not in FOLDER.")
-@base.option("--dry-run", is_flag=True, help="Say what would be done.")
+@base.option("--dry-run", is_flag=True, help="Print what would be done.")
 @base.with_settings("training.data")
 def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -> None:
-    """Send a photos directory, or shards, to S3."""
+    """Upload a photos directory, or shards, to S3."""
     from dogbreeds.cloud import upload as s3_upload
     from dogbreeds.cloud.aws import Cloud
 
-    address = s3_upload.destination(settings)
-    files = s3_upload.find_files(folder)
-    cloud = Cloud(settings)
+    address, files, cloud = (
+        s3_upload.destination(settings),
+        s3_upload.find_files(folder),
+        Cloud(settings),
+    )
     planned = s3_upload.plan(cloud, address, files)
     surplus = planned.surplus if delete else []
     if dry_run:
@@ -253,15 +243,10 @@ def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -
         if surplus:
             s3_upload.delete_surplus(cloud, planned)
     would = "would be " if dry_run else ""
-    click.echo(
-        f"{len(planned.files)} files {would}sent, {planned.unchanged} were there already,"
-        f" {len(surplus)} {would}deleted"
-    )
+    click.echo(f"{len(planned.files)} files {would}sent, {planned.unchanged} were there already,"
+               f" {len(surplus)} {would}deleted")  # fmt: skip
     if planned.surplus and not delete:
         click.echo(f"{len(planned.surplus)} more files are on S3: --delete deletes them")
-    if not dry_run and settings.training.data.rstrip("/") != address:
-        click.echo(
-            f'\nTo train on them, in dogbreeds.toml:\n\n  [training]\n  data = "{address}"\n'
-        )
-    else:
-        click.echo(address)
+    is_new = not dry_run and settings.training.data.rstrip("/") != address
+    hint = f'\nTo train on them, in dogbreeds.toml:\n\n  [training]\n  data = "{address}"\n'
+    click.echo(hint if is_new else address)

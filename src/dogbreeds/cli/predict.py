@@ -12,7 +12,7 @@ from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import printable, progress_bar
 
 _Answer = tuple[Path, dict[str, Any] | None, str, str]
-"""A photo, its answer, why it was refused, and which variant answered."""
+"""A photo, its answer, why it was rejected, and which variant answered."""
 
 
 @base.command()
@@ -26,9 +26,9 @@ def predict(
     settings: CloudSettings, photos: tuple[Path, ...], model: Path | None,
     target_model: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Say what photos show: by a model on this machine (--model), or by an endpoint.
+    """Classify photos with a model on this machine (--model) or an endpoint.
 
-    PHOTOS are files, or folders of them. The exit code is 1 if one is refused.
+    PHOTOS are files, or folders of them. The exit code is 1 if one is rejected.
     """
     files = find_photos(photos)
     answers = _here(model, files) if model else _from_endpoint(settings, files, target_model)
@@ -68,7 +68,7 @@ def _here(model: Path, photos: Iterable[Path]) -> Iterator[_Answer]:
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the photos that are named, and those in the folders that are named.
+    """Return the named photos, and those in the named folders.
 
     Raises:
         OSError: A path does not exist, or a folder has no photos.

@@ -14,7 +14,7 @@ from dogbreeds.cli import base
 @base.command()
 @click.argument("artifact", type=base.PATH)
 @base.option("--port", type=base.PORT, default=8080, metavar="N", help="Where to listen.")
-@base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to ask about at the start.")
+@base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to classify at the start.")
 def serve(artifact: Path, port: int, photo: Path | None) -> None:
     """Serve a model on this machine until Ctrl-C, with a page to try it.
 
@@ -39,7 +39,7 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
         folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:  # unpacked, as SageMaker does: it may hold code of its own
+        if folder is not artifact:  # unpack it as SageMaker does: it may contain code of its own
             try:
                 with tarfile.open(artifact) as tar:
                     tar.extractall(folder, filter="data")

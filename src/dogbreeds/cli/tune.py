@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dogbreeds.cli import base
-from dogbreeds.cli.train import needed_folder, with_job
+from dogbreeds.cli.train import needed_folder, weights_option, with_job
 from dogbreeds.cloud.settings import CloudSettings
 
 _HERE = (
@@ -18,11 +18,15 @@ _HERE = (
 @base.command()
 @click.argument("data", required=False)
 @base.on_option(base.HERE, base.SAGEMAKER)
-@base.option("-o", "--out", type=base.PATH, default=Path("build/tune"), metavar="DIR",
-             help="Where the table goes; local: the jobs, too, and a search that was stopped is"
-                  " resumed there.")  # fmt: skip
-@base.option("--weights", metavar="FILE|none|S3", show_default="ImageNet's",
-             help="Starting weights; on SageMaker a channel, s3://BUCKET/PREFIX.")  # fmt: skip
+@base.option(
+    "-o",
+    "--out",
+    type=base.PATH,
+    default=Path("build/tune"),
+    metavar="DIR",
+    help="The table's folder; local: also the jobs', where a stopped search resumes.",
+)
+@weights_option
 @base.option("--warm-start", multiple=True, metavar="JOB",
              help="SageMaker: learn from a finished tuning job.")  # fmt: skip
 @base.set_option
@@ -58,12 +62,8 @@ def tune(
         return {"jobs": rows}
 
     cloud = Cloud(settings, dry_run=job.dry_run)
-    fixed = list(hyperparameters)
-    job.run(
-        cloud,
-        lambda: tuning.start(cloud, name=job.name, new=job.new, warm_start=warm_start, fixed=fixed),
-        wait,
-    )
+    options: dict[str, Any] = {"name": job.name, "new": job.new, "warm_start": warm_start}
+    job.run(cloud, lambda: tuning.start(cloud, fixed=list(hyperparameters), **options), wait)
     return 0
 
 
@@ -84,9 +84,8 @@ def _here(
         tuning = dataclasses.replace(tuning, objective="test_accuracy")
     file, fixed = starting_weights(weights, settings.training.hyperparameters)
     with base.only_json(as_json):
-        search = Search(
-            out, photos, file, fixed, tuning.objective, tuning.max_jobs, tuning.parallel_jobs
-        )
+        search = Search(out, photos, file, fixed, tuning.objective, tuning.max_jobs,
+                        tuning.parallel_jobs)  # fmt: skip
         rows = search.run()
     if as_json:
         base.print_json(rows)

@@ -1,4 +1,4 @@
-"""A training on a terminal: a table row per epoch and one bar; everything else is in a log file."""
+"""A job on a terminal: a table row per epoch and one bar; everything else goes to a log file."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from typing import IO
 
 from dogbreeds.system.terminal import progress_bar
 
-_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # tqdm's own
-_SAID = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
+_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # tqdm prints these
+_SHOWN = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
 _COLUMNS = {  # heading: metric and format; a job has those of its splits
     "epoch": ("epoch", "5.0f"),
     "train loss": ("train_loss", "10.4f"),
@@ -24,11 +24,9 @@ _COLUMNS = {  # heading: metric and format; a job has those of its splits
 
 
 def show(output: IO[bytes], log: Path) -> None:
-    """Show what a job prints, until its end.
+    """Show what a job prints to the pipe `output`, until its end, and log all of it.
 
-    Args:
-        output: A pipe from the job, whose tqdm bars are copied to our own.
-        log: The file for all of it.
+    Its tqdm bars drive one bar of ours.
     """
     on_terminal = sys.stderr.isatty()
     rows, rest, label = 0, b"", ""
@@ -42,7 +40,7 @@ def show(output: IO[bytes], log: Path) -> None:
                     if on_terminal:
                         if found["label"] != label:
                             label = found["label"]
-                            bar.reset()  # its rate is of this part of the job
+                            bar.reset()  # the rate must be that of this part of the job
                             bar.set_description(label, refresh=False)
                         bar.total, bar.n = int(found["total"]), int(found["done"])
                         bar.refresh()
@@ -50,7 +48,7 @@ def show(output: IO[bytes], log: Path) -> None:
                 if text.startswith("[metrics] "):
                     shown = _row(text, header=rows == 0)
                     rows += 1
-                elif _SAID.match(text):
+                elif _SHOWN.match(text):
                     columns = shutil.get_terminal_size().columns if on_terminal else len(text)
                     shown = textwrap.fill(text, columns)
                 else:

@@ -1,4 +1,4 @@
-"""Run sagemaker-training's `train` over a private tree that is shaped like ``/opt/ml``."""
+"""Runs sagemaker-training's `train` on a private directory tree like ``/opt/ml``."""
 
 import json
 import os
@@ -17,24 +17,24 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
 SPLIT_PHOTOS = "split-photos"
-"""The folder, beside the results, for photos that came without splits."""
-_STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
+"""The folder, next to the results, for photos that came without splits."""
+_STOP_SECONDS = 25  # the job saves and ends within 20 s of SIGTERM
 
 
 class TrainingFailedError(DogbreedsError, RuntimeError):
-    """`train` ended with an error; the message is what it left in ``output/failure``."""
+    """`train` failed; the message is the content of ``output/failure``."""
 
 
 def make_tree(
     root: Path, photos: Path, hyperparameters: Mapping[str, object], weights: Path | None = None
 ) -> None:
-    """Make the input of a training job as SageMaker makes it.
+    """Create the input of a training job as SageMaker does.
 
     Args:
-        root: The folder to make, in place of ``/opt/ml``.
-        photos: The photos directory; each split in it becomes a channel, by a link.
+        root: The folder to create, in place of ``/opt/ml``.
+        photos: The photos directory; each of its splits is linked as a channel.
         hyperparameters: Written as strings, as SageMaker does.
-        weights: A weights file; becomes the channel ``weights``, by a link.
+        weights: A weights file, linked in the channel ``weights``.
 
     Raises:
         OSError: The tree cannot be written.
@@ -59,52 +59,49 @@ def make_tree(
 
 
 def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
-    """Start `train` over a tree of `make_tree`; it ends with this process at the latest.
+    """Start `train` on a tree of `make_tree`; it ends with this process at the latest.
 
-    Args:
-        root: The tree.
-        output: Where it prints to, as `subprocess.Popen` takes it; None: where we do.
+    `output` is where it prints to, as for `subprocess.Popen`; None: where we do.
     """
     environment = {
         **os.environ,
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
         "SAGEMAKER_TRAINING_MODULE": "dogbreeds.entrypoint.toolkit:main",
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
-        # Seconds between two updates of tqdm, which `epochs` copies to the terminal.
+        # Set the seconds between two updates of tqdm, which `epochs` copies to the terminal.
         "TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "30",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "dogbreeds.entrypoint.train"],
-        env=environment,
-        stdout=output,
-        stderr=None if output is None else subprocess.STDOUT,
-        # A session of its own: Ctrl-C reaches only us, and `train` gets one SIGTERM from us.
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
+        [sys.executable, "-m", "dogbreeds.entrypoint.train"], env=environment,
+        stdout=output, stderr=None if output is None else subprocess.STDOUT,
+        # In its own session Ctrl-C reaches only us, and `train` gets one SIGTERM from us.
+        start_new_session=True, preexec_fn=die_with_parent,
+    )  # fmt: skip
 
 
 def run(root: Path, log: Path) -> None:
-    """Run `train` to its end; on Ctrl-C or SIGTERM it is stopped before this returns.
+    """Run `train` on a tree of `make_tree`; Ctrl-C or SIGTERM stops it before this returns.
 
-    Args:
-        root: A tree of `make_tree`.
-        log: The file for all that it prints; the terminal shows the epochs.
+    `log` gets all that it prints; the terminal shows the epochs.
 
     Raises:
         TrainingFailedError: The job failed.
     """
     process = start(root, subprocess.PIPE)
-    assert process.stdout is not None  # as asked for  # noqa: S101
+    assert process.stdout is not None  # it is a pipe  # noqa: S101
     try:
         epochs.show(process.stdout, log)
         code = process.wait()
     finally:
         stop(process)
     if code != 0:
-        failure = root / "output" / "failure"
-        reason = failure.read_text() if failure.is_file() else f"exit code {code}"
-        raise TrainingFailedError(f"{reason} (its log is {log})")
+        raise TrainingFailedError(f"{failure_reason(root, code)} (its log is {log})")
+
+
+def failure_reason(root: Path, code: int) -> str:
+    """Return why `train` failed on a tree: its ``output/failure``, or else its exit code."""
+    failure = root / "output" / "failure"
+    return failure.read_text() if failure.is_file() else f"exit code {code}"
 
 
 def train(
@@ -116,23 +113,23 @@ def train(
         photos: The photos directory.
         out: The folder for ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and
             `SPLIT_PHOTOS`, which are replaced.
-        hyperparameters: Beyond the defaults.
+        hyperparameters: Those that differ from the defaults.
         weights: As in `starting_weights`.
 
     Returns:
         The artifact; the report is in ``opt-ml/output/data``.
 
     Raises:
-        PhotosError, ModelError: The photos or weights are not there.
+        PhotosError, ModelError: The photos or weights are missing.
         TrainingFailedError: The job failed; the message has its reason.
     """
-    from dogbreeds.model import artifact  # takes torch's seconds
+    from dogbreeds.model import artifact  # imports torch, which takes seconds
 
-    shutil.rmtree(out / SPLIT_PHOTOS, ignore_errors=True)
+    tree = out / "opt-ml"
+    for replaced in (out / SPLIT_PHOTOS, tree):
+        shutil.rmtree(replaced, ignore_errors=True)
     photos = ensure_split(photos, out / SPLIT_PHOTOS)
     file, given = starting_weights(weights, hyperparameters)
-    tree = out / "opt-ml"
-    shutil.rmtree(tree, ignore_errors=True)
     make_tree(tree, photos, given, file)
     run(tree, out / "train.log")
     artifact.pack(tree / "model", out / artifact.TAR_FILE)
@@ -140,7 +137,7 @@ def train(
 
 
 def summary(out: Path) -> str:
-    """Return what `train` reached and where things are, in lines for people."""
+    """Return the accuracy that `train` reached and the paths of its results, as text."""
     from dogbreeds.model import artifact
 
     metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
@@ -155,17 +152,17 @@ def summary(out: Path) -> str:
 def starting_weights(
     weights: str | None, hyperparameters: Mapping[str, object]
 ) -> tuple[Path | None, dict[str, object]]:
-    """Find the weights file to start from, fetching ImageNet's where they are needed.
+    """Find the weights file to start from; download ImageNet's if needed.
 
     Args:
-        weights: A file, ``"none"``, or None for what the hyperparameters say.
-        hyperparameters: Of the job.
+        weights: A file, ``"none"``, or None to follow the hyperparameters.
+        hyperparameters: The job's.
 
     Returns:
-        The file, if any, and the hyperparameters with ``weights`` that suit it.
+        The file, if any, and the hyperparameters with a ``weights`` that matches it.
 
     Raises:
-        ModelError: The weights are not there.
+        ModelError: The weights are missing.
     """
     given = dict(hyperparameters)
     if weights == "none":
@@ -182,7 +179,7 @@ def starting_weights(
     except ModelError:
         from dogbreeds.model.networks import fetch_imagenet_weights
 
-        print(f"Fetching the ImageNet weights of {model}", flush=True)
+        print(f"Downloading the ImageNet weights of {model}", flush=True)
         try:
             file = fetch_imagenet_weights(model, Path("build/weights"))
         except OSError as error:
@@ -194,7 +191,7 @@ def starting_weights(
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process of `start` and all that it started."""
+    """End a process of `start` and its descendants."""
     if process.poll() is None:
         process.terminate()
         try:
