@@ -10,7 +10,7 @@ from typing import IO
 
 from dogbreeds.system.terminal import progress_bar
 
-_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # tqdm prints these
+_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # a tqdm bar
 _SHOWN = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
 _COLUMNS = {  # heading: metric and format; a job has those of its splits
     "epoch": ("epoch", "5.0f"),
