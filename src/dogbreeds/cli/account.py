@@ -23,11 +23,10 @@ def config(settings: CloudSettings, as_json: bool) -> None:
 @base.with_settings("images.training,serving,flavor,keep")
 def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
     """Push both images to ECR or another registry; print their URIs."""
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.images import ecr
 
     with base.only_json(as_json):
-        uris = ecr.push(Cloud(settings), registry)
+        uris = ecr.push(base.connect(settings), registry)
     base.output(as_json, uris, lambda: "\n".join(uris.values()))
 
 
@@ -42,10 +41,9 @@ def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bo
     MODEL is an artifact to examine as well. The exit code is 1 if something would fail.
     """
     from dogbreeds.cloud import doctor
-    from dogbreeds.cloud.aws import Cloud
 
     findings = []
-    for finding in doctor.examine(Cloud(settings), purpose, model):
+    for finding in doctor.examine(base.connect(settings), purpose, model):
         findings.append(finding)
         if not as_json:
             level, rest = str(finding)[:5], str(finding)[5:]
@@ -61,9 +59,8 @@ def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bo
 def list_(settings: CloudSettings, as_json: bool) -> None:
     """Show everything that this project created on AWS."""
     from dogbreeds.cloud import inventory
-    from dogbreeds.cloud.aws import Cloud
 
-    resources = inventory.find(Cloud(settings))
+    resources = inventory.find(base.connect(settings))
     base.output(as_json, resources, lambda: inventory.table(resources))
 
 
@@ -78,11 +75,10 @@ def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, ye
     NAMES are those that dogbreeds list shows.
     """
     from dogbreeds.cloud import inventory, naming
-    from dogbreeds.cloud.aws import Cloud
 
     if bool(names) == everything:
         raise ConfigError("name what to delete (dogbreeds list), or pass --all")
-    cloud = Cloud(settings)
+    cloud = base.connect(settings)
     requested = {naming.own_name(settings, name): name for name in names}
     found = [r for r in inventory.find(cloud) if everything or r.name in requested]
     known = {r.name for r in found}
@@ -111,10 +107,9 @@ def register(
     settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Register a version of a model in SageMaker's Model Registry; print its ARN."""
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints import registry
 
-    cloud = Cloud(settings, dry_run=dry_run)
+    cloud = base.connect(settings, dry_run=dry_run)
     base.Job(None, False, False, dry_run, as_json).run(
         cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
     )

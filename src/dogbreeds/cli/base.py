@@ -168,12 +168,9 @@ class Job:
     def run(
         self, cloud: "Cloud", start: Callable[[], str], wait: Callable[[str], dict[str, Any]]
     ) -> None:
-        """Start a job, print its name on standard output, and follow it.
+        """Start a job, print its name, and follow it; print the requests instead in a dry run.
 
-        Args:
-            cloud: Records the requests in a dry run.
-            start: Returns the name.
-            wait: Follows the job of this name, and returns what ``--json`` prints about it.
+        `start` returns the name, `wait` what ``--json`` prints about the finished job.
         """
         name = start()
         if self.dry_run:
@@ -198,6 +195,13 @@ def job_options(function: F) -> F:
         return function(*args, job=job, **options)
 
     return cast("F", _add_options(run, _JOB_OPTIONS))
+
+
+def connect(settings: CloudSettings, *, dry_run: bool = False) -> "Cloud":
+    """Return the AWS account; boto3, which takes a second to import, is imported here."""
+    from dogbreeds.cloud.aws import Cloud
+
+    return Cloud(settings, dry_run=dry_run)
 
 
 def _add_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:  # noqa: ANN401
@@ -278,19 +282,16 @@ def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[
 def refuse_flags(
     settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
 ) -> None:
-    """Refuse flags that would have no effect where a command runs.
+    """Refuse flags without effect for a value `where` of ``--on``.
 
-    Args:
-        settings: Settings with the origins of their values.
-        where: The value of ``--on``.
-        others: Given flags without effect that are no settings.
-        usable: Settings that have an effect there.
+    These are flags of settings that are not `usable`, and `others`.
 
     Raises:
         click.UsageError: One is given; the message names it.
     """
-    flags = ((name, origin) for name, origin in settings.origins.items() if name not in usable)
-    if given := [*(flag for _, flag in flags if flag.startswith("--")), *others]:
+    given = [origin for name, origin in settings.origins.items()
+             if origin.startswith("--") and name not in usable]  # fmt: skip
+    if given := [*given, *others]:
         raise click.UsageError(f"no effect with --on {where}: {', '.join(given)}")
 
 

@@ -70,9 +70,8 @@ def _fetch_from(
         archive = HttpFile(source)
     elif source.startswith("s3://"):
         from dogbreeds.cloud import s3
-        from dogbreeds.cloud.aws import Cloud
 
-        cloud = Cloud(settings)
+        cloud = base.connect(settings)
         if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
             return fetch_folder(source, out, s3.copy_folder(cloud, source, progress.extracting))
         archive = s3.S3File(cloud, source)
@@ -137,8 +136,8 @@ def check(
         if any(isinstance(photo, ShardPhoto) for photo in checked.photos.values()):
             raise PhotosError("photos cannot be moved out of shards: fix the folder they came from")
         away = quarantine.move_away(folder, checked.offenders)
-        click.echo(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back",
-                   err=as_json)  # fmt: skip
+        moved = f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back"
+        click.echo(moved, err=as_json)
     return 0 if checked.clean else 1
 
 
@@ -152,8 +151,7 @@ def _undo(folder: Path) -> int:
         return 1
     click.echo(f"Moved {count} photos back")
     for name in staying:
-        click.echo(f"error: {name} stays in quarantine: there is another file in its place",
-                   err=True)  # fmt: skip
+        click.echo(f"error: {name} stays in quarantine: another file has its place", err=True)
     return 1 if staying else 0
 
 
@@ -222,13 +220,9 @@ def shard(folder: Path, out: Path, megabytes: int) -> None:
 def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -> None:
     """Upload a photos directory, or shards, to S3."""
     from dogbreeds.cloud import upload as s3_upload
-    from dogbreeds.cloud.aws import Cloud
 
-    address, files, cloud = (
-        s3_upload.destination(settings),
-        s3_upload.find_files(folder),
-        Cloud(settings),
-    )
+    address, files = s3_upload.destination(settings), s3_upload.find_files(folder)
+    cloud = base.connect(settings)
     planned = s3_upload.plan(cloud, address, files)
     surplus = planned.surplus if delete else []
     if dry_run:

@@ -74,7 +74,6 @@ def _on_sagemaker(
     settings: CloudSettings, model: str, challenger: str | None, shadow: str | None,
     photo: Path | None, job: base.Job,
 ) -> None:  # fmt: skip
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints import deploy, predict, scaling
     from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
 
@@ -82,7 +81,7 @@ def _on_sagemaker(
         find_photos([photo])  # fail before anything is created
     variant = Variant.parse(challenger, most=0.99) if challenger else None
     copies = Variant.parse(shadow, most=1) if shadow else None
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     name, kind = endpoint_name(settings), settings.endpoint.kind
     config = deploy.deploy(cloud, model, challenger=variant, shadow=copies)
 

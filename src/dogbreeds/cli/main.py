@@ -70,14 +70,7 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        arguments: Default: those of the process.
-
-    Returns:
-        The exit code, as the last line of the help explains.
-    """
+    """Run a command and return its exit code, as the last line of the help explains."""
     for stream in (sys.stdout, sys.stderr):  # file names may be invalid UTF-8
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

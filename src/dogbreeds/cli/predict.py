@@ -48,10 +48,9 @@ def predict(
 def _from_endpoint(
     settings: CloudSettings, photos: Sequence[Path], target: str | None
 ) -> Iterator[_Answer]:
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints.predict import predict
 
-    for found in predict(Cloud(settings), photos, target):
+    for found in predict(base.connect(settings), photos, target):
         yield found.photo, found.answer, found.error, found.variant
 
 
@@ -68,11 +67,7 @@ def _here(model: Path, photos: Iterable[Path]) -> Iterator[_Answer]:
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the named photos, and those in the named folders.
-
-    Raises:
-        OSError: A path does not exist, or a folder has no photos.
-    """
+    """Return the named photos and those in the named folders; FileNotFoundError if none."""
     from dogbreeds.model.photo_formats import is_photo_file
 
     photos: list[Path] = []
@@ -90,7 +85,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def line(photo: Path, answer: dict[str, Any] | None, error: str, variant: str) -> str:
-    """Return an answer as a line for people."""
+    """Format a prediction as a line for people."""
     name = printable(str(photo))
     if answer is None:
         return f"{name}  refused: {error}"

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -24,12 +23,7 @@ def serve(artifact: Path, port: int, photo: Path | None) -> None:
 
 
 def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
-    """Serve an artifact until Ctrl-C or SIGTERM.
-
-    Raises:
-        ServerFailedError: It cannot be served; the message says why.
-        OSError: The port cannot be used.
-    """
+    """Serve an artifact until Ctrl-C or SIGTERM; see `dogbreeds.local.server` for the errors."""
     from dogbreeds.local import server
     from dogbreeds.system.ports import check_port
 
@@ -37,15 +31,10 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
     check_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
-        folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:  # unpack it as SageMaker does: it may contain code of its own
-            try:
-                with tarfile.open(artifact) as tar:
-                    tar.extractall(folder, filter="data")
-            except tarfile.TarError as error:
-                raise server.ServerFailedError(f"cannot unpack {artifact}: {error}") from error
-        with server.serving(folder, port, Path(name) / "serve.log") as running:
-            if photo:
-                click.echo(json.dumps(server.predict(running.url, photo)))
-            server.serve_until_stopped(running, port, photo)
+    with (
+        tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder,
+        server.serving(artifact, port, Path(folder) / "serve.log") as running,
+    ):
+        if photo:
+            click.echo(json.dumps(server.predict(running.url, photo)))
+        server.serve_until_stopped(running, port, photo)

@@ -82,7 +82,6 @@ def needed_folder(data: str | None, on: str) -> Path:
 
 
 def _on_sagemaker(settings: CloudSettings, job: base.Job) -> None:
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import training
 
     def wait(name: str) -> dict[str, Any]:
@@ -95,5 +94,5 @@ def _on_sagemaker(settings: CloudSettings, job: base.Job) -> None:
             "model": description.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         }
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     job.run(cloud, lambda: training.start(cloud, name=job.name, new=job.new), wait)

@@ -47,7 +47,6 @@ def transform(
             base.print_json({"answers": out})
         return
 
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import transform
 
     def wait(name: str) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def transform(
         click.echo(f"Answers: {answers}")
         return {"answers": answers}
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     options: dict[str, Any] = {"content_type": content_type, "name": job.name, "new": job.new}
     job.run(cloud, lambda: transform.start(cloud, model, photos, **options), wait)
 

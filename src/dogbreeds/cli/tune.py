@@ -49,7 +49,6 @@ def tune(
         base.refuse_flags(settings, on, others, _HERE)
         return _here(settings, needed_folder(data, on), out, weights, job.as_json)
 
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import tuning
 
     def wait(name: str) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def tune(
         click.echo(f"Wrote {out / name}.csv and .png", err=True)
         return {"jobs": rows}
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     options: dict[str, Any] = {"name": job.name, "new": job.new, "warm_start": warm_start}
     job.run(cloud, lambda: tuning.start(cloud, fixed=list(hyperparameters), **options), wait)
     return 0

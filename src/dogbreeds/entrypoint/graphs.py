@@ -23,7 +23,8 @@ _CALIBRATION_PHOTOS = 256
 _MOST_EVALUATED = 2000  # photos per split give the agreement to 0.5 points, in a minute
 _BATCH = 8
 
-Pixels, Targets = npt.NDArray[np.uint8], npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+Targets = npt.NDArray[np.int64]
 
 Check = Callable[[], object]
 """It is called between batches, and raises to stop the work."""

@@ -103,14 +103,9 @@ def write_reports(
 ) -> None:  # fmt: skip
     """Write the reports of a finished job.
 
-    Args:
-        history: Metrics of each epoch.
-        predictions: By split name.
-        paths: The photos of each of those splits.
-        classes: In the order of the model's outputs.
-        folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
-            ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst
-            mistakes.
+    These are ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
+    ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst mistakes.
+    `history` has the metrics of each epoch, `predictions` and `paths` are by split.
 
     Raises:
         OSError: They cannot be written.

@@ -35,18 +35,13 @@ def main() -> None:
         sagemaker_training.errors.ClientError: The job failed. `train` then writes the message to
             ``output/failure``, unless the program wrote its own reason there, and exits with 1.
     """
+    stop = _ForwardStop()
     try:
-        _main(_ForwardStop(), environment.Environment())
-    except (DogbreedsError, OSError) as error:
-        raise errors.ClientError(one_line(str(error))) from error
-
-
-def _main(stop: "_ForwardStop", env: environment.Environment) -> None:
-    if len(env.hosts) <= 1:
-        # The toolkit waits up to 15 minutes for the host's own name to resolve, which it never
-        # does in a container without a network. A single-host job needs no names.
-        os.environ["SM_STUDIO_LOCAL_MODE"] = "true"
-    try:
+        env = environment.Environment()
+        if len(env.hosts) <= 1:
+            # The toolkit waits up to 15 minutes for the host's own name to resolve, which it never
+            # does in a container without a network. A single-host job needs no names.
+            os.environ["SM_STUDIO_LOCAL_MODE"] = "true"
         if env.user_entry_point:
             _run_users_script(env)
         else:
@@ -57,6 +52,8 @@ def _main(stop: "_ForwardStop", env: environment.Environment) -> None:
         if stop.forwarded and not failure.exists() and not env.user_entry_point:
             return  # torchrun reports SIGTERM as a failure
         raise _explained(error) from error
+    except (DogbreedsError, OSError) as error:
+        raise errors.ClientError(one_line(str(error))) from error
 
 
 def _run_users_script(env: environment.Environment) -> None:

@@ -22,8 +22,8 @@ def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str,
     Args:
         source: An artifact: its folder or its ``model.tar.gz``.
         target: The file to write; it may be `source`.
-        photos: The photos directory of its training. Without it int8 can neither be calibrated
-            nor measured, and the float32 graph is the only one.
+        photos: The photos directory of its training; without it there is no int8 graph, which must
+            be calibrated and measured.
 
     Returns:
         The graphs by precision.

@@ -27,13 +27,8 @@ def run(
 ) -> None:  # fmt: skip
     """Run the demo; every process it started has ended when it returns or raises.
 
-    Args:
-        out: The folder for all output; see `training.train`.
-        photos: A photos directory; None draws the sample.
-        weights: A weights file to start from, or ``none``; None: ImageNet's for real photos.
-        hyperparameters: Those that differ from the defaults.
-        port: The server's; None: any free port.
-        keep_serving: Serve until Ctrl-C after the predictions are printed.
+    `photos` None draws the sample, `port` None is any free port; the other arguments are those of
+    `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed.
 
     Raises:
         PhotosError, ModelError: The photos or weights are missing.
@@ -82,13 +77,12 @@ def _choose_photos(channels: Path) -> list[tuple[Path, str]]:
 
 
 def _ask(url: str, photo: Path, folder: str) -> None:
+    expected = parse_folder(folder)
     try:
-        answer = server.predict(url, photo)
+        answer = json.dumps(server.predict(url, photo))
+        print(f"{photo}  (is {expected.label} {expected.name})\n  {answer}")
     except urllib.error.HTTPError as error:  # e.g. a user's photo is broken
         print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
-        return
-    expected = parse_folder(folder)
-    print(f"{photo}  (is {expected.label} {expected.name})\n  {json.dumps(answer)}")
 
 
 def _say(text: str) -> None:

@@ -59,10 +59,7 @@ def show(output: IO[bytes], log: Path) -> None:
 
 def _row(line: str, *, header: bool) -> str:
     values = dict(re.findall(r"(\w+)=([^;\s]+)", line))
-    cells = {
-        heading: format(float(values[metric]), form)
-        for heading, (metric, form) in _COLUMNS.items()
-        if metric in values
-    }
+    cells = {heading: format(float(values[metric]), form)
+             for heading, (metric, form) in _COLUMNS.items() if metric in values}  # fmt: skip
     row = "  ".join(cells.values())
     return "  ".join(cells) + f"\n{row}" if header else row

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -44,12 +45,17 @@ def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
         The server, ready for requests; `log` gets what it prints.
 
     Raises:
-        ServerFailedError: It ended, or was not ready in 4 minutes.
+        ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
+            in 4 minutes.
     """
     with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
         folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:
-            (folder / "model.tar.gz").symlink_to(artifact.resolve())
+        if folder is not artifact:  # unpack it as SageMaker does: it may contain code of its own
+            try:
+                with tarfile.open(artifact) as tar:
+                    tar.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise ServerFailedError(f"cannot unpack {artifact}: {error}") from error
         given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port)}
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],

@@ -28,34 +28,31 @@ class TrainingFailedError(DogbreedsError, RuntimeError):
 def make_tree(
     root: Path, photos: Path, hyperparameters: Mapping[str, object], weights: Path | None = None
 ) -> None:
-    """Create the input of a training job as SageMaker does.
+    """Create the input of a training job as SageMaker does, in `root` instead of ``/opt/ml``.
 
-    Args:
-        root: The folder to create, in place of ``/opt/ml``.
-        photos: The photos directory; each of its splits is linked as a channel.
-        hyperparameters: Written as strings, as SageMaker does.
-        weights: A weights file, linked in the channel ``weights``.
+    Each split of the photos directory is linked as a channel, and a weights file in the channel
+    ``weights``.
 
     Raises:
         OSError: The tree cannot be written.
     """
     channels = {split or "train": folder for split, folder in find_roots(photos).items()}
-    for made in ("input/config", "input/data", "model", "output/data", "checkpoints"):
-        (root / made).mkdir(parents=True)
+    for created in ("input/config", "input/data", "model", "output/data", "checkpoints"):
+        (root / created).mkdir(parents=True)
+    data = root / "input" / "data"
     for name, folder in channels.items():
-        (root / "input" / "data" / name).symlink_to(folder.resolve(), target_is_directory=True)
-    config: dict[str, object] = {name: {"TrainingInputMode": "File"} for name in channels}
+        (data / name).symlink_to(folder.resolve(), target_is_directory=True)
     if weights:
-        (root / "input" / "data" / "weights").mkdir()
-        (root / "input" / "data" / "weights" / weights.name).symlink_to(weights.resolve())
-        config["weights"] = {"TrainingInputMode": "File"}
+        (data / "weights").mkdir()
+        (data / "weights" / weights.name).symlink_to(weights.resolve())
+    names = [*channels, *(["weights"] if weights else [])]
     documents = {
-        "hyperparameters.json": {name: str(value) for name, value in hyperparameters.items()},
-        "inputdataconfig.json": config,
-        "resourceconfig.json": {"current_host": "algo-1", "hosts": ["algo-1"]},
+        "hyperparameters": {name: str(value) for name, value in hyperparameters.items()},
+        "inputdataconfig": {name: {"TrainingInputMode": "File"} for name in names},
+        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"]},
     }
     for name, document in documents.items():
-        (root / "input" / "config" / name).write_text(json.dumps(document))
+        (root / "input" / "config" / f"{name}.json").write_text(json.dumps(document))
 
 
 def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
@@ -109,12 +106,8 @@ def train(
 ) -> Path:
     """Train in this Python environment.
 
-    Args:
-        photos: The photos directory.
-        out: The folder for ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and
-            `SPLIT_PHOTOS`, which are replaced.
-        hyperparameters: Those that differ from the defaults.
-        weights: As in `starting_weights`.
+    It replaces ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and `SPLIT_PHOTOS` in
+    `out`. `weights` is that of `starting_weights`.
 
     Returns:
         The artifact; the report is in ``opt-ml/output/data``.
@@ -142,11 +135,9 @@ def summary(out: Path) -> str:
 
     metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
     split = "test" if "test_accuracy" in metrics else "valid"
-    return (
-        f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
-        f"\nThe artifact is {out / artifact.TAR_FILE}."
-        f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
-    )
+    return (f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
+            f"\nThe artifact is {out / artifact.TAR_FILE}."
+            f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}.")  # fmt: skip
 
 
 def starting_weights(
@@ -154,9 +145,7 @@ def starting_weights(
 ) -> tuple[Path | None, dict[str, object]]:
     """Find the weights file to start from; download ImageNet's if needed.
 
-    Args:
-        weights: A file, ``"none"``, or None to follow the hyperparameters.
-        hyperparameters: The job's.
+    `weights` is a file, ``"none"``, or None to follow the hyperparameters.
 
     Returns:
         The file, if any, and the hyperparameters with a ``weights`` that matches it.
@@ -183,10 +172,9 @@ def starting_weights(
         try:
             file = fetch_imagenet_weights(model, Path("build/weights"))
         except OSError as error:
-            raise ModelError(
-                f"cannot download the ImageNet weights of {model} ({error}): name a file with"
-                " --weights FILE, or train from scratch with --weights none"
-            ) from error
+            raise ModelError(f"cannot download the ImageNet weights of {model} ({error}): name a"
+                             " file with --weights FILE, or train from scratch with --weights none"
+                             ) from error  # fmt: skip
     return file, {**given, "weights": file.name}
 
 

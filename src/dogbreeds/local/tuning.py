@@ -6,7 +6,6 @@ that was stopped or killed resumes where it was, and its running jobs from their
 """
 
 import csv
-import io
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.job_output.search import LOCAL_FILE
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.resources import available_cpus
@@ -94,7 +94,10 @@ class Search:
                 signal.signal(number, handler)
         rows = self._table(study)
         self._keep_best(rows)
-        (self.work_dir / "jobs.csv").write_text(_as_csv(rows))
+        with (self.work_dir / LOCAL_FILE).open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         cells = [[_short(value) for value in row.values()] for row in rows]
         print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
@@ -116,11 +119,10 @@ class Search:
             seed=len(study.trials), constant_liar=self.parallel > 1
         )
         request = {
-            "photos": str(self.photos.resolve()),
-            "weights": str(self.weights),
+            "photos": str(self.photos.resolve()), "weights": str(self.weights),
             "hyperparameters": {k: str(v) for k, v in sorted(self.hyperparameters.items())},
             "objective": self.objective,
-        }
+        }  # fmt: skip
         earlier = study.user_attrs.get("request", request)
         if earlier != request:
             raise TuningError(f"{self.work_dir} contains a search with {earlier}, this one has"
@@ -140,12 +142,12 @@ class Search:
             if self.weights:
                 given["weights"] = self.weights.name
             training.make_tree(tree, self.photos, given, self.weights)
-        words = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
-        print(f"Job {trial.number}: {words}", flush=True)
-        state, value, word = self._follow(trial, tree)
+        drawn = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
+        print(f"Job {trial.number}: {drawn}", flush=True)
+        state, value, message = self._follow(trial, tree)
         if state is TrialState.RUNNING:
             return
-        print(f"Job {trial.number}: {word}", flush=True)
+        print(f"Job {trial.number}: {message}", flush=True)
         shutil.rmtree(tree / "checkpoints", ignore_errors=True)
         study.tell(trial, value, state=state)
 
@@ -247,11 +249,3 @@ def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _as_csv(rows: list[dict[str, object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -20,14 +20,9 @@ _CHUNK_BYTES = 2**16
 
 @contextmanager
 def try_page(model_server: str, port: int) -> Iterator[str]:
-    """Serve the page while the context lasts.
+    """Serve the page for the model server at a URL while the context lasts; yield the page's URL.
 
-    Args:
-        model_server: URL of the model server, e.g. ``http://127.0.0.1:8080``.
-        port: Port on loopback; 0: any free port.
-
-    Yields:
-        The page's URL.
+    It listens on a port of loopback; 0: any free port.
 
     Raises:
         OSError: The port cannot be used.
