@@ -228,9 +228,8 @@ set_option = option(
 def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], F]:
     """Pass the settings as first argument, and add a flag per setting of some sections and [aws].
 
-    Args:
-        sections: ``"training"`` for all settings of a section, ``"images.flavor,keep"`` for some.
-        without: Settings for which the command has a flag or argument of its own.
+    A section is ``"training"`` for all of its settings, or ``"images.flavor,keep"`` for some. For
+    those in `without` the command has a flag or argument of its own.
     """
     chosen: dict[str, Callable[[Any], Any]] = {}
     for entry in (*sections, "aws"):

@@ -88,11 +88,9 @@ def _on_sagemaker(settings: CloudSettings, job: base.Job) -> None:
         description = training.wait(cloud, name)
         click.echo(training.report(cloud, description))
         metrics = description.get("FinalMetricDataList", [])
-        return {
-            "status": description["TrainingJobStatus"],
-            "metrics": {metric["MetricName"]: metric["Value"] for metric in metrics},
-            "model": description.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
-        }
+        return {"status": description["TrainingJobStatus"],
+                "metrics": {metric["MetricName"]: metric["Value"] for metric in metrics},
+                "model": description.get("ModelArtifacts", {}).get("S3ModelArtifacts")}  # fmt: skip
 
     cloud = base.connect(settings, dry_run=job.dry_run)
     job.run(cloud, lambda: training.start(cloud, name=job.name, new=job.new), wait)

@@ -18,14 +18,9 @@ _HERE = (
 @base.command()
 @click.argument("data", required=False)
 @base.on_option(base.HERE, base.SAGEMAKER)
-@base.option(
-    "-o",
-    "--out",
-    type=base.PATH,
-    default=Path("build/tune"),
-    metavar="DIR",
-    help="The table's folder; local: also the jobs', where a stopped search resumes.",
-)
+@base.option("-o", "--out", type=base.PATH, default=Path("build/tune"), metavar="DIR",
+             help="The table's folder; local: also the jobs', where a stopped search resumes."
+             )  # fmt: skip
 @weights_option
 @base.option("--warm-start", multiple=True, metavar="JOB",
              help="SageMaker: learn from a finished tuning job.")  # fmt: skip

@@ -81,11 +81,8 @@ def quantize_graph(graph: bytes, batches: Iterator[Pixels]) -> bytes:
 
     Weights are scaled per output channel, activations by their range over the photos. Signed
     weights and unsigned activations are what VNNI multiplies. 7-bit weights (``reduce_range``)
-    would suit other processors too, but cost MobileNetV2 four points of accuracy.
-
-    Args:
-        graph: A float32 ONNX file.
-        batches: Pixels [N, S, S, 3] of calibration photos.
+    would suit other processors too, but cost MobileNetV2 four points of accuracy. `graph` is a
+    float32 ONNX file, each batch has the pixels [N, S, S, 3] of calibration photos.
     """
     import_onnxruntime()
     quantization = importlib.import_module("onnxruntime.quantization")  # it has no types

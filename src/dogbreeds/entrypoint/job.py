@@ -170,11 +170,7 @@ def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, 
 
 
 def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
-    """Train the head.
-
-    A stop raises Stopped: the half-trained head gives a model but no checkpoint, since a resumed
-    run would not learn the same from there.
-    """
+    """Train the head; on a stop raise Stopped before the checkpoint, which must be reproducible."""
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
     with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:

@@ -70,8 +70,9 @@ def _run_users_script(env: environment.Environment) -> None:
                 f" (sagemaker_submit_directory), found {', '.join(files) or 'an empty folder'}:"
                 f" {error}"
             ) from error
-        failed = isinstance(error, errors.ExecuteUserScriptError)
-        if not failed or error.return_code == str(-signal.SIGKILL) or not tail.reason():
+        if not isinstance(error, errors.ExecuteUserScriptError):
+            raise
+        if error.return_code == str(-signal.SIGKILL) or not tail.reason():
             raise
         raise errors.ClientError(
             f"{tail.reason()}\n({script} ended with exit code {error.return_code})"

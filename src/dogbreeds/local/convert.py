@@ -17,13 +17,10 @@ from dogbreeds.training.device import Device, PixelStore
 
 
 def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str, Graph]:
-    """Write a ``model.tar.gz`` with ONNX graphs.
+    """Write an artifact, a folder or a ``model.tar.gz``, as a ``model.tar.gz`` with ONNX graphs.
 
-    Args:
-        source: An artifact: its folder or its ``model.tar.gz``.
-        target: The file to write; it may be `source`.
-        photos: The photos directory of its training; without it there is no int8 graph, which must
-            be calibrated and measured.
+    `target` may be `source`. Without `photos`, the photos directory of its training, there is no
+    int8 graph, which must be calibrated and measured.
 
     Returns:
         The graphs by precision.

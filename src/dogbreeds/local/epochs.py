@@ -24,10 +24,7 @@ _COLUMNS = {  # heading: metric and format; a job has those of its splits
 
 
 def show(output: IO[bytes], log: Path) -> None:
-    """Show what a job prints to the pipe `output`, until its end, and log all of it.
-
-    Its tqdm bars drive one bar of ours.
-    """
+    """Show what a job prints to a pipe until its end, its tqdm bars as one bar, and log it all."""
     on_terminal = sys.stderr.isatty()
     rows, rest, label = 0, b"", ""
     with log.open("wb", buffering=0) as file, progress_bar("Start", None, shown=on_terminal) as bar:

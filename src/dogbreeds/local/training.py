@@ -135,9 +135,9 @@ def summary(out: Path) -> str:
 
     metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
     split = "test" if "test_accuracy" in metrics else "valid"
-    return (f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
-            f"\nThe artifact is {out / artifact.TAR_FILE}."
-            f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}.")  # fmt: skip
+    report = out / "opt-ml/output/data/report.html"
+    return (f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}.\nThe artifact is"
+            f" {out / artifact.TAR_FILE}.\nThe report, for a browser, is {report}.")  # fmt: skip
 
 
 def starting_weights(

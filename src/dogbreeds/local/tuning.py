@@ -45,27 +45,16 @@ class TuningError(DogbreedsError, ValueError):
 
 @dataclass
 class Search:
-    """A search over hyperparameters.
+    """A search over hyperparameters."""
 
-    Attributes:
-        work_dir: Contains the jobs' trees, the state of the search and its table.
-        photos: The photos directory.
-        weights: A file with starting weights, if any.
-        hyperparameters: Fixed for all jobs; those of the search space are then not searched.
-        objective: Metric to maximize, or to minimize if it is a loss.
-        jobs: Total number of jobs, those of an earlier start included.
-        parallel: Number of jobs at a time.
-        stopped: Whether a signal ended it.
-    """
-
-    work_dir: Path
+    work_dir: Path  # it contains the jobs' trees, the state of the search and its table
     photos: Path
     weights: Path | None
-    hyperparameters: Mapping[str, object]
-    objective: str
-    jobs: int
-    parallel: int = 1
-    stopped: bool = False
+    hyperparameters: Mapping[str, object]  # these are fixed for all jobs, and not searched
+    objective: str  # this metric is maximized, or minimized if it is a loss
+    jobs: int  # this total includes the jobs of an earlier start
+    parallel: int = 1  # so many jobs run at a time
+    stopped: bool = False  # a signal makes it True
     _running: "set[subprocess.Popen[bytes]]" = field(default_factory=set)
 
     def run(self) -> list[dict[str, object]]:
@@ -195,15 +184,12 @@ class Search:
             return not complete, sign * (trial.value or 0.0) if complete else 0.0
 
         return [
-            {
-                "job": self._tree(trial).name,
-                "state": trial.state.name.lower(),
-                self.objective: trial.value,
-                **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
-                "seconds": round(trial.duration.total_seconds()) if trial.duration else None,
-            }
+            {"job": self._tree(trial).name, "state": trial.state.name.lower(),
+             self.objective: trial.value,
+             **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
+             "seconds": round(trial.duration.total_seconds()) if trial.duration else None}
             for trial in sorted(_ended(study), key=rank)
-        ]
+        ]  # fmt: skip
 
     def _keep_best(self, rows: list[dict[str, object]]) -> None:
         """Keep only the best job's model, in ``best``: one model per job would fill the disk."""

@@ -21,10 +21,8 @@ _MOST_JOBS = 12  # more curves cannot be told apart
 def write_report(sources: Sequence[Path], file: Path) -> None:
     """Write one report of one or several jobs, side by side.
 
-    Args:
-        sources: Each job's ``output/data``, a folder around it or its ``output.tar.gz``; a
-            table of ``dogbreeds tune`` or the folder of a local search, with its best job.
-        file: The page to write.
+    A source is a job's ``output/data``, a folder around it or its ``output.tar.gz``; a table of
+    ``dogbreeds tune``, or the folder of a local search, with its best job.
 
     Raises:
         ReportError: There is nothing to report on, or it is damaged.

@@ -54,12 +54,8 @@ def progress_bar(
 ) -> "tqdm[NoReturn]":
     """Return a bar that disappears from a terminal at its end and is rarely printed in a log.
 
-    Args:
-        label: What is in progress.
-        total: The amount, if it is known.
-        done: The amount that was done before.
-        unit: ``"B"`` for bytes, which are scaled.
-        shown: False in all but one of several processes.
+    `done` of `total` units, if that is known, were finished before; the unit ``"B"``, bytes, is
+    scaled. Only one of several processes should have its bar shown.
     """
     from tqdm import tqdm
 

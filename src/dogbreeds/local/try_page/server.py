@@ -72,7 +72,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "text/plain", b"not found\n")
 
     def _forward(self) -> None:
-        """Send the request to the model server, and its response back."""
         forwarded = ("Content-Type", "Content-Length", "Accept")
         headers = {name: value for name in forwarded if (value := self.headers.get(name))}
         connection = http.client.HTTPConnection(self.model_server, timeout=_TIMEOUT_SECONDS)
