@@ -26,7 +26,7 @@ def data() -> None:
 
 
 @contextmanager
-def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+def _deferred_bar(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
     """Yield a function that starts a progress bar for a number of photos."""
     with ExitStack() as stack:
         yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
@@ -48,7 +48,7 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
 
     source = source or settings.data.url
     own = source == settings.data.url or settings.origins.get("data.sha256") == "--sha256"
-    sha256 = settings.data.sha256 if own else ""  # the file's digest is that of the file's URL
+    sha256 = settings.data.sha256 if own else ""  # the setting is the digest of data.url only
     if "://" not in source:
         source = str(Path(source).resolve())
     if there := fetched_before(out, source, sha256):
@@ -100,7 +100,7 @@ def _progress(stack: ExitStack) -> "Progress":
     def downloaded(there: int) -> None:
         bars[0].update(there - bars[0].n)
 
-    return Progress(downloading, downloaded, stack.enter_context(_bar_to_come("Unpack")))
+    return Progress(downloading, downloaded, stack.enter_context(_deferred_bar("Unpack")))
 
 
 @data.command()
@@ -127,7 +127,7 @@ def check(
         raise click.UsageError("--fix and --undo are mutually exclusive")
     if undo:
         return _undo(folder)
-    with _bar_to_come("Check") as on_start:
+    with _deferred_bar("Check") as on_start:
         checked = check_photos(folder, workers, on_start)
     base.output(as_json, checked.report, lambda: check_report.text(checked))
     if html:  # write it before the photos that it shows are moved
@@ -151,7 +151,7 @@ def _undo(folder: Path) -> int:
         return 1
     click.echo(f"Moved {count} photos back")
     for name in staying:
-        click.echo(f"error: {name} stays in quarantine: another file has its place", err=True)
+        click.echo(f"error: {name} stays in quarantine: another file took its place", err=True)
     return 1 if staying else 0
 
 
@@ -176,7 +176,7 @@ def split(
 
     if valid + test >= 1:
         raise PhotosError("expected --valid and --test to leave photos to train on")
-    with _bar_to_come("Look at photos") as on_start:
+    with _deferred_bar("Look at photos") as on_start:
         counts, broken = split_photos(folder, out, valid=valid, test=test, seed=seed, link=link,
                                       workers=workers, on_start=on_start)  # fmt: skip
     for path, reason in broken.items():

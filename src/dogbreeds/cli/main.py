@@ -18,7 +18,7 @@ _COMMANDS = {
     "Here or on SageMaker (--on)": ("train.train", "tune.tune", "deploy.deploy",
                                     "transform.transform"),
     "Here, without AWS": ("demo.demo", "serve.serve", "demo.sample", "data.data"),
-    "With a trained model": ("predict.predict", "model.convert", "account.register"),
+    "With a trained model": ("predict.predict", "serve.convert", "account.register"),
     "About a job": ("inspect.report", "inspect.profile", "inspect.debug"),
     "The AWS account": ("account.config", "account.push", "account.doctor", "account.list_",
                         "account.delete"),

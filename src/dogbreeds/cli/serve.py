@@ -1,4 +1,4 @@
-"""``dogbreeds serve``: the model server on this machine."""
+"""``dogbreeds serve`` and ``convert``: a trained model on this machine."""
 
 import json
 import signal
@@ -38,3 +38,19 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         if photo:
             click.echo(json.dumps(server.predict(running.url, photo)))
         server.serve_until_stopped(running, port, photo)
+
+
+@base.command()
+@click.argument("artifact", type=base.PATH)
+@click.argument("out", type=base.PATH)
+@base.option("--data", type=base.PATH, metavar="DIR",
+             help="The photos of its training, to calibrate and measure int8.")  # fmt: skip
+def convert(artifact: Path, out: Path, data: Path | None) -> None:
+    """Add ONNX graphs to a model that was trained without them.
+
+    ARTIFACT is a model.tar.gz or the folder of one, OUT the model.tar.gz to write.
+    """
+    from dogbreeds.local.convert import convert
+
+    graphs = convert(artifact, out, data)
+    click.echo(f"Wrote {out} with graphs of {' and '.join(graphs)}")

@@ -170,7 +170,7 @@ def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, 
 
 
 def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
-    """Train the head; on a stop raise Stopped before the checkpoint, which must be reproducible."""
+    """Train the head; a stop raises Stopped."""
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
     with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:
@@ -181,6 +181,6 @@ def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: S
             on_progress=bar.update, should_stop=lambda: stop.received,
         )  # fmt: skip
     if any(cluster.collect(stop.received)):
-        raise Stopped
+        raise Stopped  # save no checkpoint: a resumed run would not learn the same from this head
     if trained:
         trainer.keep_probe()
