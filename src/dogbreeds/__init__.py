@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "CHANNELS",
-    "CONTENT_TYPES",
-    "METRIC_DEFINITIONS",
-    "SEARCH_SPACE",
-    "Classifier",
-    "__version__",
+    "CHANNELS", "CONTENT_TYPES", "METRIC_DEFINITIONS", "SEARCH_SPACE", "Classifier", "__version__",
     "image_uri",
-]
+]  # fmt: skip
 
 _PLACES = {
     "Classifier": "classifier:Classifier",
@@ -34,7 +29,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name at its first use (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")

@@ -1,4 +1,4 @@
-"""A trained model in Python: the answers of an endpoint, without a server."""
+"""A trained model in Python: the predictions of an endpoint, without a server."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,10 @@ from dogbreeds.serving.predictor import MAX_BATCH, Predictor
 from dogbreeds.system import resources
 
 Photo = str | PathLike[str] | bytes | Image.Image
-"""A photo: the path of its file, the bytes of that file, or an image of Pillow.
+"""A photo: the path of its file, the bytes of that file, or a Pillow image.
 
-Files and bytes are decoded as the endpoint does it, a large JPEG at a fraction of its size; the
-pixels of a Pillow image, decoded in full, may differ by a shade.
+Files and bytes are decoded as by the endpoint, a large JPEG at a fraction of its size; the
+pixels of a Pillow image, which is decoded in full, may differ by a shade.
 """
 
 
@@ -33,8 +33,8 @@ class Classifier:
         classifier.predict("photo.jpg")["class_name"]
 
     Args:
-        predictor: A predictor that was started.
-        threads: How many photos are decoded at the same time.
+        predictor: A started predictor.
+        threads: Number of photos to decode in parallel.
     """
 
     def __init__(self, predictor: Predictor, threads: int = 1) -> None:
@@ -45,18 +45,17 @@ class Classifier:
     def load(
         cls, path: str | PathLike[str], *, gpu: int | None = None, threads: int | None = None
     ) -> "Classifier":
-        """Load a model and choose the fastest backend that answers as the training did.
+        """Load a model and choose the fastest backend that reproduces the trained model's outputs.
 
         On CPUs that is mostly ONNX Runtime; PyTorch is then not in this process.
 
         Args:
             path: A ``model.tar.gz``, or the folder of one.
-            gpu: Number of the GPU to use; default: the first, or the CPU where there is none.
-                -1 is the CPU.
-            threads: Threads of the CPU; default: as many as there are processors.
+            gpu: Index of the GPU; -1: the CPU; default: GPU 0 if there is one, else the CPU.
+            threads: CPU threads; default: one per processor.
 
         Raises:
-            ArtifactError: There is no artifact, or it is damaged.
+            ArtifactError: The artifact is missing or damaged.
             LoadError, BackendError: It cannot run here; the message says why.
         """
         if gpu is None:
@@ -85,19 +84,19 @@ class Classifier:
     def predict(
         self, photos: Photo | Iterable[Photo], *, top_k: int = 5
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Say what photos show.
+        """Classify photos.
 
         Args:
             photos: One, or several, which share forward passes.
-            top_k: How many classes an answer names.
+            top_k: Number of classes per prediction.
 
         Returns:
-            What an endpoint answers, for one photo or as a list: ``predicted_label``,
-            ``class_name``, ``probability`` (0..1), ``top_k`` (a list of label, class name and
-            probability), ``model_version``.
+            The endpoint's prediction, or a list of them: ``predicted_label``, ``class_name``,
+            ``probability`` (0..1), ``top_k`` (a list of label, class name and probability),
+            ``model_version``.
 
         Raises:
-            PhotoError: One is no photo, or broken.
+            PhotoError: One is broken or not a photo.
             OSError: A file cannot be read.
         """
         if isinstance(photos, str | PathLike | bytes | Image.Image):

@@ -135,7 +135,7 @@ def test_a_search_in_which_nothing_works_fails(photos: Path) -> None:
 
 def test_another_search_in_the_same_folder_is_refused(photos: Path) -> None:
     search(photos, jobs=1).run()
-    with pytest.raises(TuningError, match="give another --out"):
+    with pytest.raises(TuningError, match="pass another --out"):
         search(photos, jobs=2, seed=1).run()
 
 

@@ -1,13 +1,11 @@
 """``dogbreeds config``, ``push``, ``doctor``, ``list``, ``delete`` and ``register``."""
 
-import dataclasses
-
 import click
 
 from dogbreeds.cli import base
 from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
 
-_COLOURS = {"ok": "green", "note": "yellow", "FAIL": "red"}
+_COLORS = {"ok": "green", "note": "yellow", "FAIL": "red"}
 
 
 @base.command()
@@ -15,10 +13,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "FAIL": "red"}
 @base.with_settings()
 def config(settings: CloudSettings, as_json: bool) -> None:
     """Show the settings and where each comes from."""
-    if as_json:
-        base.print_json(dataclasses.asdict(settings))
-    else:
-        click.echo(describe(settings))
+    base.output(as_json, settings, lambda: describe(settings))
 
 
 @base.command()
@@ -28,15 +23,11 @@ def config(settings: CloudSettings, as_json: bool) -> None:
 @base.with_settings("images.training,serving,flavor,keep")
 def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
     """Push both images to ECR or another registry; print their URIs."""
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.images import ecr
 
     with base.only_json(as_json):
-        uris = ecr.push(Cloud(settings), registry)
-    if as_json:
-        base.print_json(uris)
-    else:
-        click.echo("\n".join(uris.values()))
+        uris = ecr.push(base.connect(settings), registry)
+    base.output(as_json, uris, lambda: "\n".join(uris.values()))
 
 
 @base.command()
@@ -47,19 +38,18 @@ def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
 def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bool) -> int:
     """Find what would fail on SageMaker, before it costs.
 
-    MODEL is an artifact to look at, too. The exit code is 1 if something would fail.
+    MODEL is an artifact to examine as well. The exit code is 1 if something would fail.
     """
     from dogbreeds.cloud import doctor
-    from dogbreeds.cloud.aws import Cloud
 
     findings = []
-    for finding in doctor.examine(Cloud(settings), purpose, model):
+    for finding in doctor.examine(base.connect(settings), purpose, model):
         findings.append(finding)
         if not as_json:
             level, rest = str(finding)[:5], str(finding)[5:]
-            click.echo(click.style(level, fg=_COLOURS[finding.level]) + rest)
+            click.echo(click.style(level, fg=_COLORS[finding.level]) + rest)
     if as_json:
-        base.print_json([dataclasses.asdict(finding) for finding in findings])
+        base.print_json(findings)
     return int(any(finding.level == "FAIL" for finding in findings))
 
 
@@ -67,15 +57,11 @@ def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bo
 @base.json_option
 @base.with_settings()
 def list_(settings: CloudSettings, as_json: bool) -> None:
-    """Show everything that this project made on AWS."""
+    """Show everything that this project created on AWS."""
     from dogbreeds.cloud import inventory
-    from dogbreeds.cloud.aws import Cloud
 
-    resources = inventory.find(Cloud(settings))
-    if as_json:
-        base.print_json([dataclasses.asdict(resource) for resource in resources])
-    else:
-        click.echo(inventory.table(resources))
+    resources = inventory.find(base.connect(settings))
+    base.output(as_json, resources, lambda: inventory.table(resources))
 
 
 @base.command()
@@ -84,20 +70,19 @@ def list_(settings: CloudSettings, as_json: bool) -> None:
 @base.option("--yes", is_flag=True, help="Do not ask.")
 @base.with_settings()
 def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, yes: bool) -> int:
-    """Remove what this project made on AWS; its running jobs are stopped.
+    """Delete what this project created on AWS; its running jobs are stopped.
 
     NAMES are those that dogbreeds list shows.
     """
     from dogbreeds.cloud import inventory, naming
-    from dogbreeds.cloud.aws import Cloud
 
     if bool(names) == everything:
-        raise ConfigError("name what to delete (dogbreeds list), or say --all")
-    cloud = Cloud(settings)
-    wanted = {naming.own_name(settings, name): name for name in names}
-    found = [r for r in inventory.find(cloud) if everything or r.name in wanted]
+        raise ConfigError("name what to delete (dogbreeds list), or pass --all")
+    cloud = base.connect(settings)
+    requested = {naming.own_name(settings, name): name for name in names}
+    found = [r for r in inventory.find(cloud) if everything or r.name in requested]
     known = {r.name for r in found}
-    if unknown := sorted(name for own, name in wanted.items() if own not in known):
+    if unknown := sorted(name for own, name in requested.items() if own not in known):
         raise ConfigError(f"not of this project, or not there: {', '.join(unknown)}")
     chosen = [r for r in found if r.removable]
     click.echo(inventory.table(chosen))
@@ -121,11 +106,10 @@ def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, ye
 def register(
     settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Keep a version of a model in SageMaker's Model Registry; print its ARN."""
-    from dogbreeds.cloud.aws import Cloud
+    """Register a version of a model in SageMaker's Model Registry; print its ARN."""
     from dogbreeds.cloud.endpoints import registry
 
-    cloud = Cloud(settings, dry_run=dry_run)
+    cloud = base.connect(settings, dry_run=dry_run)
     base.Job(None, False, False, dry_run, as_json).run(
         cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
     )

@@ -1,4 +1,4 @@
-"""What commands share: help in groups, flags made of the settings, errors in one line, JSON."""
+"""What commands share: grouped help, flags generated from the settings, one-line errors, JSON."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -27,8 +27,6 @@ HERE, DOCKER, SAGEMAKER = "local", "docker", "sagemaker"
 """Where a command runs: this machine's Python, its Docker engine, or Amazon SageMaker."""
 
 MODEL = "MODEL is s3://.../model.tar.gz, a training or tuning job, or a model package's ARN."
-"""What may be given as a model on SageMaker."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +42,7 @@ verbose = click.option(
 
 
 class Option(click.Option):
-    """An option that the help shows below the heading `group`."""
+    """An option that the help lists under the heading `group`."""
 
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
@@ -52,7 +50,7 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command with its options in groups and its errors in one line."""
+    """A command with grouped options and one-line errors."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         context = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -61,7 +59,7 @@ class Command(click.Command):
             verbose(self)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options below their headings."""
+        """Write the options under their headings."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
@@ -73,16 +71,14 @@ class Command(click.Command):
             self.format_commands(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
-        """Run the command, and turn what can be explained into a line and an exit code."""
+        """Run the command; an error that can be explained becomes a line and an exit code."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             text = "Stopped; nothing is left running."
             if ctx.params.get("on") == SAGEMAKER:
-                text = (
-                    "Not waiting any longer; what was started on AWS continues (dogbreeds list)."
-                    " The same command follows it again."
-                )
+                text = ("No longer waiting; what was started on AWS continues (dogbreeds list)."
+                        " The same command follows it again.")  # fmt: skip
             click.echo(f"\n{text}", err=True)
             raise click.exceptions.Exit(130) from None
         except Exception as error:
@@ -90,7 +86,7 @@ class Command(click.Command):
                 raise
             logger.info("the error in full:", exc_info=error)
             failure = click.ClickException("\n".join(map(printable, known[0].splitlines())))
-            failure.exit_code = known[1]  # type: ignore[misc]  # click reads it of the instance
+            failure.exit_code = known[1]  # type: ignore[misc]  # click reads the instance's
             raise failure from error
 
 
@@ -101,7 +97,7 @@ class Group(Command, click.Group):
 
 
 def _explained(error: Exception) -> tuple[str, int] | None:
-    """Return an error in words with its exit code; None for what is a defect of ours."""
+    """Return the message and exit code of an error; None if it is a bug of ours."""
     from dogbreeds.training.settings import SettingsError
 
     if isinstance(error, ConfigError | SettingsError):
@@ -118,18 +114,18 @@ def _explained(error: Exception) -> tuple[str, int] | None:
 
 
 def command(**attributes: Any) -> Callable[[Callable[..., Any]], Command]:  # noqa: ANN401
-    """Make a command of a function; its docstring is the help."""
+    """Turn a function into a command; its docstring is the help."""
     return click.command(cls=Command, **attributes)
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:  # noqa: ANN401
-    """Add an option; its default is shown unless there is none."""
+    """Add an option; the help shows its default if it has one."""
     attributes.setdefault("show_default", attributes.get("default") not in (None, False, ""))
     return click.option(*names, cls=Option, **attributes)
 
 
 PATH = click.Path(path_type=Path)
-PORT = click.IntRange(1, 32767)  # the model server takes no higher one
+PORT = click.IntRange(1, 32767)  # the model server accepts no higher one
 
 
 def on_option(*places: str) -> Callable[[F], F]:
@@ -155,7 +151,7 @@ _JOB_OPTIONS = (
 
 @dataclass(frozen=True)
 class Job:
-    """The flags of what starts a job on SageMaker."""
+    """The flags of a command that starts a job on SageMaker."""
 
     name: str | None
     new: bool
@@ -164,7 +160,7 @@ class Job:
     as_json: bool
 
     def given(self) -> list[str]:
-        """Return the flags that have no effect elsewhere than on SageMaker."""
+        """Return the given flags that only have an effect on SageMaker."""
         flags = {"--name": self.name, "--new": self.new, "--no-wait": not self.wait,
                  "--dry-run": self.dry_run}  # fmt: skip
         return [flag for flag, is_given in flags.items() if is_given]
@@ -172,22 +168,15 @@ class Job:
     def run(
         self, cloud: "Cloud", start: Callable[[], str], wait: Callable[[str], dict[str, Any]]
     ) -> None:
-        """Start something, print its name on standard output, and follow it.
+        """Start a job, print its name, and follow it; print the requests instead in a dry run.
 
-        Args:
-            cloud: Where; with its requests in a dry run.
-            start: Returns the name.
-            wait: Follows what has this name, and returns what ``--json`` says of it.
+        `start` returns the name, `wait` what ``--json`` prints about the finished job.
         """
         name = start()
         if self.dry_run:
             from dogbreeds.cloud import plan
 
-            if self.as_json:
-                print_json(cloud.requests)
-            else:
-                click.echo(plan.text(cloud))
-            return
+            return output(self.as_json, cloud.requests, lambda: plan.text(cloud))
         document = {"name": name}
         with only_json(self.as_json):
             click.echo(name)
@@ -198,23 +187,28 @@ class Job:
 
 
 def job_options(function: F) -> F:
-    """Add the flags of what starts a job on SageMaker, passed as `Job`."""
+    """Add the flags of a command that starts a job on SageMaker, passed as `Job`."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         job = Job(**{f.name: options.pop(f.name) for f in dataclasses.fields(Job)})
         return function(*args, job=job, **options)
 
-    result: Any = run
-    for add in reversed(_JOB_OPTIONS):
-        result = add(result)
-    typed: F = result
-    return typed
+    return cast("F", _add_options(run, _JOB_OPTIONS))
 
 
-def _read_pairs(
-    ctx: click.Context, option: click.Parameter, pairs: Sequence[str]
-) -> dict[str, str]:
+def connect(settings: CloudSettings, *, dry_run: bool = False) -> "Cloud":
+    """Return the AWS account; boto3, which takes a second to import, is imported here."""
+    from dogbreeds.cloud.aws import Cloud
+
+    return Cloud(settings, dry_run=dry_run)
+
+
+def _add_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:  # noqa: ANN401
+    return functools.reduce(lambda decorated, add: add(decorated), reversed(options), function)
+
+
+def _read_pairs(ctx: click.Context, option: click.Parameter, pairs: list[str]) -> dict[str, str]:
     from dogbreeds.training.settings import Settings, SettingsError, parse_pairs
 
     try:
@@ -232,11 +226,10 @@ set_option = option(
 
 
 def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], F]:
-    """Pass the settings as first argument, and add a flag for each of some sections and of [aws].
+    """Pass the settings as first argument, and add a flag per setting of some sections and [aws].
 
-    Args:
-        sections: ``"training"`` for all of a section, ``"images.flavor,keep"`` for some.
-        without: Settings that the command has a flag or argument of its own for.
+    A section is ``"training"`` for all of its settings, or ``"images.flavor,keep"`` for some. For
+    those in `without` the command has a flag or argument of its own.
     """
     chosen: dict[str, Callable[[Any], Any]] = {}
     for entry in (*sections, "aws"):
@@ -247,6 +240,13 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
             if name in without or in_file_only or (keys and field.name not in keys.split(",")):
                 continue
             chosen[name] = _setting_option(section, field)
+    options = (
+        option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
+               help="Any setting of that file, e.g. project=dogs."),
+        option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
+               help="The settings file."),
+        *chosen.values(),
+    )  # fmt: skip
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -258,13 +258,7 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
             flags |= {name: value for name, value in given.items() if value is not None}
             return function(load(config, flags=flags), **options)
 
-        result: Any = run
-        for add in reversed(chosen.values()):
-            result = add(result)
-        typed: F = option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
-                          help="The settings file.")(result)  # fmt: skip
-        return option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
-                      help="Any setting of that file, e.g. project=dogs.")(typed)  # fmt: skip
+        return cast("F", _add_options(run, options))
 
     return decorate
 
@@ -287,34 +281,40 @@ def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[
 def refuse_flags(
     settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
 ) -> None:
-    """Refuse flags that would have no effect where a command runs.
+    """Refuse flags without effect for a value `where` of ``--on``.
 
-    Args:
-        settings: With the origins of their values.
-        where: The value of ``--on``.
-        others: Flags that were given and have no effect.
-        usable: Settings that have an effect there.
+    These are flags of settings that are not `usable`, and `others`.
 
     Raises:
         click.UsageError: One is given; the message names it.
     """
-    given = [flag for name, flag in settings.origins.items()
-             if flag.startswith("--") and name not in usable]  # fmt: skip
+    given = [origin for name, origin in settings.origins.items()
+             if origin.startswith("--") and name not in usable]  # fmt: skip
     if given := [*given, *others]:
         raise click.UsageError(f"no effect with --on {where}: {', '.join(given)}")
 
 
 @contextlib.contextmanager
 def only_json(as_json: bool) -> Iterator[None]:
-    """Keep standard output for one JSON document: all else is printed on standard error."""
+    """Reserve standard output for one JSON document: print everything else on standard error."""
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         yield
 
 
 def print_json(document: object) -> None:
-    """Print a document; times as ISO 8601, and whatever else JSON has no type for as text."""
+    """Print a document: dataclasses as objects, times as ISO 8601, other types as text."""
 
-    def as_text(value: object) -> str:
+    def convert(value: Any) -> Any:  # noqa: ANN401
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
         return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
 
-    click.echo(json.dumps(document, indent=2, default=as_text))
+    click.echo(json.dumps(document, indent=2, default=convert))
+
+
+def output(as_json: bool, document: object, text: Callable[[], str]) -> None:
+    """Print a document as JSON, or as text for people."""
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(text())

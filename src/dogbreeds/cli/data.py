@@ -26,8 +26,8 @@ def data() -> None:
 
 
 @contextmanager
-def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """Yield what starts a progress bar when it is told how many photos there are."""
+def _deferred_bar(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+    """Yield a function that starts a progress bar for a number of photos."""
     with ExitStack() as stack:
         yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
 
@@ -35,20 +35,20 @@ def _bar_to_come(label: str) -> Iterator[Callable[[int], Callable[[int], object]
 @data.command()
 @click.argument("source", required=False)
 @base.option("-o", "--out", type=base.PATH, default=Path("dogImages"), metavar="DIR",
-             help="The photos directory to make.")  # fmt: skip
+             help="The photos directory to create.")  # fmt: skip
 @_workers
 @base.with_settings("data.sha256")
 def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) -> None:
     """Download and unpack photos.
 
     SOURCE is https://, s3:// or local: a zip or tar archive, or a folder (default: the setting
-    data.url). A download that was broken off is resumed.
+    data.url). An interrupted download is resumed.
     """
     from dogbreeds.data.fetch import fetched_before
 
     source = source or settings.data.url
     own = source == settings.data.url or settings.origins.get("data.sha256") == "--sha256"
-    sha256 = settings.data.sha256 if own else ""  # of the file's url, not of another source
+    sha256 = settings.data.sha256 if own else ""  # the setting is the digest of data.url only
     if "://" not in source:
         source = str(Path(source).resolve())
     if there := fetched_before(out, source, sha256):
@@ -60,12 +60,7 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
 
 
 def _fetch_from(
-    source: str,
-    settings: CloudSettings,
-    out: Path,
-    workers: int,
-    sha256: str,
-    progress: "Progress",
+    source: str, settings: CloudSettings, out: Path, workers: int, sha256: str, progress: "Progress"
 ) -> str:
     from dogbreeds.data.download import HttpFile, Remote
     from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
@@ -75,9 +70,8 @@ def _fetch_from(
         archive = HttpFile(source)
     elif source.startswith("s3://"):
         from dogbreeds.cloud import s3
-        from dogbreeds.cloud.aws import Cloud
 
-        cloud = Cloud(settings)
+        cloud = base.connect(settings)
         if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
             return fetch_folder(source, out, s3.copy_folder(cloud, source, progress.extracting))
         archive = s3.S3File(cloud, source)
@@ -93,7 +87,7 @@ def _fetch_from(
 
 
 def _progress(stack: ExitStack) -> "Progress":
-    """Return bars that appear when there is something to show, and end with the stack."""
+    """Return bars that appear when there is progress to show, and close with the stack."""
     from dogbreeds.data.fetch import Progress
 
     bars: list[Any] = []
@@ -106,7 +100,7 @@ def _progress(stack: ExitStack) -> "Progress":
     def downloaded(there: int) -> None:
         bars[0].update(there - bars[0].n)
 
-    return Progress(downloading, downloaded, stack.enter_context(_bar_to_come("Unpack")))
+    return Progress(downloading, downloaded, stack.enter_context(_deferred_bar("Unpack")))
 
 
 @data.command()
@@ -122,7 +116,7 @@ def check(
     """Find broken, duplicate and leaking photos.
 
     FOLDER has photos in train|valid|test/CLASS/, or in CLASS/, or shards. The exit code is 0 if
-    there is nothing to mend, 1 otherwise.
+    there is nothing to fix, 1 otherwise.
     """
     from dogbreeds.data import check_report, quarantine
     from dogbreeds.data.check import check as check_photos
@@ -130,23 +124,20 @@ def check(
     from dogbreeds.html.page import write_page
 
     if fix and undo:
-        raise click.UsageError("--fix and --undo exclude each other")
+        raise click.UsageError("--fix and --undo are mutually exclusive")
     if undo:
         return _undo(folder)
-    with _bar_to_come("Check") as on_start:
+    with _deferred_bar("Check") as on_start:
         checked = check_photos(folder, workers, on_start)
-    if as_json:
-        base.print_json(checked.report)
-    else:
-        click.echo(check_report.text(checked))
-    if html:  # before the photos are moved that it shows
+    base.output(as_json, checked.report, lambda: check_report.text(checked))
+    if html:  # write it before the photos that it shows are moved
         write_page(html, check_report.html(checked))
     if fix and checked.offenders:
         if any(isinstance(photo, ShardPhoto) for photo in checked.photos.values()):
             raise PhotosError("photos cannot be moved out of shards: fix the folder they came from")
         away = quarantine.move_away(folder, checked.offenders)
-        click.echo(f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back",
-                   err=as_json)  # fmt: skip
+        moved = f"Moved {len(checked.offenders)} photos to {away}; --undo moves them back"
+        click.echo(moved, err=as_json)
     return 0 if checked.clean else 1
 
 
@@ -160,8 +151,7 @@ def _undo(folder: Path) -> int:
         return 1
     click.echo(f"Moved {count} photos back")
     for name in staying:
-        click.echo(f"error: {name} stays in quarantine: there is another file in its place",
-                   err=True)  # fmt: skip
+        click.echo(f"error: {name} stays in quarantine: another file took its place", err=True)
     return 1 if staying else 0
 
 
@@ -176,21 +166,19 @@ def _undo(folder: Path) -> int:
 def split(
     folder: Path, out: Path, valid: float, test: float, seed: int, link: bool, workers: int
 ) -> None:
-    """Make train, valid and test of one folder per class.
+    """Make train, valid and test from one folder per class.
 
-    Reads photos in FOLDER/CLASS/, writes OUT. Classes are split alike; photos that look the same
-    stay together.
+    Reads photos in FOLDER/CLASS/, writes OUT. The split is stratified by class; photos that look
+    the same stay together.
     """
     from dogbreeds.data.photo import PhotosError
     from dogbreeds.data.split import split_photos
 
     if valid + test >= 1:
         raise PhotosError("expected --valid and --test to leave photos to train on")
-    with _bar_to_come("Look at photos") as on_start:
-        counts, broken = split_photos(
-            folder, out, valid=valid, test=test, seed=seed, link=link, workers=workers,
-            on_start=on_start,
-        )  # fmt: skip
+    with _deferred_bar("Look at photos") as on_start:
+        counts, broken = split_photos(folder, out, valid=valid, test=test, seed=seed, link=link,
+                                      workers=workers, on_start=on_start)  # fmt: skip
     for path, reason in broken.items():
         click.echo(f"Left out {printable(str(path))}: {reason}")
     click.echo(f"Wrote {out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
@@ -203,7 +191,7 @@ def split(
 def shard(folder: Path, out: Path, megabytes: int) -> None:
     """Pack photos into tar shards.
 
-    For large sets: training reads OUT as it reads FOLDER, with few requests to object storage.
+    For large data sets: training reads OUT like FOLDER, with few requests to object storage.
     """
     from dogbreeds.data.folders import find_roots
     from dogbreeds.data.listing import list_folder
@@ -219,26 +207,22 @@ def shard(folder: Path, out: Path, megabytes: int) -> None:
     with atomic_folder(out) as partial, progress_bar("Pack", total) as bar:
         for name, listing in listings.items():
             (partial / name).mkdir(exist_ok=True)
-            write_shards(
-                partial / name, name or "photos", listing.photos, listing.labels, classes,
-                megabytes * 2**20, bar.update,
-            )  # fmt: skip
+            write_shards(partial / name, name or "photos", listing.photos, listing.labels, classes,
+                         megabytes * 2**20, bar.update)  # fmt: skip
     click.echo(f"Wrote {out}: {total} photos in {len(list(out.rglob('*.tar')))} shards")
 
 
 @data.command()
 @click.argument("folder", type=base.PATH)
 @base.option("--delete", is_flag=True, help="Delete what is on S3 but not in FOLDER.")
-@base.option("--dry-run", is_flag=True, help="Say what would be done.")
+@base.option("--dry-run", is_flag=True, help="Print what would be done.")
 @base.with_settings("training.data")
 def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -> None:
-    """Send a photos directory, or shards, to S3."""
+    """Upload a photos directory, or shards, to S3."""
     from dogbreeds.cloud import upload as s3_upload
-    from dogbreeds.cloud.aws import Cloud
 
-    address = s3_upload.destination(settings)
-    files = s3_upload.find_files(folder)
-    cloud = Cloud(settings)
+    address, files = s3_upload.destination(settings), s3_upload.find_files(folder)
+    cloud = base.connect(settings)
     planned = s3_upload.plan(cloud, address, files)
     surplus = planned.surplus if delete else []
     if dry_run:
@@ -253,15 +237,10 @@ def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -
         if surplus:
             s3_upload.delete_surplus(cloud, planned)
     would = "would be " if dry_run else ""
-    click.echo(
-        f"{len(planned.files)} files {would}sent, {planned.unchanged} were there already,"
-        f" {len(surplus)} {would}deleted"
-    )
+    click.echo(f"{len(planned.files)} files {would}sent, {planned.unchanged} were there already,"
+               f" {len(surplus)} {would}deleted")  # fmt: skip
     if planned.surplus and not delete:
         click.echo(f"{len(planned.surplus)} more files are on S3: --delete deletes them")
-    if not dry_run and settings.training.data.rstrip("/") != address:
-        click.echo(
-            f'\nTo train on them, in dogbreeds.toml:\n\n  [training]\n  data = "{address}"\n'
-        )
-    else:
-        click.echo(address)
+    is_new = not dry_run and settings.training.data.rstrip("/") != address
+    hint = f'\nTo train on them, in dogbreeds.toml:\n\n  [training]\n  data = "{address}"\n'
+    click.echo(hint if is_new else address)

@@ -1,4 +1,4 @@
-"""``dogbreeds demo`` and ``sample``: everything at once, and photos to try things with."""
+"""``dogbreeds demo`` and ``sample``: the whole path at once, and photos to try things with."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def demo(
     data: Path | None, out: Path, weights: str | None, port: int | None, keep_serving: bool,
     hyperparameters: dict[str, str],
 ) -> None:  # fmt: skip
-    """Train, serve and ask on this machine.
+    """Train, serve and predict on this machine.
 
     DATA is a photos directory, train|valid|test/CLASS/*.jpg; without it sample photos are drawn.
     """

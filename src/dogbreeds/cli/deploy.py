@@ -33,7 +33,7 @@ def deploy(
     settings: CloudSettings, model: str, on: str, challenger: str | None, shadow: str | None,
     port: int, photo: Path | None, wait: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make or update an endpoint.
+    """Create or update an endpoint.
 
     MODEL is an artifact, a file here or on S3, or the name of a job. With --on local or docker it
     is served until Ctrl-C.
@@ -46,11 +46,10 @@ def deploy(
     given = [*job.given(), *(flag for flag, value in others.items() if value)]
     usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
     base.refuse_flags(settings, on, given, usable)
-    (_on_docker if on == base.DOCKER else _here)(settings, Path(model), port, photo)
-
-
-def _here(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
-    serve_until_stopped(artifact, port, photo)
+    if on == base.DOCKER:
+        _on_docker(settings, Path(model), port, photo)
+    else:
+        serve_until_stopped(Path(model), port, photo)
 
 
 def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
@@ -65,8 +64,8 @@ def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path |
             f" @PHOTO http://127.0.0.1:{port}/invocations\n"
         )
         with contextlib.suppress(KeyboardInterrupt):
-            # The system may hand the signal to one of the SDK's threads; Python then raises it
-            # here at the next step, which an endless wait would never take.
+            # The system may deliver the signal to one of the SDK's threads. Python then raises it
+            # here at the next bytecode, which an endless wait would never reach.
             while True:
                 time.sleep(0.2)
 
@@ -75,15 +74,14 @@ def _on_sagemaker(
     settings: CloudSettings, model: str, challenger: str | None, shadow: str | None,
     photo: Path | None, job: base.Job,
 ) -> None:  # fmt: skip
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints import deploy, predict, scaling
     from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
 
     if photo:
-        find_photos([photo])  # before anything is made
+        find_photos([photo])  # fail before anything is created
     variant = Variant.parse(challenger, most=0.99) if challenger else None
     copies = Variant.parse(shadow, most=1) if shadow else None
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     name, kind = endpoint_name(settings), settings.endpoint.kind
     config = deploy.deploy(cloud, model, challenger=variant, shadow=copies)
 

@@ -1,4 +1,4 @@
-"""``dogbreeds report``, ``profile`` and ``debug``: what became of a job, here or on SageMaker."""
+"""``dogbreeds report``, ``profile`` and ``debug``: how a job went, here or on SageMaker."""
 
 import itertools
 from pathlib import Path
@@ -19,7 +19,7 @@ from dogbreeds.system.terminal import table
 def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
     """Write one page about training jobs, for a browser.
 
-    JOBS are training jobs on SageMaker, folders or output.tar.gz of some, or tables or folders of
+    JOBS are training jobs on SageMaker, their folders or output.tar.gz, or tables or folders of
     dogbreeds tune.
     """
     from dogbreeds.cloud.jobs import outputs
@@ -36,16 +36,15 @@ def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
 
 @base.command()
 @click.argument("job")
-@base.option("--rows", type=click.IntRange(0), default=20, metavar="N",
-             help="Rows of the table to print.")  # fmt: skip
+@base.option("--rows", type=click.IntRange(0), default=20, metavar="N", help="Table rows to print.")
 @base.option("--csv", type=base.PATH, metavar="FILE", help="Write the whole table.")
 @base.json_option
 @base.with_settings()
 def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_json: bool) -> None:
-    """Show how a training job used its hosts, and what holds it up.
+    """Show how a training job used its hosts, and what its bottleneck is.
 
     JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
-    SageMaker's Profiler; dogbreeds report draws the same metrics.
+    SageMaker's Profiler; dogbreeds report plots the same metrics.
     """
     from dogbreeds.cloud.jobs.monitoring import fetch_profile
     from dogbreeds.job_output import profile
@@ -82,8 +81,5 @@ def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
     with TemporaryDirectory(prefix="dogbreeds-") as name:
         folder = Path(job) if Path(job).is_dir() else fetch_trial(settings, job, Path(name))
         findings = rules.find(folder)
-    if as_json:
-        base.print_json([finding.to_json() for finding in findings])
-    else:
-        click.echo(found.table(findings))
+    base.output(as_json, [f.to_json() for f in findings], lambda: found.table(findings))
     return int(any(finding.first for finding in findings))

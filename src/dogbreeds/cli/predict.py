@@ -12,7 +12,7 @@ from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import printable, progress_bar
 
 _Answer = tuple[Path, dict[str, Any] | None, str, str]
-"""A photo, its answer, why it was refused, and which variant answered."""
+"""A photo, its answer, why it was rejected, and which variant answered."""
 
 
 @base.command()
@@ -26,9 +26,9 @@ def predict(
     settings: CloudSettings, photos: tuple[Path, ...], model: Path | None,
     target_model: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Say what photos show: by a model on this machine (--model), or by an endpoint.
+    """Classify photos with a model on this machine (--model) or an endpoint.
 
-    PHOTOS are files, or folders of them. The exit code is 1 if one is refused.
+    PHOTOS are files, or folders of them. The exit code is 1 if one is rejected.
     """
     files = find_photos(photos)
     answers = _here(model, files) if model else _from_endpoint(settings, files, target_model)
@@ -48,10 +48,9 @@ def predict(
 def _from_endpoint(
     settings: CloudSettings, photos: Sequence[Path], target: str | None
 ) -> Iterator[_Answer]:
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.endpoints.predict import predict
 
-    for found in predict(Cloud(settings), photos, target):
+    for found in predict(base.connect(settings), photos, target):
         yield found.photo, found.answer, found.error, found.variant
 
 
@@ -68,11 +67,7 @@ def _here(model: Path, photos: Iterable[Path]) -> Iterator[_Answer]:
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the photos that are named, and those in the folders that are named.
-
-    Raises:
-        OSError: A path does not exist, or a folder has no photos.
-    """
+    """Return the named photos and those in the named folders; FileNotFoundError if none."""
     from dogbreeds.model.photo_formats import is_photo_file
 
     photos: list[Path] = []
@@ -90,7 +85,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def line(photo: Path, answer: dict[str, Any] | None, error: str, variant: str) -> str:
-    """Return an answer as a line for people."""
+    """Format a prediction as a line for people."""
     name = printable(str(photo))
     if answer is None:
         return f"{name}  refused: {error}"

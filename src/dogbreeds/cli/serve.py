@@ -1,8 +1,7 @@
-"""``dogbreeds serve``: the model server on this machine."""
+"""``dogbreeds serve`` and ``convert``: a trained model on this machine."""
 
 import json
 import signal
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dogbreeds.cli import base
 @base.command()
 @click.argument("artifact", type=base.PATH)
 @base.option("--port", type=base.PORT, default=8080, metavar="N", help="Where to listen.")
-@base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to ask about at the start.")
+@base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to classify at the start.")
 def serve(artifact: Path, port: int, photo: Path | None) -> None:
     """Serve a model on this machine until Ctrl-C, with a page to try it.
 
@@ -24,12 +23,7 @@ def serve(artifact: Path, port: int, photo: Path | None) -> None:
 
 
 def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
-    """Serve an artifact until Ctrl-C or SIGTERM.
-
-    Raises:
-        ServerFailedError: It cannot be served; the message says why.
-        OSError: The port cannot be used.
-    """
+    """Serve an artifact until Ctrl-C or SIGTERM; see `dogbreeds.local.server` for the errors."""
     from dogbreeds.local import server
     from dogbreeds.system.ports import check_port
 
@@ -37,15 +31,26 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
     check_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as name:
-        folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:  # unpacked, as SageMaker does: it may hold code of its own
-            try:
-                with tarfile.open(artifact) as tar:
-                    tar.extractall(folder, filter="data")
-            except tarfile.TarError as error:
-                raise server.ServerFailedError(f"cannot unpack {artifact}: {error}") from error
-        with server.serving(folder, port, Path(name) / "serve.log") as running:
-            if photo:
-                click.echo(json.dumps(server.predict(running.url, photo)))
-            server.serve_until_stopped(running, port, photo)
+    with (
+        tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder,
+        server.serving(artifact, port, Path(folder) / "serve.log") as running,
+    ):
+        if photo:
+            click.echo(json.dumps(server.predict(running.url, photo)))
+        server.serve_until_stopped(running, port, photo)
+
+
+@base.command()
+@click.argument("artifact", type=base.PATH)
+@click.argument("out", type=base.PATH)
+@base.option("--data", type=base.PATH, metavar="DIR",
+             help="The photos of its training, to calibrate and measure int8.")  # fmt: skip
+def convert(artifact: Path, out: Path, data: Path | None) -> None:
+    """Add ONNX graphs to a model that was trained without them.
+
+    ARTIFACT is a model.tar.gz or the folder of one, OUT the model.tar.gz to write.
+    """
+    from dogbreeds.local.convert import convert
+
+    graphs = convert(artifact, out, data)
+    click.echo(f"Wrote {out} with graphs of {' and '.join(graphs)}")

@@ -12,6 +12,10 @@ from dogbreeds.cloud.settings_sources import override
 _ON_DOCKER = (
     "training.hyperparameters", "training.instance_count", "images.flavor", "images.training_uri",
 )  # fmt: skip
+weights_option = base.option(
+    "--weights", metavar="FILE|none|S3", show_default="ImageNet's",
+    help="Starting weights; on SageMaker a channel, s3://BUCKET/PREFIX.",
+)  # fmt: skip
 
 
 @base.command()
@@ -19,8 +23,7 @@ _ON_DOCKER = (
 @base.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/train"), metavar="DIR",
              help="local, docker: where artifact and report go.")  # fmt: skip
-@base.option("--weights", metavar="FILE|none|S3", show_default="ImageNet's",
-             help="Starting weights; on SageMaker a channel, s3://BUCKET/PREFIX.")  # fmt: skip
+@weights_option
 @base.set_option
 @base.job_options
 @base.with_settings("training", "network", "images.flavor,training_uri",
@@ -36,8 +39,7 @@ def train(
     """
     settings = with_job(settings, on, data, weights, hyperparameters)
     if on == base.SAGEMAKER:
-        _on_sagemaker(settings, job)
-        return
+        return _on_sagemaker(settings, job)
     on_docker = on == base.DOCKER
     others = [*job.given(), *(["--weights"] if on_docker and weights else [])]
     usable = _ON_DOCKER if on_docker else ("training.hyperparameters",)
@@ -61,7 +63,7 @@ def train(
 def with_job(
     settings: CloudSettings, on: str, data: str | None, weights: str | None, given: dict[str, str]
 ) -> CloudSettings:
-    """Add a command's data, weights and hyperparameters to the settings."""
+    """Override the settings by a command's data, weights and hyperparameters."""
     if on == base.SAGEMAKER:
         for name, value, origin in (("data", data, "DATA"), ("weights", weights, "--weights")):
             if value is not None:
@@ -73,29 +75,22 @@ def with_job(
 
 
 def needed_folder(data: str | None, on: str) -> Path:
-    """Return the photos directory of a job that does not run on SageMaker.
-
-    Raises:
-        click.UsageError: None is given.
-    """
+    """Return DATA as a folder; click.UsageError where it is missing."""
     if data is None:
         raise click.UsageError(f"--on {on} needs DATA, a photos directory")
     return Path(data)
 
 
 def _on_sagemaker(settings: CloudSettings, job: base.Job) -> None:
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import training
 
     def wait(name: str) -> dict[str, Any]:
         description = training.wait(cloud, name)
         click.echo(training.report(cloud, description))
         metrics = description.get("FinalMetricDataList", [])
-        return {
-            "status": description["TrainingJobStatus"],
-            "metrics": {metric["MetricName"]: metric["Value"] for metric in metrics},
-            "model": description.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
-        }
+        return {"status": description["TrainingJobStatus"],
+                "metrics": {metric["MetricName"]: metric["Value"] for metric in metrics},
+                "model": description.get("ModelArtifacts", {}).get("S3ModelArtifacts")}  # fmt: skip
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     job.run(cloud, lambda: training.start(cloud, name=job.name, new=job.new), wait)

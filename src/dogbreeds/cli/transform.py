@@ -1,4 +1,4 @@
-"""``dogbreeds transform``: answers for a folder of photos."""
+"""``dogbreeds transform``: predictions for a folder of photos."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def transform(
     settings: CloudSettings, model: str, photos: str, on: str, out: Path, port: int,
     content_type: str, job: base.Job,
 ) -> None:  # fmt: skip
-    """Write an answer for each photo of a folder (on SageMaker: Batch Transform).
+    """Write a prediction per photo of a folder (on SageMaker: Batch Transform).
 
     MODEL is an artifact, a file here or on S3, or the name of a job. PHOTOS is a folder here, or
     an s3:// folder of photos of one type.
@@ -47,7 +47,6 @@ def transform(
             base.print_json({"answers": out})
         return
 
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import transform
 
     def wait(name: str) -> dict[str, Any]:
@@ -55,13 +54,13 @@ def transform(
         click.echo(f"Answers: {answers}")
         return {"answers": answers}
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
+    cloud = base.connect(settings, dry_run=job.dry_run)
     options: dict[str, Any] = {"content_type": content_type, "name": job.name, "new": job.new}
     job.run(cloud, lambda: transform.start(cloud, model, photos, **options), wait)
 
 
 def _here(artifact: Path, photos: Path, out: Path) -> None:
-    """Ask a model of this machine; a photo that it refuses fails the rest, as on SageMaker."""
+    """Predict on this machine; a rejected photo fails the whole run, as on SageMaker."""
     from dogbreeds.classifier import Classifier
 
     files = find_photos([photos])

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dogbreeds.cli import base
-from dogbreeds.cli.train import needed_folder, with_job
+from dogbreeds.cli.train import needed_folder, weights_option, with_job
 from dogbreeds.cloud.settings import CloudSettings
 
 _HERE = (
@@ -19,10 +19,9 @@ _HERE = (
 @click.argument("data", required=False)
 @base.on_option(base.HERE, base.SAGEMAKER)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/tune"), metavar="DIR",
-             help="Where the table goes; local: the jobs, too, and a search that was stopped is"
-                  " resumed there.")  # fmt: skip
-@base.option("--weights", metavar="FILE|none|S3", show_default="ImageNet's",
-             help="Starting weights; on SageMaker a channel, s3://BUCKET/PREFIX.")  # fmt: skip
+             help="The table's folder; local: also the jobs', where a stopped search resumes."
+             )  # fmt: skip
+@weights_option
 @base.option("--warm-start", multiple=True, metavar="JOB",
              help="SageMaker: learn from a finished tuning job.")  # fmt: skip
 @base.set_option
@@ -45,7 +44,6 @@ def tune(
         base.refuse_flags(settings, on, others, _HERE)
         return _here(settings, needed_folder(data, on), out, weights, job.as_json)
 
-    from dogbreeds.cloud.aws import Cloud
     from dogbreeds.cloud.jobs import tuning
 
     def wait(name: str) -> dict[str, Any]:
@@ -57,13 +55,9 @@ def tune(
         click.echo(f"Wrote {out / name}.csv and .png", err=True)
         return {"jobs": rows}
 
-    cloud = Cloud(settings, dry_run=job.dry_run)
-    fixed = list(hyperparameters)
-    job.run(
-        cloud,
-        lambda: tuning.start(cloud, name=job.name, new=job.new, warm_start=warm_start, fixed=fixed),
-        wait,
-    )
+    cloud = base.connect(settings, dry_run=job.dry_run)
+    options: dict[str, Any] = {"name": job.name, "new": job.new, "warm_start": warm_start}
+    job.run(cloud, lambda: tuning.start(cloud, fixed=list(hyperparameters), **options), wait)
     return 0
 
 
@@ -84,9 +78,8 @@ def _here(
         tuning = dataclasses.replace(tuning, objective="test_accuracy")
     file, fixed = starting_weights(weights, settings.training.hyperparameters)
     with base.only_json(as_json):
-        search = Search(
-            out, photos, file, fixed, tuning.objective, tuning.max_jobs, tuning.parallel_jobs
-        )
+        search = Search(out, photos, file, fixed, tuning.objective, tuning.max_jobs,
+                        tuning.parallel_jobs)  # fmt: skip
         rows = search.run()
     if as_json:
         base.print_json(rows)

@@ -1,32 +1,22 @@
-"""The failure file of a job: why it failed, in one line that SageMaker shows."""
+"""The failure file of a job: why it failed, in one line that SageMaker displays."""
 
 import os
 import sys
 from pathlib import Path
 
-_SHOWN = 1024  # characters that SageMaker shows
-
 
 def one_line(reason: str) -> str:
-    """Return a reason as a line that SageMaker shows in full."""
-    return " ".join(reason.split())[:_SHOWN]
+    """Return a reason as one line, cut to the 1024 characters that SageMaker displays."""
+    return " ".join(reason.split())[:1024]
 
 
 def fail(file: Path, reason: str) -> int:
-    """Print and write the reason of a failure.
-
-    Args:
-        file: The job's ``output/failure``.
-        reason: In words.
-
-    Returns:
-        The exit code, 1.
-    """
+    """Print the reason of a failure, write it to the job's ``output/failure``, and return 1."""
     line = one_line(reason)
     print(f"error: {line}", file=sys.stderr, flush=True)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # The first of several processes to fail knows the reason; the others only lost it.
+        # The first of several processes to fail knows the reason; the others only lost that one.
         with file.open("x" if os.environ.get("WORLD_SIZE", "1") != "1" else "w") as stream:
             stream.write(line)
     except FileExistsError:

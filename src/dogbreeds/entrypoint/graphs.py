@@ -1,4 +1,4 @@
-"""At the end of a job: the model in ONNX, in float32 and int8, measured with what will serve it."""
+"""Converts a trained model to ONNX, in float32 and int8, and measures it with ONNX Runtime."""
 
 import dataclasses
 import importlib
@@ -20,11 +20,14 @@ from dogbreeds.system.resources import available_cpus, int8_saturates
 from dogbreeds.training.device import PixelStore
 
 _CALIBRATION_PHOTOS = 256
-_MOST_EVALUATED = 2000  # of a split: agreement is then known to 0.5 points, in a minute
+_MOST_EVALUATED = 2000  # photos per split give the agreement to 0.5 points, in a minute
 _BATCH = 8
 
+Pixels = npt.NDArray[np.uint8]
+Targets = npt.NDArray[np.int64]
+
 Check = Callable[[], object]
-"""Called between batches; it raises to stop the work."""
+"""It is called between batches, and raises to stop the work."""
 
 
 def add_graphs(
@@ -37,14 +40,14 @@ def add_graphs(
     Args:
         folder: The artifact's; it is saved again, with the graphs.
         splits: Photos to calibrate with (``train``) and to measure on (``valid``, ``test``).
-        quantize: Whether int8 is wanted.
+        quantize: Whether to add int8.
         check: Called between batches.
 
     Returns:
         The graphs by precision.
 
     Raises:
-        ArtifactError: There is no artifact in the folder.
+        ArtifactError: The folder contains no artifact.
         ExportError: The model cannot be converted.
         OSError: The folder cannot be written.
     """
@@ -52,41 +55,34 @@ def add_graphs(
     files = {FLOAT32: to_onnx(trained)}
     measured = {name: photos for name, photos in splits.items() if name != "train"}
     if quantize and "train" in splits and measured and not is_transformer(trained.architecture):
-        files[INT8] = quantize_graph(files[FLOAT32], _calibration(splits["train"], check))
-    classes: dict[str, dict[str, npt.NDArray[np.int64]]] = {}  # by precision and split
+        photos = _sample(splits["train"], _CALIBRATION_PHOTOS, check)
+        files[INT8] = quantize_graph(files[FLOAT32], (pixels for pixels, _ in photos))
+    reference: dict[str, tuple[Targets, Targets]] = {}
     graphs: dict[str, Graph] = {}
     for precision, data in files.items():
-        # Where fused 8-bit sums saturate, int8 is judged by its exact values, as VNNI has them.
+        # Where fused 8-bit sums saturate, measure int8 by its exact values, as VNNI computes them.
         exact = not int8_saturates()
         session = Session(data, available_cpus(), optimized=exact or precision == FLOAT32)
         found = {name: _classes(session, photos, check) for name, photos in measured.items()}
-        classes[precision] = {name: predicted for name, (predicted, _) in found.items()}
-        graphs[precision] = Graph(
-            precision,
-            data,
-            session.run(artifact.golden_pixels(trained.preprocessing)),
-            {name: float((told == right).mean()) for name, (told, right) in found.items()},
-            {
-                name: float((told == classes[FLOAT32][name]).mean())
-                for name, (told, _) in found.items()
-            },
-        )
+        reference = reference or found  # float32 comes first
+        golden = session.run(artifact.golden_pixels(trained.preprocessing))
+        accuracy = {name: float(np.equal(*classes).mean()) for name, classes in found.items()}
+        agreement = {name: float((predicted == reference[name][0]).mean())
+                     for name, (predicted, _) in found.items()}  # fmt: skip
+        graphs[precision] = Graph(precision, data, golden, accuracy, agreement)
     artifact.save(dataclasses.replace(trained, graphs=tuple(graphs.values())), folder)
     if INT8 in graphs:
         print(describe_int8(graphs), flush=True)
     return graphs
 
 
-def quantize_graph(graph: bytes, batches: Iterator[npt.NDArray[np.uint8]]) -> bytes:
+def quantize_graph(graph: bytes, batches: Iterator[Pixels]) -> bytes:
     """Return a graph whose convolutions and matrix products are computed in 8 bits.
 
     Weights are scaled per output channel, activations by their range over the photos. Signed
-    weights and unsigned activations are what VNNI multiplies. Weights of 7 bits (``reduce_range``)
-    would suit other processors too, but cost MobileNetV2 four points of accuracy.
-
-    Args:
-        graph: An ONNX file of float32.
-        batches: Pixels [N, S, S, 3] of photos to calibrate with.
+    weights and unsigned activations are what VNNI multiplies. 7-bit weights (``reduce_range``)
+    would suit other processors too, but cost MobileNetV2 four points of accuracy. `graph` is a
+    float32 ONNX file, each batch has the pixels [N, S, S, 3] of calibration photos.
     """
     import_onnxruntime()
     quantization = importlib.import_module("onnxruntime.quantization")  # it has no types
@@ -95,39 +91,26 @@ def quantize_graph(graph: bytes, batches: Iterator[npt.NDArray[np.uint8]]) -> by
         source, prepared, target = (Path(temporary, name) for name in ("f", "p", "q"))
         source.write_bytes(graph)
         shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        reader = SimpleNamespace(get_next=lambda: next(({"pixels": b} for b in batches), None))
+        types = quantization.QuantType
         quantization.quantize_static(
-            prepared,
-            target,
-            SimpleNamespace(get_next=lambda: next(({"pixels": batch} for batch in batches), None)),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
+            prepared, target, reader, per_channel=True,
+            activation_type=types.QUInt8, weight_type=types.QInt8,
+        )  # fmt: skip
         return target.read_bytes()
 
 
-def _calibration(photos: PixelStore, check: Check) -> Iterator[npt.NDArray[np.uint8]]:
-    for pixels, _ in _sample(photos, _CALIBRATION_PHOTOS):
-        check()
-        yield pixels
+def _classes(session: Session, photos: PixelStore, check: Check) -> tuple[Targets, Targets]:
+    """Return the predicted and the true classes of at most `_MOST_EVALUATED` photos."""
+    batches = [(session.run(pixels).argmax(1), targets)
+               for pixels, targets in _sample(photos, _MOST_EVALUATED, check)]  # fmt: skip
+    predicted, true = zip(*batches, strict=True)
+    return np.concatenate(predicted), np.concatenate(true)
 
 
-def _classes(
-    session: Session, photos: PixelStore, check: Check
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the predicted and the right classes of at most `_MOST_EVALUATED` photos."""
-    predicted, right = [], []
-    for pixels, targets in _sample(photos, _MOST_EVALUATED):
-        check()
-        predicted.append(session.run(pixels).argmax(1))
-        right.append(targets)
-    return np.concatenate(predicted), np.concatenate(right)
-
-
-def _sample(
-    photos: PixelStore, most: int
-) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
-    """Yield pixels and classes of photos drawn at random, always the same."""
+def _sample(photos: PixelStore, most: int, check: Check) -> Iterator[tuple[Pixels, Targets]]:
+    """Yield pixels and classes of random photos, always the same ones."""
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0))
     for pixels, targets in photos.batches(torch.split(order[:most], _BATCH)):
+        check()
         yield pixels.cpu().numpy(), targets.cpu().numpy()

@@ -1,4 +1,4 @@
-"""A training job from its folders to its model archive."""
+"""A training job from its folders to its model artifact."""
 
 import dataclasses
 import signal
@@ -26,7 +26,7 @@ from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
 from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_linear_probe
-from dogbreeds.training.loop import Result, Trainer
+from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
 from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
@@ -39,19 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job that the command line and sagemaker-training's environment describe.
 
     Returns:
-        The exit code: 0 when the model is trained or was saved after SIGTERM, 1 otherwise; the
-        reason then stands in ``output/failure``, in one line.
+        The exit code: 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the
+        reason in ``output/failure``, in one line.
     """
     stop = StopRequest()
     keep_freed_memory()
-    die_with_parent(signal.SIGTERM)  # nobody is left to stop a job whose `train` was killed
+    die_with_parent(signal.SIGTERM)  # nothing else would stop a job whose `train` was killed
     paths = JobPaths.from_environment()
     try:
         settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
         with join_cluster() as cluster:
             with watched(settings, paths, cluster) as callback:
                 run(settings, paths, stop, cluster, callback)
-            if cluster.is_main:  # now those who watched have written what they saw
+            if cluster.is_main:  # the monitors have now written their files
                 write_html_report(paths.output_data)
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
@@ -68,26 +68,23 @@ def main(arguments: list[str] | None = None) -> int:
 def run(
     settings: Settings, paths: JobPaths, stop: StopRequest, cluster: Cluster, callback: Callback
 ) -> None:
-    """Train, and leave the archive in ``paths.model`` and reports in ``paths.output_data``.
+    """Train, write the artifact to ``paths.model`` and reports to ``paths.output_data``.
 
     Raises:
-        Stopped: A stop was asked for before there was a model to save.
-        SettingsError, ModelError, PhotosError, CheckpointError: The job cannot run as asked.
+        Stopped: A stop was requested before there was a model to save.
+        SettingsError, ModelError, PhotosError, CheckpointError: The job cannot run as requested.
         OSError: A folder cannot be read or written.
     """
     weights = resolve_weights(settings, paths.weights)
     if weights is None:  # random first blocks have as much to learn as the head
         settings = dataclasses.replace(settings, layer_decay=1.0)
-    remove_partial(paths.model)  # it would travel in model.tar.gz
+    remove_partial(paths.model)  # model.tar.gz would contain it
     classes, splits = find_photos(paths.splits)
     if "valid" not in splits:
         splits["train"], splits["valid"] = hold_out(splits["train"], settings.seed)
         if cluster.is_main:
-            print(
-                f"No split valid: {len(splits['valid'].paths)} photos of train are left out of the"
-                " training, and the model is chosen and calibrated by them",
-                flush=True,
-            )
+            print(f"No split valid: {len(splits['valid'].paths)} photos of train are held out of"
+                  " training, to choose and calibrate the model", flush=True)  # fmt: skip
     device = Device.best(cluster.local_rank, settings.precision)
     torch.manual_seed(settings.seed)
     model = networks.create_model(settings.model, len(classes))
@@ -95,40 +92,32 @@ def run(
         networks.load_pretrained(model, weights)
     model = model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    # The whole short side, and no central cut: dogs reach to the edges, see benchmarks/recipe.md.
+    # Keep the whole short side, without a center crop: dogs reach the edges (benchmarks/recipe.md).
     preprocessing = Preprocessing(settings.image_size, settings.image_size)
     if cluster.is_main:
         where = f"{cluster.size} x {device.device.type}" if cluster.size > 1 else device.device.type
         counts = ", ".join(f"{len(split.paths)} {name}" for name, split in splits.items())
-        print(
-            f"Training {settings.model} from {weights or 'random weights'} on {where}:"
-            f" {len(classes)} classes, {counts}",
-            flush=True,
-        )
-        facts = {
-            "device": where,
-            "weights": str(weights or "random"),
-            "classes": len(classes),
-            **{f"{name}_photos": len(split.paths) for name, split in splits.items()},
-        }
-        write_job(settings, facts, paths.output_data)
+        print(f"Training {settings.model} from {weights or 'random weights'} on {where}:"
+              f" {len(classes)} classes, {counts}", flush=True)  # fmt: skip
+        sizes = {f"{name}_photos": len(split.paths) for name, split in splits.items()}
+        facts = {"device": where, "weights": str(weights or "random"), "classes": len(classes)}
+        write_job(settings, facts | sizes, paths.output_data)
     with callback.phase("read photos"):
-        photos = load_photos(
-            splits,
-            classes,
-            preprocessing,
-            settings,
-            device,
-            cluster,
-            stop,
-            paths.output_data / "photos.json",
-        )
+        photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
+                             paths.output_data / "photos.json")  # fmt: skip
     trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, callback)
 
     def save() -> None:
         if not cluster.is_main:
             return
-        _save(trainer.result, settings, classes, preprocessing, paths)
+        result = trainer.result
+        trained = artifact.Artifact(
+            model=result.model, architecture=settings.model, classes=classes,
+            preprocessing=preprocessing, metrics=result.metrics,
+            provenance={"hyperparameters": dataclasses.asdict(settings)},
+            temperature=result.metrics.get("temperature", 1.0),
+        )  # fmt: skip
+        artifact.save(trained, paths.model)
         write_json(paths.output_data / "history.json", trainer.history)
 
     try:
@@ -138,9 +127,9 @@ def run(
         elif weights and settings.head_epochs:
             with callback.phase("linear probe"):
                 _train_probe(trainer, settings, cluster, stop)
-            trainer.checkpoint()  # a resumed job need not do this again
+            trainer.checkpoint()  # a resumed job need not repeat the probe
         trainer.run(on_epoch=save)
-        if not trainer.predictions:  # resumed after the last epoch
+        if not trainer.predictions:  # the job resumed after the last epoch
             trainer.evaluate()
     except Stopped:
         save()
@@ -156,15 +145,13 @@ def run(
 
 
 def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: StopRequest) -> None:
-    """Add ONNX graphs to the saved model, which is whole without them."""
+    """Add ONNX graphs to the saved artifact, which is complete without them."""
     try:
         graphs = add_graphs(
             paths.model, trainer.splits, quantize=settings.quantize, check=stop.check
         )
-        measured = {
-            precision: {"accuracy": graph.accuracy, "agreement": graph.agreement}
-            for precision, graph in graphs.items()
-        }
+        measured = {name: {"accuracy": graph.accuracy, "agreement": graph.agreement}
+                    for name, graph in graphs.items()}  # fmt: skip
         write_json(paths.output_data / GRAPHS_FILE, measured)
     except Stopped:
         print("Stopped: the model is saved without ONNX graphs", flush=True)
@@ -173,8 +160,8 @@ def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: Sto
 
 
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
-    """What two runs must share for one to continue the other."""
-    free = (  # may change from run to run
+    """Return what two runs must share for one to resume the other."""
+    free = (  # these may differ between runs
         "num_workers", "checkpoint_seconds", "pixel_cache", "compile",
         "profiler", "profile_steps", "debugger", "quantize",
     )  # fmt: skip
@@ -183,47 +170,17 @@ def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, 
 
 
 def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: StopRequest) -> None:
-    """Train the head.
-
-    Raises:
-        Stopped: A stop was asked for, and the head knows part of the photos only. That gives a
-            model but no checkpoint, since another run would not learn the same from there.
-    """
+    """Train the head; a stop raises Stopped."""
     photos = trainer.splits["train"]
     share = len(cluster.part(torch.arange(len(photos))))
     with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:
         trained = train_linear_probe(
-            trainer.model,
-            photos,
-            trainer.device,
-            epochs=settings.head_epochs,
+            trainer.model, photos, trainer.device, epochs=settings.head_epochs,
             batch_size=max(1, 2 * settings.batch_size // cluster.size),
-            label_smoothing=settings.label_smoothing,
-            seed=settings.seed,
-            cluster=cluster,
-            on_progress=bar.update,
-            should_stop=lambda: stop.received,
-        )
+            label_smoothing=settings.label_smoothing, seed=settings.seed, cluster=cluster,
+            on_progress=bar.update, should_stop=lambda: stop.received,
+        )  # fmt: skip
     if any(cluster.collect(stop.received)):
-        raise Stopped
+        raise Stopped  # save no checkpoint: a resumed run would not learn the same from this head
     if trained:
         trainer.keep_probe()
-
-
-def _save(
-    result: Result,
-    settings: Settings,
-    classes: tuple[PhotoClass, ...],
-    preprocessing: Preprocessing,
-    paths: JobPaths,
-) -> None:
-    trained = artifact.Artifact(
-        model=result.model,
-        architecture=settings.model,
-        classes=classes,
-        preprocessing=preprocessing,
-        metrics=result.metrics,
-        provenance={"hyperparameters": dataclasses.asdict(settings)},
-        temperature=result.metrics.get("temperature", 1.0),
-    )
-    artifact.save(trained, paths.model)

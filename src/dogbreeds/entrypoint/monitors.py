@@ -1,4 +1,4 @@
-"""Who watches a training job, by its hyperparameters and SageMaker's configuration."""
+"""Chooses a job's monitors by its hyperparameters and SageMaker's configuration."""
 
 import contextlib
 import json
@@ -22,18 +22,14 @@ from dogbreeds.training.settings import Settings, SettingsError, parse_steps
 
 @contextlib.contextmanager
 def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Callback]:
-    """Give the callback of a job, and sample this host while the context lasts.
+    """Yield the callback of a job, and sample this host while the context lasts.
 
-    Phases, TensorBoard's files and what is asked for lie in ``paths.output_data`` at the end:
-    ``phases.json``, ``tensorboard/``, ``traces/``, ``profiler/``, ``debugger.json``.
-
-    Args:
-        settings: Of the job.
-        paths: Of the job.
-        cluster: One process of each host samples, rank 0 does the rest.
+    ``paths.output_data`` then contains ``phases.json``, ``tensorboard/`` and, where requested,
+    ``traces/``, ``profiler/`` and ``debugger.json``. One process per host samples; rank 0 does the
+    rest.
 
     Raises:
-        SettingsError: Debugger is asked for, and cannot be had.
+        SettingsError: Debugger is requested, but smdebug cannot be used.
     """
     output = paths.output_data
     with contextlib.ExitStack() as stack:
@@ -43,7 +39,7 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[C
             yield Callback()
             return
         callbacks: list[Callback] = [Phases(output / PHASES_FILE)]
-        with contextlib.suppress(ImportError):  # where tensorboard is not installed
+        with contextlib.suppress(ImportError):  # tensorboard may not be installed
             from dogbreeds.monitoring.tensorboard import TensorBoard
 
             callbacks.append(TensorBoard(output / "tensorboard"))
@@ -62,7 +58,7 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[C
 
 
 def _samples(settings: Settings, config: Path) -> bool:
-    """Whether this job samples its host: not where SageMaker's Profiler does."""
+    """Tell whether this job samples its host: not if SageMaker's Profiler does."""
     if settings.profiler != "auto":
         return settings.profiler == "true"
     theirs = _read(config / "profilerconfig.json")
@@ -70,7 +66,7 @@ def _samples(settings: Settings, config: Path) -> bool:
 
 
 def _node(config: Path) -> str:
-    """Return this host's name as the Profiler's readers want it: ``algo-N``."""
+    """Return this host's name as the Profiler's readers expect it: ``algo-N``."""
     resources = _read(config / "resourceconfig.json") or {}
     host = str(resources.get("current_host", "algo-1"))
     if re.fullmatch(r"algo-\d+", host):
@@ -80,7 +76,7 @@ def _node(config: Path) -> str:
 
 
 def _add_debugger(callbacks: list[Callback], settings: Settings, paths: JobPaths) -> Path | None:
-    """Add Debugger where it is asked for, and return the folder of its trial."""
+    """Add Debugger if it is requested, and return the folder of its trial."""
     configuration = _read(
         Path(os.environ.get("SMDEBUG_CONFIG_FILE_PATH", paths.config / "debughookconfig.json"))
     )
@@ -88,36 +84,35 @@ def _add_debugger(callbacks: list[Callback], settings: Settings, paths: JobPaths
         return None
     try:
         from dogbreeds.monitoring.debugger.hook import Debugger
-    except Exception as error:  # it is old, and may break with whatever is installed
+    except Exception as error:  # smdebug is old, and newer packages may break it
         reason = f"smdebug cannot be used: {type(error).__name__}: {error}"
         if settings.debugger:
             raise SettingsError(f"hyperparameter debugger: {reason}") from error
         print(f"Debugger is configured, but {reason}; nothing is saved for it", flush=True)
         return None
-    base = paths.config.parents[1]
-    place = Path((configuration or {}).get("LocalPath") or "/opt/ml/output/tensors")
-    if place.is_relative_to("/opt/ml"):  # the tree may lie elsewhere
-        place = base / place.relative_to("/opt/ml")
-    callbacks.append(Debugger(place, configuration))
-    return place
+    trial = Path((configuration or {}).get("LocalPath") or "/opt/ml/output/tensors")
+    if trial.is_relative_to("/opt/ml"):  # the tree may be elsewhere
+        trial = paths.config.parents[1] / trial.relative_to("/opt/ml")
+    callbacks.append(Debugger(trial, configuration))
+    return trial
 
 
 def _judge(trial: Path, output: Path) -> None:
-    """Write what the rules find, which also comes back where the tensors do not."""
+    """Write the rules' findings, which are returned even where the tensors are not."""
     from dogbreeds.monitoring.debugger.rules import check
 
     try:
         started = time.monotonic()
         findings = check(trial)
-    except Exception as error:  # the model is what counts
-        print(f"Debugger's rules have failed: {type(error).__name__}: {error}", flush=True)
+    except Exception as error:  # it must not fail the job
+        print(f"Debugger's rules failed: {type(error).__name__}: {error}", flush=True)
         return
     write_json(output / FINDINGS_FILE, [finding.to_json() for finding in findings])
     print(f"Debugger ({time.monotonic() - started:.1f} s):\n{table(findings)}", flush=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """Read a configuration file; None if it is missing or no JSON object."""
+    """Read a configuration file; return None if it is missing or no JSON object."""
     try:
         document = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -1,8 +1,7 @@
-"""Reports at the end of a job: what the model mixes up, where it fails, how it learned.
+"""Reports at the end of a job: which classes the model confuses, where it fails, how it learned.
 
-JSON and CSV for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
-Pictures and the page are accessories: where one cannot be made, a warning says so and the job
-succeeds.
+JSON and CSV are for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
+Pictures and the page are optional: if one fails, a warning says so and the job succeeds.
 """
 
 import contextlib
@@ -27,116 +26,86 @@ from dogbreeds.training.evaluation import Predictions
 from dogbreeds.training.settings import Settings
 
 _WORST = 100
-_READABLE = 40  # classes whose names still fit beside a confusion matrix
-_COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # a split has one color in all pictures
+_READABLE = 40  # this many class names still fit beside a confusion matrix
+_COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its color in all pictures
 
 
 def write_job(settings: Settings, facts: Mapping[str, object], folder: Path) -> None:
-    """Write what a job is asked to do, before it does it.
-
-    Args:
-        settings: Its hyperparameters.
-        facts: What else a person wants to know of it, by a readable name.
-        folder: Gets `JOB_FILE`.
+    """Write a job's hyperparameters and other facts to `JOB_FILE` when it starts.
 
     Raises:
         OSError: It cannot be written.
     """
     document = {
-        "name": os.environ.get("TRAINING_JOB_NAME", ""),  # set by SageMaker
+        "name": os.environ.get("TRAINING_JOB_NAME", ""),  # SageMaker sets it
         "hyperparameters": dataclasses.asdict(settings),
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "torch": str(torch.__version__),
-        **facts,
     }
-    write_json(folder / JOB_FILE, document)
+    write_json(folder / JOB_FILE, document | dict(facts))
 
 
 def evaluation_report(
     predictions: Predictions, paths: Sequence[Photo], classes: Sequence[PhotoClass]
 ) -> dict[str, Any]:
-    """Describe how a model does on a split.
-
-    Args:
-        predictions: Of N photos.
-        paths: Their N photos.
-        classes: The C classes.
+    """Evaluate a model's predictions of the N photos of a split.
 
     Returns:
-        JSON-ready: ``photos``, ``loss``, ``accuracy``, ``top5``; ``temperature``, ``ece`` with it
-        and ``uncalibrated_ece`` without it; ``macro_f1``, the mean of the classes' F1;
-        ``classes``, for each class its id, name, photos, recall, precision and F1, None where
-        there is nothing to divide by; ``confusion``, C rows of the right classes by C columns of
-        the predicted ones; ``worst``, the wrong predictions with the highest loss.
+        JSON-ready: ``photos`` (N), ``loss``, ``accuracy``, ``top5``; ``temperature``, ``ece`` with
+        it and ``uncalibrated_ece`` without it; ``macro_f1``, the mean of the classes' F1;
+        ``classes``, for each class its id, name, photos, recall, precision and F1, None where the
+        denominator is 0; ``confusion``, C rows of true classes by C columns of predicted ones;
+        ``worst``, the wrong predictions with the highest loss.
     """
     predicted = predictions.classes[:, 0]
     confusion = confusion_matrix(predictions.targets, predicted, len(classes))
     right, rows, columns = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    f1 = [_share(2 * right[i], rows[i] + columns[i]) for i in range(len(classes))]
+    f1 = [_ratio(2 * right[i], rows[i] + columns[i]) for i in range(len(classes))]
     measured = [f1[i] or 0.0 for i in range(len(classes)) if rows[i]]
     wrong = (predicted != predictions.targets).nonzero().flatten()
     order = predictions.losses[wrong].argsort(descending=True, stable=True)
+    names = [item.name for item in classes]
     return {
         "photos": len(paths),
-        "loss": predictions.loss,
-        "accuracy": predictions.accuracy,
-        "top5": predictions.top5,
+        "loss": predictions.loss, "accuracy": predictions.accuracy, "top5": predictions.top5,
         "temperature": predictions.temperature,
-        "ece": predictions.ece,
-        "uncalibrated_ece": predictions.uncalibrated.ece,
+        "ece": predictions.ece, "uncalibrated_ece": predictions.uncalibrated.ece,
         "macro_f1": sum(measured) / len(measured) if measured else None,
         "classes": [
-            {
-                "class_id": item.label,
-                "class_name": item.name,
-                "photos": int(rows[i]),
-                "recall": _share(right[i], rows[i]),
-                "precision": _share(right[i], columns[i]),
-                "f1": f1[i],
-            }
+            {"class_id": item.label, "class_name": item.name, "photos": int(rows[i]),
+             "recall": _ratio(right[i], rows[i]), "precision": _ratio(right[i], columns[i]),
+             "f1": f1[i]}
             for i, item in enumerate(classes)
         ],
         "confusion": confusion.tolist(),
         "worst": [
-            {
-                "file": str(paths[i]),
-                "class_name": classes[int(predictions.targets[i])].name,
-                "predicted": classes[int(predicted[i])].name,
-                "probability": float(predictions.probabilities[i, 0]),
-                "loss": float(predictions.losses[i]),
-            }
+            {"file": str(paths[i]), "class_name": names[int(predictions.targets[i])],
+             "predicted": names[int(predicted[i])], "loss": float(predictions.losses[i]),
+             "probability": float(predictions.probabilities[i, 0])}
             for i in wrong[order][:_WORST].tolist()
         ],
-    }
+    }  # fmt: skip
 
 
 def confusion_matrix(targets: torch.Tensor, predicted: torch.Tensor, classes: int) -> torch.Tensor:
-    """Count photos by right class (row) and predicted class (column): [C, C], int64."""
+    """Count photos by true class (row) and predicted class (column): [C, C], int64."""
     counts = torch.bincount(targets * classes + predicted, minlength=classes * classes)
     return counts.view(classes, classes)
 
 
-def _share(part: torch.Tensor, whole: torch.Tensor) -> float | None:
+def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float | None:
     return float(part / whole) if whole else None
 
 
 def write_reports(
-    history: Sequence[dict[str, float]],
-    predictions: dict[str, Predictions],
-    paths: Mapping[str, Sequence[Photo]],
-    classes: Sequence[PhotoClass],
-    folder: Path,
-) -> None:
+    history: Sequence[dict[str, float]], predictions: dict[str, Predictions],
+    paths: Mapping[str, Sequence[Photo]], classes: Sequence[PhotoClass], folder: Path,
+) -> None:  # fmt: skip
     """Write the reports of a finished job.
 
-    Args:
-        history: Metrics of each epoch.
-        predictions: By split name.
-        paths: The photos of each of those splits.
-        classes: The classes.
-        folder: Gets ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
-            ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst
-            mistakes.
+    These are ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
+    ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst mistakes.
+    `history` has the metrics of each epoch, `predictions` and `paths` are by split.
 
     Raises:
         OSError: They cannot be written.
@@ -157,14 +126,14 @@ def write_reports(
 
 
 def write_html_report(folder: Path) -> None:
-    """Write ``report.html``, a page with all that a job has left in its ``output/data``."""
+    """Write ``report.html``, a page with everything in a job's ``output/data``."""
     with _accessory(REPORT_FILE):
         write_report([folder], folder / REPORT_FILE)
 
 
 @contextlib.contextmanager
 def _accessory(name: str) -> Iterator[None]:
-    """Turn whatever fails into a warning: the model is trained, and a report can be made again."""
+    """Turn any failure into a warning: the model is trained, and the report can be repeated."""
     try:
         yield
     except Exception as error:
@@ -174,7 +143,7 @@ def _accessory(name: str) -> Iterator[None]:
 def _write_predictions(
     predictions: Predictions, paths: Sequence[Photo], classes: Sequence[PhotoClass], file: Path
 ) -> None:
-    """Write one line per photo, for paired comparisons, label errors and other tools."""
+    """Write one row per photo, for paired comparisons, label errors and other tools."""
     probabilities = (-predictions.losses).exp()
     with (
         atomic_write(file) as partial,
@@ -185,31 +154,23 @@ def _write_predictions(
             ("file", "class_id", "predicted", "probability", "probability_of_class", "top5")
         )
         for i, path in enumerate(paths):
+            label = classes[int(predictions.targets[i])].label
             top = [classes[j].label for j in predictions.classes[i].tolist()]
-            writer.writerow(
-                (
-                    path,
-                    classes[int(predictions.targets[i])].label,
-                    top[0],
-                    f"{float(predictions.probabilities[i, 0]):.6f}",
-                    f"{float(probabilities[i]):.6f}",
-                    " ".join(top),
-                )
-            )
+            highest = float(predictions.probabilities[i, 0])
+            own = float(probabilities[i])
+            writer.writerow((path, label, top[0], f"{highest:.6f}", f"{own:.6f}", " ".join(top)))
 
 
 def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
-    # Imported here: matplotlib takes a second. The object interface needs no display.
+    # Import it here: matplotlib takes a second. Its object interface needs no display.
     from dogbreeds.job_output.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, color in _COLORS.items():
-            name = f"{split}_{kind}"
-            if name in history[0]:
-                epochs = range(1, len(history) + 1)
+            if (name := f"{split}_{kind}") in history[0]:
                 values = [epoch[name] for epoch in history]
-                axes.plot(epochs, values, marker=".", label=split, color=color)
+                axes.plot(range(1, len(values) + 1), values, marker=".", label=split, color=color)
         axes.set(xlabel="epoch", title=kind)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -229,17 +190,12 @@ def _draw_confusion(report: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the right class's photos", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="right", title=f"accuracy {report['accuracy']:.1%}")
-    if named:
-        # A name such as $\\frac$ is no formula, and bytes that are no UTF-8 cannot be drawn.
-        names = [printable(entry["class_name"]) for entry in report["classes"]]
-        axes.set_xticks(range(count), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(count), names, parse_math=False)
-    else:
-        ids = [printable(entry["class_id"]) for entry in report["classes"]]
-        shown = range(0, count, -(-count // _READABLE))
-        axes.set_xticks(shown, [ids[i] for i in shown], rotation=90, parse_math=False)
-        axes.set_yticks(shown, [ids[i] for i in shown], parse_math=False)
+    figure.colorbar(image, label="share of the true class's photos", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {report['accuracy']:.1%}")
+    # A name such as $\\frac$ is no formula, and bytes that are not UTF-8 cannot be drawn.
+    texts = [printable(c["class_name" if named else "class_id"]) for c in report["classes"]]
+    ticks = range(0, count, -(-count // _READABLE))  # every one if they are readable
+    axes.set_xticks(ticks, [texts[i] for i in ticks], rotation=90, parse_math=False)
+    axes.set_yticks(ticks, [texts[i] for i in ticks], parse_math=False)
     with atomic_write(file) as partial:
         figure.savefig(partial, format="png", dpi=110)

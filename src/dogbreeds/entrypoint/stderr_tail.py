@@ -1,22 +1,21 @@
 """The end of what a user's script writes to stderr, to tell why it failed.
 
-sagemaker-training can capture stderr, too, but cuts lines where its reads end, so that an error may
-reach the failure file in pieces.
+sagemaker-training can capture stderr, too, but breaks lines where its reads end, so that an error
+may reach the failure file in pieces.
 """
 
 import os
 import re
 import threading
-from types import TracebackType
 
-_KEPT = 64 * 1024
+_KEPT_BYTES = 64 * 1024
 _TRACEBACK = "Traceback (most recent call last):"
-_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch's mark of a process
-_TORCHRUN = "ChildFailedError"  # torchrun's own error after that of the script
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch marks the lines of a process with it
+_TORCHRUN = "ChildFailedError"  # torchrun raises it after the script's own error
 
 
 class StderrTail:
-    """While the context lasts, stderr of this process and its children passes through here."""
+    """Copies stderr of this process and its children while the context lasts."""
 
     def __enter__(self) -> "StderrTail":
         self._tail = b""
@@ -28,32 +27,25 @@ class StderrTail:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.dup2(self._stderr, 2)
-        # The pipe ends when its last writer does; a stray grandchild must not hold us up.
+        # The pipe ends when its last writer does; a stray grandchild must not block us.
         self._thread.join(timeout=5)
 
     def _copy(self) -> None:
         while chunk := os.read(self._read_end, 65536):
             os.write(self._stderr, chunk)
-            self._tail = (self._tail + chunk)[-_KEPT:]
+            self._tail = (self._tail + chunk)[-_KEPT_BYTES:]
 
     def reason(self) -> str:
-        """Return the last error: its own line first, then its traceback.
+        """Return the last error of a Python script: its own line first, then its traceback.
 
-        Returns:
-            What a Python script's last traceback tells; of another program its last line; nothing
-            if nothing was written.
+        For another program it is the last line, "" if nothing was written.
         """
         text = _RANK.sub("", self._tail.decode(errors="replace")).strip()
         for traceback in reversed(text.split(_TRACEBACK)[1:]):
             lines = traceback.strip("\n").splitlines()
-            # The frames are indented, the error is the first line that is not.
+            # The frames are indented; the error is the first line that is not.
             error = next((i for i, line in enumerate(lines) if line[:1] != " "), len(lines) - 1)
             if _TORCHRUN not in lines[error]:
                 frames = "\n".join([_TRACEBACK, *lines[: error + 1]])

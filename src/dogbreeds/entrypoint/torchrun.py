@@ -1,4 +1,4 @@
-"""Starting a program on all GPUs of all hosts by torchrun."""
+"""Starts a program on all GPUs of all hosts by torchrun."""
 
 import signal
 import sys
@@ -12,33 +12,21 @@ from dogbreeds.system.processes import die_with_parent
 
 
 class Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-training has no types
-    """sagemaker-training's runner of torchrun: a process a GPU, or one a host without GPUs.
+    """sagemaker-training's torchrun runner: one process per GPU, or per host without GPUs.
 
-    The original takes the first ``torchrun`` on the PATH, which on a virtual environment over a
-    base image is that of the base's Python, and mixes up two arguments of `run`, so that failures
+    The original takes the first ``torchrun`` on the PATH, which in a virtual environment on a
+    base image is that of the base's Python, and swaps two arguments of `run`, so that failures
     go unnoticed unless errors are captured.
     """
 
     @classmethod
     def of(cls, env: environment.Environment, program: str, arguments: Sequence[str]) -> "Torchrun":
-        """Return the runner for a job.
-
-        Args:
-            env: The job; its hosts meet on the first one.
-            program: The script.
-            arguments: Its arguments.
-        """
+        """Return the runner for a job, whose hosts rendezvous on the first one."""
         return cls(
-            program,
-            list(arguments),
-            env.to_env_vars(),
-            max(1, env.num_gpus),
-            env.master_hostname,
-            env.distribution_hosts,
-            env.current_host,
-            env.network_interface_name,
+            program, list(arguments), env.to_env_vars(), max(1, env.num_gpus), env.master_hostname,
+            env.distribution_hosts, env.current_host, env.network_interface_name,
             env.current_instance_type,
-        )
+        )  # fmt: skip
 
     def _create_command(self) -> list[str]:
         command: list[str] = super()._create_command()
@@ -46,22 +34,16 @@ class Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-train
         return [*command[:at], sys.executable, "-m", "torch.distributed.run", *command[at + 1 :]]
 
     def run(self, wait: bool = True, capture_error: bool = False) -> Any:  # noqa: ANN401
-        """Run the program to its end.
-
-        Args:
-            wait: Must be True; there as the toolkit passes it.
-            capture_error: Whether the error's text becomes the exception's message.
+        """Run the program to its end; `wait` is ignored, the toolkit passes it.
 
         Raises:
-            sagemaker_training.errors.ExecuteUserScriptError: The program failed.
+            sagemaker_training.errors.ExecuteUserScriptError: The program failed; with
+                `capture_error` the message contains its stderr.
         """
         command = self._create_command()
         logging_config.log_script_invocation(command, self._env_vars)
         return process.check_error(
-            command,
-            errors.ExecuteUserScriptError,
-            self._processes_per_host,
-            capture_error=capture_error,
-            cwd=environment.code_dir,
+            command, errors.ExecuteUserScriptError, self._processes_per_host,
+            capture_error=capture_error, cwd=environment.code_dir,
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
-        )
+        )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The `train` command: sagemaker-training's own, once its configuration files can be read.
+"""The `train` command: sagemaker-training's own, after a check of its configuration files.
 
-It reads them before it calls `dogbreeds.entrypoint.toolkit`, and reports one that is missing or
-broken as a "Framework Error" with a traceback. Here that is one line.
+sagemaker-training reads them before it calls `dogbreeds.entrypoint.toolkit`, and reports a missing
+or broken one as a "Framework Error" with a traceback. The check reports it in one line.
 """
 
 import json
@@ -12,11 +12,8 @@ from pathlib import Path
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.system.errors import DogbreedsError
 
-_KEYS = {
-    "hyperparameters.json": (),
-    "inputdataconfig.json": (),
-    "resourceconfig.json": ("current_host", "hosts"),
-}
+_KEYS = {"hyperparameters.json": (), "inputdataconfig.json": (),
+         "resourceconfig.json": ("current_host", "hosts")}  # fmt: skip
 
 
 class ConfigurationError(DogbreedsError):
@@ -24,10 +21,7 @@ class ConfigurationError(DogbreedsError):
 
 
 def check_configuration(folder: Path) -> None:
-    """Read SageMaker's configuration files.
-
-    Args:
-        folder: ``/opt/ml/input/config``.
+    """Read SageMaker's configuration files in `folder`, ``/opt/ml/input/config``.
 
     Raises:
         ConfigurationError: One is missing, is not JSON, or lacks what it must contain.
@@ -43,8 +37,8 @@ def check_configuration(folder: Path) -> None:
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"cannot read {folder / name} as JSON: {error}") from error
         if not isinstance(document, dict) or not set(keys) <= document.keys():
-            wanted = f" with {' and '.join(keys)}" if keys else ""
-            raise ConfigurationError(f"expected a JSON object{wanted} in {folder / name}")
+            required = f" with {' and '.join(keys)}" if keys else ""
+            raise ConfigurationError(f"expected a JSON object{required} in {folder / name}")
 
 
 def main() -> int:

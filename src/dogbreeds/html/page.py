@@ -1,8 +1,8 @@
-"""One self-contained HTML document out of a body, a script and the data that it shows.
+"""One self-contained HTML document from a body, a script and the data that it shows.
 
-What a page may do is written into it as a Content-Security-Policy: it loads nothing from anywhere,
-and runs no script and no style but those given here, which the policy names by their hashes. So a
-hostile file or class name that slipped through an `escape` would still be only text.
+Each page contains a Content-Security-Policy: it loads nothing, and runs only the script and style
+given here, which the policy names by their hashes. So a hostile file or class name that was not
+passed through `escape` would still be plain text.
 """
 
 import base64
@@ -20,17 +20,12 @@ from dogbreeds.system.files import atomic_write
 
 
 def asset(name: str, package: str = __name__.rpartition(".")[0]) -> str:
-    """Return the text of a packaged ``.html``, ``.css`` or ``.js`` file.
-
-    Args:
-        name: The file's name.
-        package: The package that it lies in.
-    """
+    """Return the text of a ``.html``, ``.css`` or ``.js`` file in a package."""
     return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
 def escape(text: object) -> str:
-    """Return a text for use between tags or in a quoted attribute.
+    """Escape a text for use between tags or in a quoted attribute.
 
     Bytes of file names that are not UTF-8, which Python keeps as lone surrogates, become "?".
     """
@@ -38,56 +33,40 @@ def escape(text: object) -> str:
 
 
 def page(
-    title: str,
-    body: str,
-    *,
-    css: str = "",
-    script: str = "",
-    data: object = None,
+    title: str, body: str, *, css: str = "", script: str = "", data: object = None,
     policy: Mapping[str, str] | None = None,
-) -> str:
-    """Make a page in the project's style: see ``page.css`` for the classes a body can use.
+) -> str:  # fmt: skip
+    """Return a page in the project's style: see ``page.css`` for the classes a body can use.
 
-    Tables of class ``sortable`` are sorted by a click on their column headers, by the cells'
+    A click on a column header of a table of class ``sortable`` sorts it, by the cells'
     ``data-value`` where they have one.
 
     Args:
         title: Plain text.
-        body: HTML, in which all that comes from outside has passed `escape`; it may have no
-            ``style`` and ``on...`` attributes, which the policy forbids.
+        body: HTML, in which all outside text has passed `escape`; ``style`` and ``on...``
+            attributes are forbidden by the policy.
         css: Style beyond the project's.
-        script: An ES module that is run when the body is there.
+        script: An ES module that runs when the body is loaded.
         data: JSON-ready value for the script, in the element ``#data``; NaN and infinity, which
-            JSON does not know, become null.
-        policy: Content-Security-Policy directives beyond the usual, e.g.
-            ``{"connect-src": "'self'"}``.
+            JSON lacks, become null.
+        policy: Additional Content-Security-Policy directives, e.g. ``{"connect-src": "'self'"}``.
 
     Returns:
         The document, to be written as UTF-8.
     """
-    style = asset("page.css") + css
-    code = asset("page.js") + script
+    style, code = asset("page.css") + css, asset("page.js") + script
     directives = {
-        "default-src": "'none'",
-        "img-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(code),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        **(policy or {}),
-    }
+        "default-src": "'none'", "base-uri": "'none'", "form-action": "'none'",
+        "img-src": "data:", "style-src": _hash(style), "script-src": _hash(code), **(policy or {}),
+    }  # fmt: skip
     return Template(asset("page.html")).substitute(
         policy=escape("; ".join(f"{name} {value}" for name, value in directives.items())),
-        title=escape(title),
-        style=style,
-        body=body,
-        data=_embedded(data),
-        script=code,
-    )
+        title=escape(title), style=style, body=body, data=_embedded(data), script=code,
+    )  # fmt: skip
 
 
 def write_page(path: Path, document: str) -> None:
-    """Write what `page` gave, whole or not at all.
+    """Write a document of `page` atomically.
 
     Raises:
         OSError: It cannot be written.
@@ -102,7 +81,7 @@ def _hash(text: str) -> str:
 
 
 def _embedded(value: object) -> str:
-    """Return JSON that cannot end the script element it stands in; all of it is ASCII."""
+    """Return ASCII JSON that cannot end the script element around it."""
     text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 

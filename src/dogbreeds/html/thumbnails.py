@@ -7,19 +7,12 @@ from PIL import Image
 
 from dogbreeds.model.photo import PhotoError, Readable, decode
 
-_SIDE = 200  # pixels; a card in a page shows no more, and it takes about 5 kB
 
+def thumbnail(photo: bytes | Readable | Image.Image, side: int = 200) -> str | None:
+    """Return a photo, encoded, readable or an RGB image, as a ``data:`` URL for ``<img src>``.
 
-def thumbnail(photo: bytes | Readable | Image.Image, side: int = _SIDE) -> str | None:
-    """Return a photo as a ``data:`` address for ``<img src>``.
-
-    Args:
-        photo: An encoded photo, what it is read from, or an RGB image.
-        side: Longest side in pixels; smaller photos are not enlarged.
-
-    Returns:
-        A WebP picture without metadata of at most about `side` * `side` / 4 bytes, or None where
-        the photo cannot be read.
+    It is a WebP picture without metadata of at most about `side` * `side` / 4 bytes, or None if
+    the photo cannot be read. Its longest side has at most `side` pixels.
     """
     try:
         image = photo if isinstance(photo, Image.Image) else decode(photo, side)

@@ -1,4 +1,4 @@
-"""``dogbreeds convert``: adds ONNX graphs to an artifact that was made without them."""
+"""``dogbreeds convert``: adds ONNX graphs to an artifact that has none."""
 
 import tempfile
 from pathlib import Path
@@ -17,20 +17,17 @@ from dogbreeds.training.device import Device, PixelStore
 
 
 def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str, Graph]:
-    """Write a ``model.tar.gz`` with ONNX graphs.
+    """Write an artifact, a folder or a ``model.tar.gz``, as a ``model.tar.gz`` with ONNX graphs.
 
-    Args:
-        source: An artifact: its folder or its ``model.tar.gz``.
-        target: The file to write; it may be `source`.
-        photos: The photos directory of its training. Without one int8 can neither be calibrated
-            nor measured, and there is a float32 graph alone.
+    `target` may be `source`. Without `photos`, the photos directory of its training, there is no
+    int8 graph, which must be calibrated and measured.
 
     Returns:
         The graphs by precision.
 
     Raises:
-        ArtifactError: There is no artifact, or it is damaged.
-        PhotosError: The photos are of other classes.
+        ArtifactError: The artifact is missing or damaged.
+        PhotosError: The photos' classes are not the model's.
         ExportError: The model cannot be converted.
         OSError: A file cannot be read or written.
     """
@@ -48,7 +45,7 @@ def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str,
         device = Device(torch.device("cpu"), None)
         for name, split in splits.items():
             targets = np.array(split.targets, np.int64)
-            lazy = DecodedSplit(name, None, targets, split.paths, (), ())  # few are needed
+            lazy = DecodedSplit(name, None, targets, split.paths, (), ())  # few will be decoded
             stores[name] = PixelStore(lazy, description.preprocessing, device)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

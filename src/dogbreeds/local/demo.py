@@ -1,4 +1,4 @@
-"""The demo: train, pack, serve and ask, on one machine with nothing but Python."""
+"""The demo: train, pack, serve and predict, on one machine with nothing but Python."""
 
 import json
 import random
@@ -15,42 +15,31 @@ from dogbreeds.local import server, training
 from dogbreeds.model.classes import parse_folder
 from dogbreeds.system.ports import check_port, free_port
 
-# The drawn sample is learned from random weights, at a size where a step takes milliseconds.
-_SAMPLE_HYPERPARAMETERS = {
-    "weights": "none",
-    "image_size": 64,
-    "epochs": 8,
-    "lr": 0.003,
-}
-_HIGHEST_PORT = 32767  # the model server takes no higher one
-_ASKED = 3  # photos that are posted
+# Random weights learn the drawn sample, at a size where a step takes milliseconds.
+_SAMPLE_HYPERPARAMETERS = {"weights": "none", "image_size": 64, "epochs": 8, "lr": 0.003}
+_HIGHEST_PORT = 32767  # the model server accepts no higher one
+_POSTED = 3  # photos that are posted
 
 
 def run(
     out: Path, photos: Path | None, weights: str | None, hyperparameters: Mapping[str, object],
     port: int | None, keep_serving: bool,
 ) -> None:  # fmt: skip
-    """Run the demo; whatever it started has ended when it returns or raises.
+    """Run the demo; every process it started has ended when it returns or raises.
 
-    Args:
-        out: The folder for all that is written; see `training.train`.
-        photos: A photos directory; None draws the sample.
-        weights: A weights file to start from, or ``none``; None: ImageNet's for real photos.
-        hyperparameters: Beyond the defaults.
-        port: Where to serve; None: any free port.
-        keep_serving: Serve until Ctrl-C after the answers are printed.
+    `photos` None draws the sample, `port` None is any free port; the other arguments are those of
+    `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed.
 
     Raises:
-        PhotosError, ModelError: The photos or weights are not there.
+        PhotosError, ModelError: The photos or weights are missing.
         TrainingFailedError, ServerFailedError: A step failed; the message tells why.
-        KeyboardInterrupt: It was stopped by Ctrl-C or SIGTERM.
+        KeyboardInterrupt: Ctrl-C or SIGTERM stopped it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     port = free_port(18080) if port is None else port
     check_port(port, _HIGHEST_PORT)
-    drawn = photos is None
-    if photos is None:
+    if drawn := photos is None:
         photos = out / "photos"
         shutil.rmtree(photos, ignore_errors=True)
         draw_sample(photos)
@@ -75,26 +64,25 @@ def run(
 
 
 def _choose_photos(channels: Path) -> list[tuple[Path, str]]:
-    """Return test photos of different classes, and those, the same ones at every run."""
+    """Return test photos of different classes with their folders' names, the same in every run."""
     _, splits = find_photos(find_roots(channels))
     split = splits.get("test") or splits["valid"]
-    rng = random.Random(0)  # noqa: S311  (a choice of pictures, no secret)
+    rng = random.Random(0)  # noqa: S311  (it chooses pictures, no secret)
     by_class: dict[str, list[Path]] = {}
     for photo, target in zip(split.paths, split.targets, strict=True):
         if isinstance(photo, Path):
             by_class.setdefault(split.classes[target], []).append(photo.resolve())
-    chosen = rng.sample(list(by_class), min(_ASKED, len(by_class)))
+    chosen = rng.sample(list(by_class), min(_POSTED, len(by_class)))
     return [(rng.choice(by_class[name]), name) for name in chosen]
 
 
 def _ask(url: str, photo: Path, folder: str) -> None:
-    try:
-        answer = server.predict(url, photo)
-    except urllib.error.HTTPError as error:  # e.g. a broken photo among the user's own
-        print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
-        return
     expected = parse_folder(folder)
-    print(f"{photo}  (is {expected.label} {expected.name})\n  {json.dumps(answer)}")
+    try:
+        answer = json.dumps(server.predict(url, photo))
+        print(f"{photo}  (is {expected.label} {expected.name})\n  {answer}")
+    except urllib.error.HTTPError as error:  # e.g. a user's photo is broken
+        print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
 
 
 def _say(text: str) -> None:

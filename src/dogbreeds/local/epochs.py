@@ -1,4 +1,4 @@
-"""A training on a terminal: a table row per epoch and one bar; everything else is in a log file."""
+"""A job on a terminal: a table row per epoch and one bar; everything else goes to a log file."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from typing import IO
 
 from dogbreeds.system.terminal import progress_bar
 
-_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # tqdm's own
-_SAID = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
+_BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # a tqdm bar
+_SHOWN = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
 _COLUMNS = {  # heading: metric and format; a job has those of its splits
     "epoch": ("epoch", "5.0f"),
     "train loss": ("train_loss", "10.4f"),
@@ -24,12 +24,7 @@ _COLUMNS = {  # heading: metric and format; a job has those of its splits
 
 
 def show(output: IO[bytes], log: Path) -> None:
-    """Show what a job prints, until its end.
-
-    Args:
-        output: A pipe from the job, whose tqdm bars are copied to our own.
-        log: The file for all of it.
-    """
+    """Show what a job prints to a pipe until its end, its tqdm bars as one bar, and log it all."""
     on_terminal = sys.stderr.isatty()
     rows, rest, label = 0, b"", ""
     with log.open("wb", buffering=0) as file, progress_bar("Start", None, shown=on_terminal) as bar:
@@ -42,7 +37,7 @@ def show(output: IO[bytes], log: Path) -> None:
                     if on_terminal:
                         if found["label"] != label:
                             label = found["label"]
-                            bar.reset()  # its rate is of this part of the job
+                            bar.reset()  # the rate must be that of this part of the job
                             bar.set_description(label, refresh=False)
                         bar.total, bar.n = int(found["total"]), int(found["done"])
                         bar.refresh()
@@ -50,7 +45,7 @@ def show(output: IO[bytes], log: Path) -> None:
                 if text.startswith("[metrics] "):
                     shown = _row(text, header=rows == 0)
                     rows += 1
-                elif _SAID.match(text):
+                elif _SHOWN.match(text):
                     columns = shutil.get_terminal_size().columns if on_terminal else len(text)
                     shown = textwrap.fill(text, columns)
                 else:
@@ -61,10 +56,7 @@ def show(output: IO[bytes], log: Path) -> None:
 
 def _row(line: str, *, header: bool) -> str:
     values = dict(re.findall(r"(\w+)=([^;\s]+)", line))
-    cells = {
-        heading: format(float(values[metric]), form)
-        for heading, (metric, form) in _COLUMNS.items()
-        if metric in values
-    }
+    cells = {heading: format(float(values[metric]), form)
+             for heading, (metric, form) in _COLUMNS.items() if metric in values}  # fmt: skip
     row = "  ".join(cells.values())
     return "  ".join(cells) + f"\n{row}" if header else row

@@ -1,9 +1,10 @@
-"""Start the model server as the image's `serve` does, wait until it is ready, stop it."""
+"""Starts the model server as the image's `serve` does, waits until it is ready, stops it."""
 
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -19,23 +20,18 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.ports import free_port
 from dogbreeds.system.processes import die_with_parent
 
-_READY_SECONDS = 240.0  # SageMaker's own patience
-_STOP_SECONDS = 30.0  # likewise, from SIGTERM to SIGKILL
+_READY_SECONDS = 240.0  # SageMaker waits as long
+_STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
 _CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
 class ServerFailedError(DogbreedsError, RuntimeError):
-    """The server did not become ready; its own last line on stderr tells why."""
+    """The server did not become ready; the message is its last line on stderr."""
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that is ready.
-
-    Attributes:
-        url: Its address, e.g. ``http://127.0.0.1:8080``.
-        process: The process of `serve`.
-    """
+    """A server that is ready at `url`, e.g. ``http://127.0.0.1:8080``."""
 
     url: str
     process: "subprocess.Popen[bytes]"
@@ -43,36 +39,30 @@ class RunningServer:
 
 @contextmanager
 def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
-    """Serve an archive while the context lasts.
-
-    Args:
-        artifact: A ``model.tar.gz``, or the folder of one.
-        port: Where to listen.
-        log: File for what the server prints.
+    """Serve an artifact, a ``model.tar.gz`` or its folder, while the context lasts.
 
     Yields:
-        The server, ready to answer.
+        The server, ready for requests; `log` gets what it prints.
 
     Raises:
-        ServerFailedError: It ended, or was not ready in 4 minutes.
+        ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
+            in 4 minutes.
     """
     with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
         folder = artifact if artifact.is_dir() else Path(name)
-        if folder is not artifact:
-            (folder / "model.tar.gz").symlink_to(artifact.resolve())
-        environment = {
-            **os.environ,
-            "SM_MODEL_DIR": str(folder.resolve()),
-            "SAGEMAKER_BIND_TO_PORT": str(port),
-        }
+        if folder is not artifact:  # unpack it as SageMaker does: it may contain code of its own
+            try:
+                with tarfile.open(artifact) as tar:
+                    tar.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise ServerFailedError(f"cannot unpack {artifact}: {error}") from error
+        given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port)}
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            env={**os.environ, **given}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches only us; we stop the server
             preexec_fn=die_with_parent,
-        )
+        )  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, url, log)
@@ -82,7 +72,7 @@ def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()  # its children die with it (see processes.py)
+                process.kill()  # this also ends its children (see processes.py)
                 process.wait()
 
 
@@ -102,23 +92,18 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
 
 
 def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -> None:
-    """Print how to ask a server, with a page to try it, and wait for Ctrl-C or SIGTERM.
+    """Print how to send requests to a server, serve a page to try it, and wait for Ctrl-C.
 
-    Args:
-        running: The server.
-        port: Its port; the page takes the first free one behind it.
-        photo: For the example.
+    The page takes the first free port after `port`, the server's; SIGTERM must raise
+    KeyboardInterrupt.
 
     Raises:
         ServerFailedError: The server ended by itself.
     """
     post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo or 'PHOTO.jpg'}'"
     with try_page(running.url, free_port(port + 1)) as page:
-        print(
-            f"\nServing on {running.url} until Ctrl-C. Try:"
-            f"\n\n  {post} {running.url}/invocations\n\nor open {page} in a browser.",
-            flush=True,
-        )
+        print(f"\nServing on {running.url} until Ctrl-C. Try:\n\n  {post} {running.url}/invocations"
+              f"\n\nor open {page} in a browser.", flush=True)  # fmt: skip
         try:
             code = running.process.wait()
         except KeyboardInterrupt:
@@ -127,17 +112,13 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
 
 
 def predict(url: str, photo: Path) -> dict[str, Any]:
-    """Post a photo to ``/invocations``.
-
-    Args:
-        url: Address of a server.
-        photo: A photo file.
+    """Post a photo to ``/invocations`` of the server at `url`.
 
     Returns:
-        The answer: ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
+        The prediction: ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
 
     Raises:
-        urllib.error.HTTPError: The server refused the photo.
+        urllib.error.HTTPError: The server rejected the photo.
     """
     content_type = _CONTENT_TYPES.get(photo.suffix.lower(), "application/octet-stream")
     request = urllib.request.Request(  # noqa: S310

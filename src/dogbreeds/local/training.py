@@ -1,4 +1,4 @@
-"""Run sagemaker-training's `train` over a private tree that is shaped like ``/opt/ml``."""
+"""Runs sagemaker-training's `train` on a private directory tree like ``/opt/ml``."""
 
 import json
 import os
@@ -17,94 +17,88 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent
 
 SPLIT_PHOTOS = "split-photos"
-"""The folder, beside the results, for photos that came without splits."""
-_STOP_SECONDS = 25  # the job itself saves and ends within 20 s of SIGTERM
+"""The folder, next to the results, for photos that came without splits."""
+_STOP_SECONDS = 25  # the job saves and ends within 20 s of SIGTERM
 
 
 class TrainingFailedError(DogbreedsError, RuntimeError):
-    """`train` ended with an error; the message is what it left in ``output/failure``."""
+    """`train` failed; the message is the content of ``output/failure``."""
 
 
 def make_tree(
     root: Path, photos: Path, hyperparameters: Mapping[str, object], weights: Path | None = None
 ) -> None:
-    """Make the input of a training job as SageMaker makes it.
+    """Create the input of a training job as SageMaker does, in `root` instead of ``/opt/ml``.
 
-    Args:
-        root: The folder to make, in place of ``/opt/ml``.
-        photos: The photos directory; each split in it becomes a channel, by a link.
-        hyperparameters: Written as strings, as SageMaker does.
-        weights: A weights file; becomes the channel ``weights``, by a link.
+    Each split of the photos directory is linked as a channel, and a weights file in the channel
+    ``weights``.
 
     Raises:
         OSError: The tree cannot be written.
     """
     channels = {split or "train": folder for split, folder in find_roots(photos).items()}
-    for made in ("input/config", "input/data", "model", "output/data", "checkpoints"):
-        (root / made).mkdir(parents=True)
+    for created in ("input/config", "input/data", "model", "output/data", "checkpoints"):
+        (root / created).mkdir(parents=True)
+    data = root / "input" / "data"
     for name, folder in channels.items():
-        (root / "input" / "data" / name).symlink_to(folder.resolve(), target_is_directory=True)
-    config: dict[str, object] = {name: {"TrainingInputMode": "File"} for name in channels}
+        (data / name).symlink_to(folder.resolve(), target_is_directory=True)
     if weights:
-        (root / "input" / "data" / "weights").mkdir()
-        (root / "input" / "data" / "weights" / weights.name).symlink_to(weights.resolve())
-        config["weights"] = {"TrainingInputMode": "File"}
+        (data / "weights").mkdir()
+        (data / "weights" / weights.name).symlink_to(weights.resolve())
+    names = [*channels, *(["weights"] if weights else [])]
     documents = {
-        "hyperparameters.json": {name: str(value) for name, value in hyperparameters.items()},
-        "inputdataconfig.json": config,
-        "resourceconfig.json": {"current_host": "algo-1", "hosts": ["algo-1"]},
+        "hyperparameters": {name: str(value) for name, value in hyperparameters.items()},
+        "inputdataconfig": {name: {"TrainingInputMode": "File"} for name in names},
+        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"]},
     }
     for name, document in documents.items():
-        (root / "input" / "config" / name).write_text(json.dumps(document))
+        (root / "input" / "config" / f"{name}.json").write_text(json.dumps(document))
 
 
 def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
-    """Start `train` over a tree of `make_tree`; it ends with this process at the latest.
+    """Start `train` on a tree of `make_tree`; it ends with this process at the latest.
 
-    Args:
-        root: The tree.
-        output: Where it prints to, as `subprocess.Popen` takes it; None: where we do.
+    `output` is where it prints to, as for `subprocess.Popen`; None: where we do.
     """
     environment = {
         **os.environ,
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
         "SAGEMAKER_TRAINING_MODULE": "dogbreeds.entrypoint.toolkit:main",
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
-        # Seconds between two updates of tqdm, which `epochs` copies to the terminal.
+        # Set the seconds between two updates of tqdm, which `epochs` copies to the terminal.
         "TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "30",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "dogbreeds.entrypoint.train"],
-        env=environment,
-        stdout=output,
-        stderr=None if output is None else subprocess.STDOUT,
-        # A session of its own: Ctrl-C reaches only us, and `train` gets one SIGTERM from us.
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
+        [sys.executable, "-m", "dogbreeds.entrypoint.train"], env=environment,
+        stdout=output, stderr=None if output is None else subprocess.STDOUT,
+        # In its own session Ctrl-C reaches only us, and `train` gets one SIGTERM from us.
+        start_new_session=True, preexec_fn=die_with_parent,
+    )  # fmt: skip
 
 
 def run(root: Path, log: Path) -> None:
-    """Run `train` to its end; on Ctrl-C or SIGTERM it is stopped before this returns.
+    """Run `train` on a tree of `make_tree`; Ctrl-C or SIGTERM stops it before this returns.
 
-    Args:
-        root: A tree of `make_tree`.
-        log: The file for all that it prints; the terminal shows the epochs.
+    `log` gets all that it prints; the terminal shows the epochs.
 
     Raises:
         TrainingFailedError: The job failed.
     """
     process = start(root, subprocess.PIPE)
-    assert process.stdout is not None  # as asked for  # noqa: S101
+    assert process.stdout is not None  # it is a pipe  # noqa: S101
     try:
         epochs.show(process.stdout, log)
         code = process.wait()
     finally:
         stop(process)
     if code != 0:
-        failure = root / "output" / "failure"
-        reason = failure.read_text() if failure.is_file() else f"exit code {code}"
-        raise TrainingFailedError(f"{reason} (its log is {log})")
+        raise TrainingFailedError(f"{failure_reason(root, code)} (its log is {log})")
+
+
+def failure_reason(root: Path, code: int) -> str:
+    """Return why `train` failed on a tree: its ``output/failure``, or else its exit code."""
+    failure = root / "output" / "failure"
+    return failure.read_text() if failure.is_file() else f"exit code {code}"
 
 
 def train(
@@ -112,27 +106,23 @@ def train(
 ) -> Path:
     """Train in this Python environment.
 
-    Args:
-        photos: The photos directory.
-        out: The folder for ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and
-            `SPLIT_PHOTOS`, which are replaced.
-        hyperparameters: Beyond the defaults.
-        weights: As in `starting_weights`.
+    It replaces ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and `SPLIT_PHOTOS` in
+    `out`. `weights` is that of `starting_weights`.
 
     Returns:
         The artifact; the report is in ``opt-ml/output/data``.
 
     Raises:
-        PhotosError, ModelError: The photos or weights are not there.
+        PhotosError, ModelError: The photos or weights are missing.
         TrainingFailedError: The job failed; the message has its reason.
     """
-    from dogbreeds.model import artifact  # takes torch's seconds
+    from dogbreeds.model import artifact  # imports torch, which takes seconds
 
-    shutil.rmtree(out / SPLIT_PHOTOS, ignore_errors=True)
+    tree = out / "opt-ml"
+    for replaced in (out / SPLIT_PHOTOS, tree):
+        shutil.rmtree(replaced, ignore_errors=True)
     photos = ensure_split(photos, out / SPLIT_PHOTOS)
     file, given = starting_weights(weights, hyperparameters)
-    tree = out / "opt-ml"
-    shutil.rmtree(tree, ignore_errors=True)
     make_tree(tree, photos, given, file)
     run(tree, out / "train.log")
     artifact.pack(tree / "model", out / artifact.TAR_FILE)
@@ -140,32 +130,28 @@ def train(
 
 
 def summary(out: Path) -> str:
-    """Return what `train` reached and where things are, in lines for people."""
+    """Return the accuracy that `train` reached and the paths of its results, as text."""
     from dogbreeds.model import artifact
 
     metrics = artifact.read_document(out / artifact.TAR_FILE)["metrics"]
     split = "test" if "test_accuracy" in metrics else "valid"
-    return (
-        f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}."
-        f"\nThe artifact is {out / artifact.TAR_FILE}."
-        f"\nThe report, for a browser, is {out / 'opt-ml/output/data/report.html'}."
-    )
+    report = out / "opt-ml/output/data/report.html"
+    return (f"{split} accuracy {metrics[f'{split}_accuracy']:.2%}.\nThe artifact is"
+            f" {out / artifact.TAR_FILE}.\nThe report, for a browser, is {report}.")  # fmt: skip
 
 
 def starting_weights(
     weights: str | None, hyperparameters: Mapping[str, object]
 ) -> tuple[Path | None, dict[str, object]]:
-    """Find the weights file to start from, fetching ImageNet's where they are needed.
+    """Find the weights file to start from; download ImageNet's if needed.
 
-    Args:
-        weights: A file, ``"none"``, or None for what the hyperparameters say.
-        hyperparameters: Of the job.
+    `weights` is a file, ``"none"``, or None to follow the hyperparameters.
 
     Returns:
-        The file, if any, and the hyperparameters with ``weights`` that suit it.
+        The file, if any, and the hyperparameters with a ``weights`` that matches it.
 
     Raises:
-        ModelError: The weights are not there.
+        ModelError: The weights are missing.
     """
     given = dict(hyperparameters)
     if weights == "none":
@@ -182,19 +168,18 @@ def starting_weights(
     except ModelError:
         from dogbreeds.model.networks import fetch_imagenet_weights
 
-        print(f"Fetching the ImageNet weights of {model}", flush=True)
+        print(f"Downloading the ImageNet weights of {model}", flush=True)
         try:
             file = fetch_imagenet_weights(model, Path("build/weights"))
         except OSError as error:
-            raise ModelError(
-                f"cannot download the ImageNet weights of {model} ({error}): name a file with"
-                " --weights FILE, or train from scratch with --weights none"
-            ) from error
+            raise ModelError(f"cannot download the ImageNet weights of {model} ({error}): name a"
+                             " file with --weights FILE, or train from scratch with --weights none"
+                             ) from error  # fmt: skip
     return file, {**given, "weights": file.name}
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process of `start` and all that it started."""
+    """End a process of `start` and its descendants."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,12 +1,11 @@
 """``dogbreeds tune --on local``: the search of SageMaker's tuner on one machine.
 
-Every job is the real `train` over a tree of its own. Jobs that do worse than the median of the
-others at the same epoch are stopped early. All that is known stands in the work directory, so that
-a search that was stopped or killed goes on where it was, jobs in progress by their checkpoints.
+Every job is the real `train` on a tree of its own. Jobs that do worse than the median of the
+others at the same epoch are pruned. The work directory contains the whole state, so that a search
+that was stopped or killed resumes where it was, and its running jobs from their checkpoints.
 """
 
 import csv
-import io
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.job_output.search import LOCAL_FILE
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.resources import available_cpus
@@ -33,56 +33,45 @@ from dogbreeds.system.terminal import table
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import Settings
 
-_STARTUP_JOBS = 4  # run to their end, so that there is a median
-_TREE = "tree"  # attribute: whose tree a job uses, if not its own
-_INSTEAD_OF = "instead_of"  # attribute: the interrupted job that this one continues
+_STARTUP_JOBS = 4  # these run to their end, so that there is a median
+_TREE = "tree"  # the attribute that names the job whose tree this one uses, if not its own
+_INSTEAD_OF = "instead_of"  # the attribute that names the interrupted job that this one continues
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class TuningError(DogbreedsError, ValueError):
-    """The search cannot run as asked; the message says why."""
+    """The search cannot run as requested; the message says why."""
 
 
 @dataclass
 class Search:
-    """A search over hyperparameters.
+    """A search over hyperparameters."""
 
-    Attributes:
-        work_dir: Trees of the jobs, the state of the search and its table.
-        photos: The photos directory.
-        weights: A file with starting weights, if any.
-        hyperparameters: Fixed for all jobs; those of the search space are then not searched.
-        objective: Metric to maximise, or to minimise if it is a loss.
-        jobs: How many jobs in all, those of an earlier start included.
-        parallel: How many at a time.
-        stopped: Whether a signal ended it.
-    """
-
-    work_dir: Path
+    work_dir: Path  # it contains the jobs' trees, the state of the search and its table
     photos: Path
     weights: Path | None
-    hyperparameters: Mapping[str, object]
-    objective: str
-    jobs: int
-    parallel: int = 1
-    stopped: bool = False
+    hyperparameters: Mapping[str, object]  # these are fixed for all jobs, and not searched
+    objective: str  # this metric is maximized, or minimized if it is a loss
+    jobs: int  # this total includes the jobs of an earlier start
+    parallel: int = 1  # so many jobs run at a time
+    stopped: bool = False  # a signal makes it True
     _running: "set[subprocess.Popen[bytes]]" = field(default_factory=set)
 
     def run(self) -> list[dict[str, object]]:
-        """Search until all jobs are done or a signal comes; print and save the table.
+        """Search until all jobs are done or a signal arrives; print and save the table.
 
         Returns:
-            A row a job, the best first.
+            One row per job, the best first.
 
         Raises:
-            TuningError: The work directory holds another search, or no job succeeded.
-            SettingsError: A fixed hyperparameter is impossible.
+            TuningError: The work directory contains another search, or no job succeeded.
+            SettingsError: A fixed hyperparameter is invalid.
         """
         Settings.from_mapping(self.hyperparameters)
         study = self._open()
-        _take_up(study)
+        _resume_jobs(study)
         cores = max(1, available_cpus() // self.parallel)
-        os.environ["OMP_NUM_THREADS"] = str(cores)  # inherited by the jobs
+        os.environ["OMP_NUM_THREADS"] = str(cores)  # the jobs inherit it
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = [signal.signal(number, self._stop) for number in numbers]
         try:
@@ -94,11 +83,14 @@ class Search:
                 signal.signal(number, handler)
         rows = self._table(study)
         self._keep_best(rows)
-        (self.work_dir / "jobs.csv").write_text(_as_csv(rows))
+        with (self.work_dir / LOCAL_FILE).open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         cells = [[_short(value) for value in row.values()] for row in rows]
         print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
-            raise TuningError("no job succeeded; the reasons stand above")
+            raise TuningError("no job succeeded; the reasons are printed above")
         return rows
 
     def _open(self) -> optuna.Study:
@@ -111,27 +103,24 @@ class Search:
             pruner=optuna.pruners.MedianPruner(_STARTUP_JOBS, n_warmup_steps=1),
             load_if_exists=True,
         )
-        # A search that goes on must not draw what it drew before.
+        # A resumed search must not draw what it drew before: its seed differs.
         study.sampler = optuna.samplers.TPESampler(
             seed=len(study.trials), constant_liar=self.parallel > 1
         )
         request = {
-            "photos": str(self.photos.resolve()),
-            "weights": str(self.weights),
+            "photos": str(self.photos.resolve()), "weights": str(self.weights),
             "hyperparameters": {k: str(v) for k, v in sorted(self.hyperparameters.items())},
             "objective": self.objective,
-        }
+        }  # fmt: skip
         earlier = study.user_attrs.get("request", request)
         if earlier != request:
-            raise TuningError(
-                f"{self.work_dir} holds a search with {earlier}, this one has {request}: give"
-                " another --out, or remove that one"
-            )
+            raise TuningError(f"{self.work_dir} contains a search with {earlier}, this one has"
+                              f" {request}: pass another --out, or delete that one")  # fmt: skip
         study.set_user_attr("request", request)
         return study
 
     def _run_job(self, study: optuna.Study, cores: int) -> None:
-        """Run the next job; an interrupted one is left as running, for a later start."""
+        """Run the next job; an interrupted one keeps the state RUNNING, for a later start."""
         if self.stopped:
             return
         trial = study.ask()
@@ -142,17 +131,17 @@ class Search:
             if self.weights:
                 given["weights"] = self.weights.name
             training.make_tree(tree, self.photos, given, self.weights)
-        words = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
-        print(f"Job {trial.number}: {words}", flush=True)
-        state, value, word = self._follow(trial, tree)
+        drawn = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
+        print(f"Job {trial.number}: {drawn}", flush=True)
+        state, value, message = self._follow(trial, tree)
         if state is TrialState.RUNNING:
             return
-        print(f"Job {trial.number}: {word}", flush=True)
+        print(f"Job {trial.number}: {message}", flush=True)
         shutil.rmtree(tree / "checkpoints", ignore_errors=True)
         study.tell(trial, value, state=state)
 
     def _follow(self, trial: optuna.Trial, tree: Path) -> tuple[TrialState, float | None, str]:
-        """Run `train`, report each epoch, and return how it ended, the objective and a word."""
+        """Run `train`, report each epoch, and return its state, its objective and a message."""
         (regex,) = (d["Regex"] for d in METRIC_DEFINITIONS if d["Name"] == self.objective)
         value: float | None = None
         process = training.start(tree, subprocess.PIPE)
@@ -177,9 +166,7 @@ class Search:
             return TrialState.RUNNING, None, ""
         if code == 0 and value is not None and math.isfinite(value):
             return TrialState.COMPLETE, value, f"{self.objective} {value:.4f}"
-        failure = tree / "output" / "failure"
-        reason = failure.read_text() if failure.is_file() else f"exit code {code}"
-        return TrialState.FAIL, None, f"failed: {reason}"
+        return TrialState.FAIL, None, f"failed: {training.failure_reason(tree, code)}"
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopped = True
@@ -197,18 +184,15 @@ class Search:
             return not complete, sign * (trial.value or 0.0) if complete else 0.0
 
         return [
-            {
-                "job": self._tree(trial).name,
-                "state": trial.state.name.lower(),
-                self.objective: trial.value,
-                **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
-                "seconds": round(trial.duration.total_seconds()) if trial.duration else None,
-            }
+            {"job": self._tree(trial).name, "state": trial.state.name.lower(),
+             self.objective: trial.value,
+             **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
+             "seconds": round(trial.duration.total_seconds()) if trial.duration else None}
             for trial in sorted(_ended(study), key=rank)
-        ]
+        ]  # fmt: skip
 
     def _keep_best(self, rows: list[dict[str, object]]) -> None:
-        """Leave the best job's model alone, in ``best``: a model a job would fill the disk."""
+        """Keep only the best job's model, in ``best``: one model per job would fill the disk."""
         for row in rows[1:]:
             shutil.rmtree(self.work_dir / "jobs" / str(row["job"]) / "model", ignore_errors=True)
         if rows and rows[0]["state"] == "complete":
@@ -218,12 +202,12 @@ class Search:
 
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the jobs that ended, without those that another one continued."""
+    """Return the jobs that ended, except those that another one continued."""
     continued = {trial.user_attrs.get(_INSTEAD_OF) for trial in study.trials}
     return [t for t in study.trials if t.state in _ENDED and t.number not in continued]
 
 
-def _take_up(study: optuna.Study) -> None:
+def _resume_jobs(study: optuna.Study) -> None:
     """Queue the jobs that were running when the search ended or was killed."""
     for trial in study.trials:
         if trial.state is TrialState.RUNNING:
@@ -251,11 +235,3 @@ def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _as_csv(rows: list[dict[str, object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

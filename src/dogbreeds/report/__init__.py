@@ -1,5 +1,5 @@
-"""The report of training jobs: one page that holds all it shows.
+"""The report of training jobs: one self-contained page.
 
-Written at the end of each training, and by ``dogbreeds report`` over one job or several. It reads
-only files of ``output/data`` and imports no torch.
+Each job writes it at its end, and ``dogbreeds report`` for one or several jobs. It reads only
+files of ``output/data`` and imports no torch.
 """

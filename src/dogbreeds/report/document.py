@@ -10,7 +10,7 @@ from dogbreeds.job_output.search import LOCAL_FILE, read_tuning
 from dogbreeds.job_output.statistics import mcnemar
 
 REPORT_FILE = "report.html"
-_SCRIPTS = (  # one after the other, as one
+_SCRIPTS = (  # they are concatenated in this order
     "dom.js", "chart.js", "matrix.js", "parallel.js", "calibration.js", "evaluation.js",
     "sections.js", "report.js",
 )  # fmt: skip
@@ -21,10 +21,8 @@ _MOST_JOBS = 12  # more curves cannot be told apart
 def write_report(sources: Sequence[Path], file: Path) -> None:
     """Write one report of one or several jobs, side by side.
 
-    Args:
-        sources: For each its ``output/data``, a folder around that or its ``output.tar.gz``; a
-            table of ``dogbreeds tune`` or the folder of a local search, with its best job.
-        file: The page to write.
+    A source is a job's ``output/data``, a folder around it or its ``output.tar.gz``; a table of
+    ``dogbreeds tune``, or the folder of a local search, with its best job.
 
     Raises:
         ReportError: There is nothing to report on, or it is damaged.
@@ -38,16 +36,13 @@ def write_report(sources: Sequence[Path], file: Path) -> None:
     _tell_apart(read, jobs)
     _compare(read)
     title = " and ".join(entry["name"] for entry in [*read, *tables]) or "no job"
-    write_page(
-        file,
-        page(
-            f"{title} - training report",
-            asset("report.html", __package__),
-            css=asset("report.css", __package__),
-            script="".join(asset(name, __package__) for name in _SCRIPTS),
-            data={"jobs": read, "tunings": tables},
-        ),
-    )
+    document = page(
+        f"{title} - training report", asset("report.html", __package__),
+        css=asset("report.css", __package__),
+        script="".join(asset(name, __package__) for name in _SCRIPTS),
+        data={"jobs": read, "tunings": tables},
+    )  # fmt: skip
+    write_page(file, document)
 
 
 def _table(source: Path) -> Path | None:
@@ -57,7 +52,7 @@ def _table(source: Path) -> Path | None:
 
 
 def _job(source: Path) -> Path | None:
-    """Return where a source's job is read from; None: it is a table alone."""
+    """Return where to read a source's job; None if it is only a table."""
     if source.suffix == ".csv":
         return None
     if (source / LOCAL_FILE).is_file():
@@ -67,7 +62,7 @@ def _job(source: Path) -> Path | None:
 
 
 def _compare(jobs: Sequence[dict[str, Any]]) -> None:
-    """Give each split of each job the p-value of its difference to the most accurate job."""
+    """Add the p-value of the difference to the most accurate job to each split of each job."""
     for split in ("test", "valid"):
         splits = [job["splits"][split] for job in jobs if split in job["splits"]]
         best: dict[str, Any] = max(splits, key=lambda found: float(found["accuracy"]), default={})
@@ -79,11 +74,11 @@ def _compare(jobs: Sequence[dict[str, Any]]) -> None:
                 theirs = sum(found["right"][file] < best["right"][file] for file in shared)
                 found["p_value"] = mcnemar(ours, theirs)
         for found in splits:
-            del found["right"]  # the page needs no single photos
+            del found["right"]  # the page does not show single photos
 
 
 def _tell_apart(jobs: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
-    """Name jobs of the same name by their whole paths."""
+    """Rename jobs of the same name to their full paths."""
     names = [job["name"] for job in jobs]
     for job, path in zip(jobs, paths, strict=True):
         if names.count(job["name"]) > 1:

@@ -1,6 +1,6 @@
 """The root of the package's exceptions.
 
-Each message says what was expected, what came and what to do::
+Each message says what was expected, what was found and what to do::
 
     DogbreedsError
     ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError,
@@ -20,4 +20,4 @@ Most also derive from the built-in exception that fits, e.g. `ValueError`.
 
 
 class DogbreedsError(Exception):
-    """Something that a user can mend; the message says how."""
+    """An error that a user can fix; the message says how."""

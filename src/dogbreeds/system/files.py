@@ -1,5 +1,6 @@
-"""Files that appear under their name when they are whole."""
+"""Atomic writes of files and folders."""
 
+import itertools
 import json
 import os
 import shutil
@@ -13,16 +14,13 @@ _PARTIAL = ".partial"
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it gets that name on success and is removed otherwise.
-
-    Args:
-        path: The file to write; its folder is made if missing.
+    """Yield a temporary file next to `path`, renamed to it on success and removed otherwise.
 
     Yields:
-        A path of the form ``.NAME.RANDOM.partial``, which no pattern for whole files matches.
+        A path of the form ``.NAME.RANDOM.partial``, which no pattern for finished files matches.
 
     Raises:
-        OSError: The folder cannot be written. What was at `path` stays.
+        OSError: The folder, which is created if missing, cannot be written; `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
@@ -31,7 +29,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield partial
         with partial.open("rb") as stream:
-            os.fsync(stream.fileno())  # a rename may reach the disk before what is renamed
+            os.fsync(stream.fileno())  # otherwise the rename may reach the disk before the data
         partial.chmod(0o644)  # mkstemp's 0600 would hide it from other users, e.g. a server's
         partial.replace(path)
     finally:
@@ -40,16 +38,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder`; it gets that name on success, or is removed.
-
-    Args:
-        folder: The folder to make; it must not exist, or be empty.
-
-    Yields:
-        An empty folder of the form ``.NAME.RANDOM.partial``.
+    """Yield an empty folder ``.NAME.RANDOM.partial``, renamed to `folder` on success, else removed.
 
     Raises:
-        FileExistsError: There is something in `folder` already.
+        FileExistsError: `folder` is not empty.
         OSError: It cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -65,7 +57,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a writer that was killed left in a folder; the folder may be missing.
+    """Delete what killed writers left in a folder, which may be missing.
 
     Raises:
         OSError: The folder cannot be written.
@@ -75,17 +67,13 @@ def remove_partial(folder: Path) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """Return a path where nothing is yet: the given one, or ``NAME~2.SUFFIX``, ``NAME~3``, ..."""
-    number = 2
-    free = path
-    while free.exists():
-        free = path.with_name(f"{path.stem}~{number}{path.suffix}")
-        number += 1
-    return free
+    """Return a path that does not exist: the given one, or ``NAME~2.SUFFIX``, ``NAME~3``, ..."""
+    numbered = (path.with_name(f"{path.stem}~{n}{path.suffix}") for n in itertools.count(2))
+    return next(free for free in itertools.chain([path], numbered) if not free.exists())
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         OSError: It cannot be written.

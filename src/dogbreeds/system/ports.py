@@ -1,42 +1,34 @@
 """TCP ports of this machine."""
 
+import contextlib
 import socket
 
-_HIGHEST = 65535
 
-
-def check_port(port: int, highest: int = _HIGHEST) -> None:
-    """Refuse a port that a server could not listen on, before long work rather than after it.
-
-    Args:
-        port: The port; the server will bind all addresses.
-        highest: The highest one that the server takes.
+def check_port(port: int, highest: int = 65535) -> None:
+    """Check that a server could listen on a port of all addresses, before long work.
 
     Raises:
-        OSError: It is out of range or taken.
+        OSError: The port is out of range (1 to `highest`) or in use.
     """
     if not 0 < port <= highest:
         raise OSError(f"expected a port from 1 to {highest}, got {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  (as the server does)
+            probe.bind(("0.0.0.0", port))  # noqa: S104  (the server does so, too)
         except OSError as error:
-            raise OSError(
-                f"port {port} cannot be used ({error.strerror}): choose another"
-            ) from None
+            reason = f"port {port} cannot be used ({error.strerror}): choose another"
+            raise OSError(reason) from None
 
 
 def free_port(first: int, count: int = 100) -> int:
-    """Return the first port from `first` on that can be listened on.
+    """Return the first free port of `count` from `first` on.
 
     Raises:
-        OSError: All `count` ports are taken.
+        OSError: All of them are in use.
     """
     for port in range(first, first + count):
-        try:
+        with contextlib.suppress(OSError):
             check_port(port)
-        except OSError:
-            continue
-        return port
-    raise OSError(f"no free port between {first} and {first + count}")
+            return port
+    raise OSError(f"no free port between {first} and {first + count - 1}")

@@ -1,4 +1,4 @@
-"""Ties between processes, so that none is left behind (Linux; elsewhere without effect)."""
+"""Ties processes together so that none is left behind (on Linux; elsewhere without effect)."""
 
 import ctypes
 import signal
@@ -12,14 +12,13 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 def die_with_parent(signum: signal.Signals = signal.SIGKILL) -> None:
     """Have the kernel send this process a signal when the thread that started it ends (prctl(2)).
 
-    Args:
-        signum: SIGKILL, or SIGTERM for a process that has something to save.
+    SIGTERM suits a process that has something to save.
     """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signum)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends, so that they can be waited for."""
+    """Become the parent of descendants whose own parent ends, so that they can be reaped."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)

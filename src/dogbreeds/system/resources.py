@@ -1,4 +1,8 @@
-"""What this process may use of the machine: processors, memory and GPUs."""
+"""The machine's processors, memory and GPUs that this process may use.
+
+Parameters: `cgroup` is the control-group file system as the container sees it, `proc` the process
+file system.
+"""
 
 import ctypes
 import gc
@@ -15,15 +19,11 @@ _PROC = Path("/proc")
 def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     """Return how many processors this process may use, at least 1.
 
-    The least of the machine's processors, the affinity mask and the quotas of the control groups
-    (version 1 or 2), rounded up.
-
-    Args:
-        cgroup: The control-group file system as the container sees it.
-        proc: The process file system.
+    It is the minimum of the machine's processors, the affinity mask and the quotas of the control
+    groups (version 1 or 2), rounded up.
     """
     cpus = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
+    if hasattr(os, "sched_getaffinity"):  # macOS lacks it
         cpus = len(os.sched_getaffinity(0))
     for group in _own_groups(proc):
         quota, period = _read(cgroup / group / "cpu.max", 2)
@@ -36,55 +36,42 @@ def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
 
 
 def int8_saturates(proc: Path = _PROC) -> bool:
-    """Tell whether products of 8-bit numbers are added in 16 bits, which they can exceed.
+    """Tell whether products of 8-bit numbers are added in 16 bits, which they can overflow.
 
     x86 processors do so unless they have VNNI; others have instructions of their own. Source: the
     flags in Linux's ``arch/x86/include/asm/cpufeatures.h``, and ONNX Runtime's documentation,
     "Quantize ONNX models", section "When and why do I need to try U8U8".
-
-    Args:
-        proc: The process file system.
     """
     try:
         flags = (proc / "cpuinfo").read_text().split()
-    except OSError:  # not Linux
+    except OSError:  # this is not Linux
         return False
     return "sse2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
 
 
 def memory_limit(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
-    """Return how many bytes of memory this process may use: the machine's or the groups' limit.
-
-    Args:
-        cgroup: The control-group file system as the container sees it.
-        proc: The process file system.
-    """
+    """Return how many bytes of memory this process may use: the machine's or the groups' limit."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([memory, *(limit for limit, _, _ in _memory_groups(cgroup, proc))])
 
 
 def free_memory(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
-    """Return how many bytes this process may still take before the kernel ends it.
+    """Return how many bytes this process may still allocate before the kernel kills it.
 
-    The least of what the machine has available and of what the control groups (version 1 or 2)
-    leave; their page cache counts as free because the kernel gives it back.
-
-    Args:
-        cgroup: The control-group file system as the container sees it.
-        proc: The process file system.
+    It is the minimum of the machine's available memory and what the control groups (version 1 or
+    2) leave; their inactive page cache counts as free because the kernel reclaims it.
     """
     meminfo = (proc / "meminfo").read_text()
-    free = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
-    for limit, used, cached in _memory_groups(cgroup, proc):
-        free = min(free, limit - used + cached)
-    return max(0, free)
+    available = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
+    left = [limit - used + cached for limit, used, cached in _memory_groups(cgroup, proc)]
+    return max(0, min([available, *left]))
 
 
 def give_back_memory() -> None:
-    """Give freed memory back to the system, after work that took far more than what it keeps."""
+    """Return freed memory to the system, after work that used far more than it keeps."""
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
         if trim is not None:
             trim(0)
 
@@ -95,10 +82,7 @@ def gpu_count(devices: Path = Path("/dev")) -> int:
 
 
 def _own_groups(proc: Path) -> set[str]:
-    """Return this process's control groups, relative to the mount.
-
-    Inside a container the own group is the root of what is mounted.
-    """
+    """Return this process's control groups relative to the mount: "" inside a container."""
     membership = proc / "self" / "cgroup"
     lines = membership.read_text().splitlines() if membership.is_file() else []
     return {"", *(line.split(":", 2)[2].lstrip("/") for line in lines if line.count(":") >= 2)}
@@ -109,29 +93,26 @@ def _memory_groups(cgroup: Path, proc: Path) -> Iterator[tuple[int, int, int]]:
     for group in _own_groups(proc):
         for folder, limit, usage, cached in (
             (cgroup / group, "memory.max", "memory.current", "inactive_file"),
-            (
-                cgroup / "memory" / group,
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            ),
-        ):
+            (cgroup / "memory" / group, "memory.limit_in_bytes", "memory.usage_in_bytes",
+             "total_inactive_file"),
+        ):  # fmt: skip
             (limit_bytes,), (used,) = _read(folder / limit, 1), _read(folder / usage, 1)
             if limit_bytes is None:
                 continue
-            try:
-                lines = (folder / "memory.stat").read_text().splitlines()
-            except OSError:
-                lines = []
+            lines = _read_text(folder / "memory.stat").splitlines()
             stat = dict(line.split()[:2] for line in lines)
             yield limit_bytes, used or 0, int(stat.get(cached, 0))
 
 
 def _read(file: Path, count: int) -> list[int | None]:
-    """Read numbers of a cgroup file; None stands for no limit and for no such file."""
-    try:
-        words = file.read_text().split()
-    except OSError:
-        words = []
+    """Read numbers of a cgroup file; None means that there is no limit, or no such file."""
+    words = _read_text(file).split()
     numbers = [int(word) if word.isdigit() else None for word in words[:count]]
     return numbers + [None] * (count - len(numbers))
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

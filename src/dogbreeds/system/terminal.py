@@ -1,4 +1,4 @@
-"""What a person sees: tables, progress bars, and names of files with nothing harmful in them."""
+"""Output for people: tables, progress bars, and file names without control codes."""
 
 import io
 import os
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:  # rich and tqdm are not in every environment that imports this module
     from tqdm import tqdm
 
-_LOG_WIDTH = 10_000  # a log file has no width that a row could exceed
+_LOG_WIDTH = 10_000  # no row exceeds it in a log file
 
 
 def printable(text: str) -> str:
-    """Return a name as a terminal and a log can show it: a hostile one may hold control codes."""
+    """Return a name with its control codes escaped, which a hostile file name may contain."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
@@ -23,9 +23,7 @@ def printable(text: str) -> str:
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
     """Return rows as lines of aligned columns, no wider than the terminal.
 
-    Args:
-        rows: Cells of equal number. Numbers are aligned to the right; None is shown as ``-``.
-        header: Names of the columns; empty: no header.
+    Columns of numbers are right-aligned; None is shown as ``-``. `header` has the columns' names.
     """
     from rich.console import Console
     from rich.table import Table
@@ -54,30 +52,19 @@ def _cell(cell: object) -> str:
 def progress_bar(
     label: str, total: int | None, done: int = 0, *, unit: str = " photos", shown: bool = True
 ) -> "tqdm[NoReturn]":
-    """Return a bar that vanishes from a terminal at its end and is rare in a log.
+    """Return a bar that disappears from a terminal at its end and is rarely printed in a log.
 
-    Args:
-        label: What is in progress.
-        total: How much there is, if that is known.
-        done: How much was done before.
-        unit: ``"B"`` for bytes, which are then scaled.
-        shown: Of several processes only one shows its bars.
+    `done` of `total` units, if that is known, were finished before; the unit ``"B"``, bytes, is
+    scaled. Only one of several processes should have its bar shown.
     """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
-    # In CloudWatch every refresh is a line. tqdm's own variable is for whoever reads our output.
+    # Every refresh is a line in CloudWatch. A parent process sets tqdm's variable to get more.
     rare = float(os.environ.get("TQDM_MININTERVAL", "30"))
     return tqdm(
-        desc=label,
-        total=total,
-        initial=done,
-        disable=not shown,
-        unit=unit,
-        unit_scale=unit == "B",
-        unit_divisor=1024 if unit == "B" else 1000,
-        mininterval=0.2 if terminal else rare,
-        leave=not terminal,
-        dynamic_ncols=terminal,
+        desc=label, total=total, initial=done, disable=not shown,
+        unit=unit, unit_scale=unit == "B", unit_divisor=1024 if unit == "B" else 1000,
+        mininterval=0.2 if terminal else rare, leave=not terminal, dynamic_ncols=terminal,
         file=sys.stderr,
-    )
+    )  # fmt: skip

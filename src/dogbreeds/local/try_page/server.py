@@ -1,7 +1,7 @@
-"""Serves the page, and hands on what it asks to the model server.
+"""Serves the page, and forwards its requests to the model server.
 
-On a port of its own and on this machine only: the model server stays what SageMaker runs, without
-a page or answers to other origins.
+It has its own port, on this machine only: the model server stays what SageMaker runs, without
+a page or CORS headers.
 """
 
 import http.client
@@ -14,20 +14,15 @@ from urllib.parse import urlsplit
 
 from dogbreeds.html.page import asset, page
 
-_PATIENCE_SECONDS = 65  # the model server's own is 60
-_PIECE = 2**16
+_TIMEOUT_SECONDS = 65  # the model server's own is 60
+_CHUNK_BYTES = 2**16
 
 
 @contextmanager
 def try_page(model_server: str, port: int) -> Iterator[str]:
-    """Serve the page while the context lasts.
+    """Serve the page for the model server at a URL while the context lasts; yield the page's URL.
 
-    Args:
-        model_server: Address of the model server, e.g. ``http://127.0.0.1:8080``.
-        port: Where to listen on loopback; 0: any free port.
-
-    Yields:
-        The page's address.
+    It listens on a port of loopback; 0: any free port.
 
     Raises:
         OSError: The port cannot be used.
@@ -45,7 +40,7 @@ def try_page(model_server: str, port: int) -> Iterator[str]:
         page = document
         model_server = target
 
-    # A thread a connection: browsers open some that they then do not use.
+    # Each connection needs a thread: browsers open some that they then do not use.
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
@@ -65,31 +60,27 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             self._answer(200, "text/html; charset=utf-8", self.page)
         elif self.path == "/ping":
-            self._hand_on()
+            self._forward()
         else:
             self._answer(404, "text/plain", b"not found\n")
 
     def do_POST(self) -> None:
         if self.path.partition("?")[0] == "/invocations":
-            self._hand_on()
+            self._forward()
         else:
-            self.close_connection = True  # its body is not read
+            self.close_connection = True  # the body is not read
             self._answer(404, "text/plain", b"not found\n")
 
-    def _hand_on(self) -> None:
-        """Send the request to the model server, and its answer back."""
-        headers = {
-            name: value
-            for name in ("Content-Type", "Content-Length", "Accept")
-            if (value := self.headers.get(name))
-        }
-        connection = http.client.HTTPConnection(self.model_server, timeout=_PATIENCE_SECONDS)
+    def _forward(self) -> None:
+        forwarded = ("Content-Type", "Content-Length", "Accept")
+        headers = {name: value for name in forwarded if (value := self.headers.get(name))}
+        connection = http.client.HTTPConnection(self.model_server, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request(self.command, self.path, self._body(), headers)
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            self.close_connection = True  # some of the body may not be read
+            self.close_connection = True  # part of the body may be unread
             reason = {"error": "the model server does not answer", "got": str(error)}
             self._answer(502, "application/json", json.dumps(reason).encode())
             return
@@ -103,9 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> Iterator[bytes]:
         missing = int(self.headers.get("Content-Length") or 0)
-        while missing and (piece := self.rfile.read(min(missing, _PIECE))):
-            missing -= len(piece)
-            yield piece
+        while missing and (chunk := self.rfile.read(min(missing, _CHUNK_BYTES))):
+            missing -= len(chunk)
+            yield chunk
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
