@@ -28,41 +28,22 @@ class Group:
 
     members: tuple[Member, ...]
 
-    @property
-    def exact(self) -> bool:
-        """Whether the files are the same to the byte."""
-        return len({member.facts.digest for member in self.members}) == 1
-
-    @property
-    def leaks(self) -> bool:
-        """Whether it spans two splits: a model would be measured on what it was trained on."""
-        return len({member.split for member in self.members}) > 1
-
-    @property
-    def conflicts(self) -> bool:
-        """Whether it spans two classes: one label must be wrong."""
-        return len({member.label for member in self.members}) > 1
-
     def findings(self) -> list[tuple[str, dict[str, str]]]:
         """Return kind and description of the finding for each photo that should go.
 
         Of photos in two classes all should go: nobody knows which label is right.
         """
         kept = self.members[0]
-        how = "the same file as" if self.exact else "looks like"
-        if self.conflicts:
-            others = {m: next(o for o in self.members if o.label != m.label) for m in self.members}
-            return [
-                ("conflict", {"photo": m.name, "detail": f"{how} {o.name}", "like": o.name})
-                for m, o in others.items()
-            ]
-        return [
-            (
-                "leak" if member.split != kept.split else "duplicate",
-                {"photo": member.name, "detail": f"{how} {kept.name}", "like": kept.name},
-            )
-            for member in self.members[1:]
-        ]
+        exact = len({member.facts.digest for member in self.members}) == 1
+        conflict = len({member.label for member in self.members}) > 1
+        found = []
+        for member in self.members if conflict else self.members[1:]:
+            kind, other = "leak" if member.split != kept.split else "duplicate", kept
+            if conflict:
+                kind, other = "conflict", next(o for o in self.members if o.label != member.label)
+            detail = f"{'the same file as' if exact else 'looks like'} {other.name}"
+            found.append((kind, {"photo": member.name, "detail": detail, "like": other.name}))
+        return found
 
 
 def find_alike(members: Sequence[Member]) -> list[Group]:

@@ -30,13 +30,10 @@ class ArchiveError(PhotosError):
 
 
 def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
-    """Unpack a zip, tar or compressed tar archive.
+    """Unpack a zip, tar or compressed tar archive to an empty folder.
 
-    Args:
-        archive: The file.
-        folder: An empty folder. On failure, the caller removes its contents.
-        workers: Processes for a zip archive; a tar archive can only be read in order, by one.
-        on_start: Told the number of files; 0 if unknown.
+    A zip archive is unpacked by several processes; a tar archive can only be read in order, by one.
+    `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
 
     Raises:
         ArchiveError: It is no archive, broken, encrypted, contains links or names that lead out of
@@ -179,9 +176,8 @@ def _extract_tar(archive: Path, folder: Path, on_progress: Callable[[int], objec
                 if member.isdir():
                     continue
                 if not member.isreg():
-                    raise ArchiveError(
-                        f"expected files and folders only, got a link or device {member.name!r}"
-                    )
+                    got = f"a link or device {member.name!r}"
+                    raise ArchiveError(f"expected files and folders only, got {got}")
                 limits.add(member.size)
                 source = tar.extractfile(member)
                 if name is None or source is None:

@@ -5,6 +5,7 @@ Both stores are a nameless file descriptor: nothing is left behind however the j
 mapping ``/proc/PID/fd/N``.
 """
 
+import math
 import mmap
 import os
 import shutil
@@ -27,12 +28,7 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 def choose_tier(size: int, memory: Callable[[], int] = free_memory) -> CacheTier:
-    """Return where the pixels of all splits can be kept.
-
-    Args:
-        size: Bytes of all pixels.
-        memory: Returns the free memory in bytes.
-    """
+    """Return where `size` bytes of pixels can be kept, given the free memory in bytes."""
     if size <= _MEMORY_SHARE * memory():
         return "memory"
     folder = Path(tempfile.gettempdir())
@@ -65,7 +61,7 @@ def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedA
     Raises:
         OSError: The disk has no room.
     """
-    size = max(int(np.prod(shape)), 1)
+    size = max(math.prod(shape), 1)
     if tier == "memory":
         handle = os.memfd_create("dogbreeds-pixels")
         os.truncate(handle, size)
@@ -91,5 +87,5 @@ def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _map(handle: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    mapping = mmap.mmap(handle, max(int(np.prod(shape)), 1))
-    return np.frombuffer(mapping, dtype=np.uint8, count=int(np.prod(shape))).reshape(shape)
+    count = math.prod(shape)
+    return np.frombuffer(mmap.mmap(handle, max(count, 1)), np.uint8, count).reshape(shape)

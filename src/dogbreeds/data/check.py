@@ -102,33 +102,31 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
     listings = {name: list_folder(root) for name, root in roots.items()}
     left_out = [] if "" in roots else list(find_beside(roots.values()))
     left_out += [entry for listing in listings.values() for entry in listing.left_out]
-    photos = [photo for listing in listings.values() for photo in listing.photos]
-    if not photos:
+    entries = [
+        (split, label, photo)
+        for split, listing in listings.items()
+        for label, photo in zip(listing.labels, listing.photos, strict=True)
+    ]
+    if not entries:
         others = f" but {len(left_out)} left out, e.g. {left_out[0][0]}" if left_out else ""
         raise PhotosError(
             f"expected photos in {folder}/train|valid|test/CLASS or {folder}/CLASS, found none"
             f"{others}"
         )
-    facts = examine(photos, workers, on_start(len(photos)))
-    names = [str(photo).removeprefix(f"{folder}/") for photo in photos]
-    splits = [name for name, listing in listings.items() for _ in listing.photos]
-    labels = [label for listing in listings.values() for label in listing.labels]
+    photos = {str(photo).removeprefix(f"{folder}/"): photo for *_, photo in entries}
+    facts = examine(list(photos.values()), workers, on_start(len(photos)))
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for name, found in zip(names, facts, strict=True):
+    members: list[Member] = []
+    for (split, label, _), name, found in zip(entries, photos, facts, strict=True):
         for kind, detail in _oddities(name, found):
             findings[kind].append({"photo": name, "detail": detail})
-    for listing in listings.values():
-        for path in listing.ignored:
-            entry = {"photo": str(path.relative_to(folder)), "detail": "not a photo"}
-            findings["ignored"].append(entry)
-    for path, reason in left_out:
-        findings["left out"].append({"photo": str(path.relative_to(folder)), "detail": reason})
-    members = [
-        Member(name, split, label, found)
-        for name, split, label, found in zip(names, splits, labels, facts, strict=True)
-        if isinstance(found, Facts)
-    ]
+        if isinstance(found, Facts):
+            members.append(Member(name, split, label, found))
+    unused = [(path, "ignored", "not a photo") for x in listings.values() for path in x.ignored]
+    unused += [(path, "left out", reason) for path, reason in left_out]
+    for path, kind, detail in unused:
+        findings[kind].append({"photo": str(path.relative_to(folder)), "detail": detail})
     for group in find_alike(members):
         for kind, finding in group.findings():
             findings[kind].append(finding)
@@ -145,7 +143,7 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
         "notes": list(_notes(classes)),
         "sizes": _histogram([min(f.width, f.height) for f in facts if isinstance(f, Facts)]),
     }
-    return Checked(dict(zip(names, photos, strict=True)), report)
+    return Checked(photos, report)
 
 
 def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:

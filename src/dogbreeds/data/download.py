@@ -66,9 +66,11 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
              on_progress: Callable[[int], object]) -> None:  # fmt: skip
     """Download to a file; an existing part of the same version is kept.
 
+    On failure the file stays, with ``NAME.json`` next to it, for the next call to resume.
+
     Args:
         remote: What to download.
-        file: On failure it stays, with ``NAME.json`` next to it, for the next call to resume.
+        file: Where to.
         on_start: Called with the size in bytes, or None, whenever the file is opened; may raise.
         on_progress: Called with the number of bytes present so far.
 
@@ -153,7 +155,10 @@ class HttpFile:
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 416 and start:
-                    yield self._past_the_end(error, start, version)
+                    # Nothing is left to read if the file is as long as ours; else it changed.
+                    _, total = _content_range(error.headers.get("Content-Range", ""))
+                    known = version if total == start else f"not {version}"
+                    yield Opened(start, total, known, io.BytesIO())
                     return
                 if error.code in _PASSING:
                     raise BrokenOffError(f"HTTP {error.code} {error.reason}") from error
@@ -172,11 +177,6 @@ class HttpFile:
             return Opened(start, total, known, response)
         length = response.headers.get("Content-Length", "")
         return Opened(0, int(length) if length.isdecimal() else None, known, response)
-
-    def _past_the_end(self, error: urllib.error.HTTPError, start: int, version: str) -> Opened:
-        """Nothing is left to read if the file is as long as ours; otherwise it changed."""
-        _, total = _content_range(error.headers.get("Content-Range", ""))
-        return Opened(start, total, version if total == start else f"not {version}", io.BytesIO())
 
 
 def _content_range(text: str) -> tuple[int, int | None]:

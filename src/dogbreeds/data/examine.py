@@ -47,12 +47,9 @@ def examine(
     workers: int,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> list[Facts | str]:
-    """Read and decode photos.
+    """Read and decode photos by several processes.
 
-    Args:
-        photos: Of all splits.
-        workers: Number of processes.
-        on_progress: Called with the number of photos done since the last call.
+    `on_progress` is called with the number of photos done since the last call.
 
     Returns:
         The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
@@ -81,12 +78,7 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
 
 
 def facts_of(data: bytes, image: Image.Image) -> Facts:
-    """Return the facts of a photo.
-
-    Args:
-        data: The encoded photo.
-        image: The same from `decode_unconverted`, possibly scaled down.
-    """
+    """Return the facts of an encoded photo and its image from `decode_unconverted`, at any scale."""
     stored = read_header(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     small = to_srgb(_shrink(image))

@@ -23,29 +23,18 @@ _MARK = ".dogbreeds-fetch.json"  # records in the photos directory where they ca
 
 @dataclass(frozen=True)
 class Progress:
-    """Callbacks of a fetch.
+    """Callbacks of a fetch."""
 
-    Attributes:
-        downloading: Called with the size in bytes, or None if unknown; may be called again.
-        downloaded: Called with the number of bytes present so far.
-        extracting: See `dogbreeds.data.archives.extract`.
-    """
-
-    downloading: Callable[[int | None], object]
-    downloaded: Callable[[int], object]
+    downloading: Callable[[int | None], object]  # size in bytes, if known; may be called again
+    downloaded: Callable[[int], object]  # number of bytes present so far
     extracting: OnStart
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
-    """Return the description of photos that were fetched before; None if there are none.
-
-    Args:
-        target: The photos directory.
-        source: Their expected source.
-        sha256: The archive's expected hash; empty for any.
+    """Return the description of photos that were fetched to `target` before; None if it is empty.
 
     Raises:
-        PhotosError: The directory contains something else.
+        PhotosError: It contains something else, or photos of another source or (if given) SHA-256.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
@@ -59,27 +48,18 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
             " with --out"
         ) from None
     if not same:
-        raise PhotosError(
-            f"{target} was fetched from {mark['source']}: name another folder with --out, or remove"
-            " it"
-        )
+        came = f"{target} was fetched from {mark['source']}"
+        raise PhotosError(f"{came}: name another folder with --out, or remove it")
     return description
 
 
 def fetch_archive(
     source: Remote | Path, target: Path, *, sha256: str, workers: int, progress: Progress
 ) -> str:
-    """Fetch and unpack an archive, and return a description of its photos.
+    """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
-    next call; a wrong archive is deleted.
-
-    Args:
-        source: Where the archive is.
-        target: The photos directory to make.
-        sha256: The archive's hash in hexadecimal; empty if unknown.
-        workers: Processes that unpack.
-        progress: Told how it goes.
+    next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
 
     Raises:
         PhotosError: The archive is not what was expected.
@@ -110,12 +90,9 @@ def fetch_archive(
 
 
 def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> str:
-    """Fetch photos that are not in an archive, and return a description of them.
+    """Fetch photos that are not in an archive to a new directory; return a description of them.
 
-    Args:
-        address: Where they come from.
-        target: The photos directory to make.
-        copy: Copies them to the given folder; it may skip files that a failed call left there.
+    `copy` copies them to the given folder; it may skip files that a failed call left there.
 
     Raises:
         PhotosError: There are no photos.
@@ -181,9 +158,8 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
     counts = {name: len(listing.photos) for name, listing in listings.items()}
     breeds = len({label for listing in listings.values() for label in listing.labels})
     if not breeds:
-        raise PhotosError(
-            f"expected photos in train|valid|test/CLASS/, or in CLASS/, found none in {address}"
-        )
+        places = "train|valid|test/CLASS/, or in CLASS/"
+        raise PhotosError(f"expected photos in {places}, found none in {address}")
     if address == udacity.URL and (breeds, counts) != (udacity.BREEDS, udacity.PHOTOS):
         raise PhotosError(
             f"expected {udacity.BREEDS} breeds with {udacity.PHOTOS} photos in {address}, got"

@@ -97,10 +97,9 @@ def root_of(folder: Path) -> Path:
         entries = [path for path in folder.iterdir() if not is_junk(path.name)]
         if len(entries) != 1 or entries[0].name.lower() in SPLIT_NAMES:
             return folder
-        [only] = entries
-        if not only.is_dir() or not (_folders(only) or _is_labelled(only)):
+        if not entries[0].is_dir() or not (_folders(entries[0]) or _is_labelled(entries[0])):
             return folder
-        folder = only
+        folder = entries[0]
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -119,11 +118,7 @@ def _is_labelled(folder: Path) -> bool:
 
 
 def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield photos, and folders of photos, next to the splits that no split uses, with the reason.
-
-    Args:
-        roots: The split folders, from `find_roots`.
-    """
+    """Yield photos, and folders of photos, next to the split folders `roots`, with the reason."""
     known = {root: root.parent for root in roots}
     for folder in sorted(set(known.values())):
         for path in sorted(folder.iterdir()):
@@ -137,11 +132,9 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split.
+    """List the photos of every split, given the folder of each.
 
-    Args:
-        roots: Folder of each split, by split name. ``train`` is required, and at least one of
-            ``valid`` and ``test`` to measure accuracy.
+    ``train`` is required, and at least one of ``valid`` and ``test`` to measure accuracy.
 
     Returns:
         The classes, sorted by folder name, and the splits by name.
@@ -203,8 +196,7 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:
     """Return what training refuses, in words; empty if it can train.
 
-    Args:
-        listings: By split name; ``""`` is a folder that is yet to be split.
+    The listings are by split name; ``""`` is a folder that is yet to be split.
     """
     problems: list[str] = []
     if "" not in listings:
@@ -240,10 +232,8 @@ def _class_problems(train: Listing, listings: Mapping[str, Listing]) -> Iterator
         by_id[parse_folder(name).label].append(name)
     for class_id, names in by_id.items():
         if len(names) > 1:
-            yield (
-                f"expected one folder per class id in {where}, got several for {class_id}:"
-                f" {', '.join(names)}"
-            )
+            several = f"{class_id}: {', '.join(names)}"
+            yield f"expected one folder per class id in {where}, got several for {several}"
     if len(train.classes) < 2:
         yield f"expected at least 2 class folders in {where}, got only {train.classes[0]}"
     for split, found in listings.items():

@@ -15,19 +15,15 @@ _LISTED = 10  # warnings per kind in the log; the report contains all
 def inspect(
     decoded: Mapping[str, DecodedSplit], splits: Mapping[str, Split], image_size: int
 ) -> dict[str, Any]:
-    """Report on the photos of all splits; no file is read again.
-
-    Args:
-        decoded: By split name.
-        splits: The listing that was decoded.
-        image_size: Side of the model's input in pixels.
+    """Report on the decoded photos of all splits, and on the listings they come from.
 
     Returns:
         JSON-ready: by split name the number of ``photos`` used, ``broken`` files with the reason,
         ``ignored`` files that are not photos, photos ``left_out`` with the reason and ``small``
-        ones with their size; and ``duplicates``, groups of files that show the same photo, with
-        classes and splits. ``leaks`` (copies in another split) and ``conflicts`` (copies in
-        another class) are numbers of photos, as `dogbreeds.data.check` counts them.
+        ones (relative to the model's `image_size` in pixels) with their size; and ``duplicates``,
+        groups of files that show the same photo, with classes and splits. ``leaks`` (copies in
+        another split) and ``conflicts`` (copies in another class) are numbers of photos, as
+        `dogbreeds.data.check` counts them.
     """
     report: dict[str, Any] = {
         name: {
@@ -79,15 +75,11 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         for group in sorted(report["duplicates"], key=lambda group: -len(group["splits"]))
     ]
     lines += _shortened(duplicates, "duplicates")
-    if report["leaks"]:
-        lines.append(
-            f"{report['leaks']} photos are in another split as well: the accuracy measured on them"
-            " is too good"
-        )
-    if report["conflicts"]:
-        lines.append(
-            f"{report['conflicts']} photos are in another class as well: one label must be wrong"
-        )
+    if leaks := report["leaks"]:
+        measured = "the accuracy measured on them is too good"
+        lines.append(f"{leaks} photos are in another split as well: {measured}")
+    if conflicts := report["conflicts"]:
+        lines.append(f"{conflicts} photos are in another class as well: one label must be wrong")
     return lines
 
 

@@ -70,8 +70,8 @@ def _columns(file: Path) -> tuple[int, int, str] | None:
         header = stream.readline(4096).strip().lower()
     for delimiter in _DELIMITERS:
         names = [name.strip(' "') for name in header.split(delimiter)]
-        path = next((names.index(name) for name in _PATH if name in names), None)
-        label = next((names.index(name) for name in _LABEL if name in names), None)
-        if path is not None and label is not None:
-            return path, label, delimiter
+        path = [names.index(name) for name in _PATH if name in names]
+        label = [names.index(name) for name in _LABEL if name in names]
+        if path and label:
+            return path[0], label[0], delimiter
     return None

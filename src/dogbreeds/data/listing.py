@@ -89,15 +89,10 @@ def _list_class_folders(folder: Path) -> Listing:
         for label, names in spellings.items()
         if len(names) > 1
     ]
-    return Listing(
-        folder,
-        tuple(sorted(spellings)),
-        tuple(path for _, path in photos),
-        tuple(label for label, _ in photos),
-        tuple(ignored),
-        tuple(left_out),
-        tuple(problems),
-    )
+    classes, labels = tuple(sorted(spellings)), tuple(label for label, _ in photos)
+    paths = tuple(path for _, path in photos)
+    rest = tuple(ignored), tuple(left_out), tuple(problems)
+    return Listing(folder, classes, paths, labels, *rest)
 
 
 def _list_labelled(folder: Path, labels_file: Path) -> Listing:
@@ -134,11 +129,8 @@ def _reason_against(path: Path) -> str:
 def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
     """Yield the files below a folder in the order of their names; links are followed.
 
-    Hidden files and junk folders (`is_junk`) are skipped.
-
-    Args:
-        folder: Where to look.
-        above: Device and inode of the folders above, to break cycles of links.
+    Hidden files and junk folders (`is_junk`) are skipped. `above` has the device and inode of each
+    parent folder, to break cycles of links.
 
     Raises:
         OSError: A folder cannot be read.
@@ -157,5 +149,4 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+    return (status := folder.stat()).st_dev, status.st_ino

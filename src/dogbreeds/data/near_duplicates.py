@@ -74,8 +74,7 @@ def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
     # Merge equal looks: a thousand black photos must not become half a million pairs.
     firsts: dict[Look, int] = {}
     for position, look in enumerate(looks):
-        first = firsts.setdefault(look, position)
-        if first != position:
+        if (first := firsts.setdefault(look, position)) != position:
             yield first, position
     positions = np.fromiter(firsts.values(), dtype=np.int64)
     pictures = np.frombuffer(b"".join(look.picture for look in firsts), dtype=np.uint8)
@@ -105,11 +104,10 @@ _CROP = _crop_matrix()
 
 def _crops(pictures: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """Return the crops of N pictures without mean and contrast: [N, crops, cells], float32."""
-    count = len(matrix) // _CELLS
-    cells = (matrix @ pictures.astype(np.float32) @ matrix.T).reshape(
-        len(pictures), count, _CELLS, count, _CELLS
-    )
-    crops = cells.transpose(0, 1, 3, 2, 4).reshape(len(pictures), count**2, _CELLS**2)
+    number, count = len(pictures), len(matrix) // _CELLS
+    cells = matrix @ pictures.astype(np.float32) @ matrix.T
+    cells = cells.reshape(number, count, _CELLS, count, _CELLS).transpose(0, 1, 3, 2, 4)
+    crops = cells.reshape(number, count**2, _CELLS**2)
     crops = crops - crops.mean(axis=2, keepdims=True)
     return crops / np.maximum(np.linalg.norm(crops, axis=2, keepdims=True), 1e-3)  # type: ignore[no-any-return]
 

@@ -44,16 +44,11 @@ def decode_split(
     broken_photos: BrokenPhotos = "drop",
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> DecodedSplit:
-    """Read and decode every photo of a split, in its order.
+    """Read and decode every photo of a split, in its order; crop it by the code that serving runs.
 
-    Args:
-        split: The photos.
-        preprocessing: Crops each photo, by the code that serving runs.
-        workers: Processes that decode.
-        cache: Where to keep the pixels.
-        broken_photos: ``"drop"`` leaves photos that cannot be decoded out and reports them,
-            ``"tolerate"`` keeps truncated ones with the missing part gray, ``"fail"`` raises.
-        on_progress: Called with the number of photos done since the last call.
+    Of photos that cannot be decoded, `broken_photos` ``"drop"`` reports and leaves out all,
+    ``"tolerate"`` keeps truncated ones with the missing part gray, and ``"fail"`` raises.
+    `on_progress` is called with the number of photos done since the last call.
 
     Raises:
         PhotosError: A photo is broken and `broken_photos` is ``"fail"``, or none is left.
@@ -61,8 +56,7 @@ def decode_split(
     """
     count, size = len(split.paths), preprocessing.image_size
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
-    facts: dict[int, Facts] = {}
-    broken: dict[int, str] = {}
+    facts, broken = dict[int, Facts](), dict[int, str]()
     tolerate = broken_photos == "tolerate"
     job = _Job(split.paths, pixels.array if pixels else None, preprocessing, tolerate)
     with closing(in_processes(_decode_chunk, job, chunks(count), workers)) as results:

@@ -23,11 +23,7 @@ def folder_of(photos: Path) -> Path:
 
 
 def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
-    """Move photos to the quarantine folder, which is returned.
-
-    Args:
-        photos: The photos folder.
-        offenders: Paths in it, with the reason.
+    """Move `offenders`, paths in `photos` with the reason, to the quarantine folder; return that.
 
     Raises:
         OSError: A photo cannot be moved; those moved before it are logged.
@@ -58,10 +54,8 @@ def restore(photos: Path) -> tuple[int, list[str]]:
         OSError: A photo cannot be moved; a second call resumes.
     """
     quarantine = folder_of(photos)
-    lines = (quarantine / LOG).read_text(encoding="utf-8").splitlines()
-    back = 0
-    staying: list[str] = []
-    for line in lines:
+    back, staying = 0, list[str]()
+    for line in (quarantine / LOG).read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # a power failure cut the line, before the photo was moved

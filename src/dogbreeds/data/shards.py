@@ -34,8 +34,7 @@ def list_shards(folder: Path) -> list[ShardPhoto]:
         PhotosError: The index or a shard is broken, or they do not match.
         OSError: They cannot be read.
     """
-    shards = sorted(folder.glob("*.tar"))
-    index = folder / INDEX
+    shards, index = sorted(folder.glob("*.tar")), folder / INDEX
     return _read_index(index, shards) if index.is_file() else list(_scan(shards))
 
 
@@ -107,18 +106,11 @@ def write_shards(
     shard_bytes: int,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> None:
-    """Write the photos of a split as shards with an index.
+    """Write the photos of a split to an empty folder, as shards with an index.
 
-    They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time.
-
-    Args:
-        folder: An empty folder.
-        name: Of the split; prefixes the shards' names.
-        photos: To write.
-        labels: Class name of each photo.
-        classes: All class names; a label's position is written as ``.cls``.
-        shard_bytes: A shard ends once it has this size.
-        on_progress: Called with 1 for each photo.
+    They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
+    shards' names begin with `name`; a shard ends once it has `shard_bytes`. The position of a
+    photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
 
     Raises:
         OSError: A photo cannot be read or a shard not be written.

@@ -33,11 +33,11 @@ def split_photos(
 ) -> tuple[dict[str, int], dict[Path, str]]:
     """Split photos; look-alikes stay in one split, so that no test photo was trained on.
 
-    The same seed and photos give the same splits.
+    The same seed and photos give the same splits. The target appears when it is complete.
 
     Args:
         source: Unsplit photos: class folders or a labels file. They stay as they are.
-        target: The photos directory to make; it appears when it is complete.
+        target: The photos directory to make.
         valid: Share of each class for validation, 0 to 1.
         test: Share of each class for the test, 0 to 1.
         seed: Of the shuffle.
@@ -70,9 +70,8 @@ def split_photos(
         if isinstance(found, Facts)
     ]
     chosen = _assign(_units(members), {"test": test, "valid": valid}, seed)
-    requested = [
-        split for split, share in {"train": 1, "valid": valid, "test": test}.items() if share
-    ]
+    shares = {"train": 1, "valid": valid, "test": test}
+    requested = [split for split, share in shares.items() if share]
     _check_classes(listing.classes, chosen, requested)
     with atomic_folder(target) as partial:
         for split, assigned in chosen.items():

@@ -25,16 +25,11 @@ def chunks(count: int, size: int = _CHUNK) -> list[range]:
 def in_processes(
     task: Callable[[Job, Item], Result], job: Job, items: Iterable[Item], workers: int
 ) -> Generator[Result]:
-    """Yield ``task(job, item)`` for each item, in order.
+    """Yield ``task(job, item)`` for each item, in order; the task is a module-level function.
 
-    Close the generator (`contextlib.closing`) to end the workers before the last item.
-
-    Args:
-        task: A module-level function.
-        job: What all items share. It is inherited by fork and never pickled: large lists cost
-            nothing, and a shared mapping stays shared.
-        items: Sent to the workers, so keep them small.
-        workers: Number of processes.
+    Workers inherit the job by fork, so large lists cost nothing and a shared mapping stays shared;
+    items are pickled, so keep them small. Close the generator (`contextlib.closing`) to end the
+    workers before the last item.
 
     Raises:
         OSError: A worker was killed.
