@@ -78,7 +78,7 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
 
 
 def facts_of(data: bytes, image: Image.Image) -> Facts:
-    """Return the facts of an encoded photo and its image from `decode_unconverted`, at any scale."""
+    """Return the facts of an encoded photo, and of its image from `decode_unconverted`."""
     stored = read_header(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     small = to_srgb(_shrink(image))

@@ -27,7 +27,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Resize the short side of an RGB image and crop the center: uint8 [image_size, image_size, 3]."""
+        """Resize the short side of an RGB image and crop the center; see `read_pixels`."""
         # Resizing only the box that the crop keeps gives the same pixels for less work.
         side = min(image.size) * self.image_size / self.resize_size
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -42,7 +42,7 @@ class Preprocessing:
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo as `decode` does, no larger than needed, and crop it to the model's input size.
+        """Decode a photo as `decode` does, no larger than needed, and crop it to the input size.
 
         Returns:
             Pixels of shape [image_size, image_size, 3], dtype uint8.
@@ -64,7 +64,7 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Normalize pixels [N, S, S, 3], contiguous, uint8 or float32, range 0..255, on their device.
+        """Normalize contiguous pixels [N, S, S, 3], uint8 or float32, 0..255, on their device.
 
         Returns:
             Shape [N, 3, S, S], dtype float32, in channels-last memory format.
