@@ -35,8 +35,9 @@ def create_model(architecture: str, num_classes: int) -> nn.Module:
 
 def head_name(model: nn.Module) -> str:
     """Return the dotted name of the model's classification head, its last layer with parameters."""
-    modules = model.named_modules()
-    return [name for name, module in modules if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+    layers = (nn.Linear, nn.Conv2d)
+    names = [name for name, module in model.named_modules() if isinstance(module, layers)]
+    return str(names[-1])
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:
