@@ -87,8 +87,7 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
         ModelError: There are no such weights, or the file does not have that hash.
         OSError: It cannot be downloaded, read or written.
     """
-    check_architecture(architecture)
-    url = str(zoo.get_model_weights(architecture).DEFAULT.url)
+    url = _published_url(architecture)
     match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     if match is None:
         raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
@@ -105,6 +104,11 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
                 f" got {digest}: not torchvision's file, or damaged on the way"
             )
     return final
+
+
+def _published_url(architecture: str) -> str:
+    check_architecture(architecture)
+    return str(zoo.get_model_weights(architecture).DEFAULT.url)
 
 
 def main(arguments: list[str] | None = None) -> int:
