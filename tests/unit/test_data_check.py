@@ -84,14 +84,14 @@ def test_each_oddity_is_named_with_its_reason(photos: Path) -> None:
     assert "empty file" in details["broken"]["empty.jpg"]
     assert details["tiny"] == {"tiny.png": "40 x 30 pixels"}
     assert details["extension"] == {"really a png.jpg": "PNG in a file .jpg"}
-    assert details["colour"] == {
+    assert details["color"] == {
         "cmyk.jpg": "CMYK",
         "alpha.png": "RGBA",
         "sixteen bits.png": "I;16",
     }
     assert details["huge"] == {"huge.jpg": "6000 x 4500 pixels"}
     assert set(details["ignored"]) == {"Thumbs.db"}
-    assert set(details) == {"broken", "tiny", "extension", "colour", "huge", "ignored"}
+    assert set(details) == {"broken", "tiny", "extension", "color", "huge", "ignored"}
 
 
 def _recompressed(image: Image.Image, file: Path) -> None:

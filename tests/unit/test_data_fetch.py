@@ -149,7 +149,7 @@ def test_another_run_goes_on_where_the_last_one_gave_up(
 ) -> None:
     server.break_after = [10_000, 0, 0, 0]
     assert run(server.address) == 1
-    assert "it goes on from there" in capsys.readouterr().err
+    assert "run the same command later to resume" in capsys.readouterr().err
     assert not Path("dogImages").exists()
     server.requests.clear()
     assert run(server.address) == 0

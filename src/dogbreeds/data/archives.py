@@ -1,4 +1,4 @@
-"""Unpack archives of unknown origin: nothing outside the folder, no links, no bombs."""
+"""Unpack untrusted archives: nothing outside the folder, no links, no bombs."""
 
 import os
 import shutil
@@ -6,45 +6,38 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from dogbreeds.data.listing import is_junk
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.workers import chunks, in_processes
+from dogbreeds.data.workers import OnStart, chunks, in_processes
 
-# What zipfile raises of broken archives; the last for compressions that it does not know.
+# zipfile raises these for broken archives, and the last for unknown compression methods.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 _MAX_FILES = 5_000_000
-# Photos are compressed already; what grows more than this is made to fill disks.
-_MAX_GROWTH = 50
-_HARMLESS = 100 * 2**20  # bytes that may come out of however small an archive
-_RESERVE = 2**28  # bytes that are left free on the disk
+_MAX_GROWTH = 50  # photos are compressed already; more than this is a bomb
+_HARMLESS = 100 * 2**20  # bytes that any archive may unpack to
+_RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
 class ArchiveError(PhotosError):
-    """The archive is broken or not to be trusted; the message says why."""
+    """The archive is broken or unsafe; the message says why."""
 
 
-def extract(
-    archive: Path, folder: Path, workers: int, on_start: Callable[[int], Callable[[int], object]]
-) -> None:
-    """Unpack a zip or tar archive, also a compressed tar.
+def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
+    """Unpack a zip, tar or compressed tar archive to an empty folder.
 
-    Args:
-        archive: The file.
-        folder: An empty folder. When this fails, the caller removes what is in it.
-        workers: Processes; a tar archive is read by one, because it can only be read in order.
-        on_start: Called with the number of files (0: unknown); what it returns is called with the
-            number of files done since the last call.
+    A zip archive is unpacked by several processes; a tar archive can only be read in order, by one.
+    `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
 
     Raises:
-        ArchiveError: It is no archive, broken, encrypted, holds links or names that lead out of
-            the folder, or much more than photos could be.
+        ArchiveError: It is no archive, broken, encrypted, contains links or names that lead out of
+            the folder, or unpacks to far more than photos would.
         OSError: It cannot be read or unpacked, e.g. because the disk is full.
     """
     if zipfile.is_zipfile(archive):
@@ -61,14 +54,14 @@ def extract(
 
 
 class _Limits:
-    """Adds up what comes out of an archive and stops what cannot be photos."""
+    """Track the files of an archive and raise where they cannot be photos."""
 
     def __init__(self, archive: Path, folder: Path) -> None:
-        packed = archive.stat().st_size
-        self._most = max(_HARMLESS, _MAX_GROWTH * packed)
+        self._packed = archive.stat().st_size
+        self._most = max(_HARMLESS, _MAX_GROWTH * self._packed)
         self._free = shutil.disk_usage(folder).free - _RESERVE
-        self._packed = packed
         self._size = self._files = 0
+        self._names: set[str] = set()
 
     def add(self, size: int) -> None:
         self._size += size
@@ -83,6 +76,11 @@ class _Limits:
                 f"the disk is too small: at least {self._size:,} bytes are to be unpacked,"
                 f" {max(self._free, 0):,} are free"
             )
+
+    def take(self, name: str) -> None:
+        if name in self._names:
+            raise ArchiveError(f"expected each name once, got {name!r} twice")
+        self._names.add(name)
 
 
 def _safe_name(name: str) -> str | None:
@@ -102,15 +100,12 @@ def _safe_name(name: str) -> str | None:
     return "/".join(parts)
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     position: int  # in the archive's directory
     target: Path
 
 
-def _extract_zip(
-    archive: Path, folder: Path, workers: int, on_start: Callable[[int], Callable[[int], object]]
-) -> None:
+def _extract_zip(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
     limits = _Limits(archive, folder)
     members: list[_Member] = []
     try:
@@ -118,7 +113,6 @@ def _extract_zip(
             infos = file.infolist()
     except _ZIP_ERRORS as error:
         raise ArchiveError(f"broken zip archive: {error}") from error
-    taken: set[str] = set()
     for position, info in enumerate(infos):
         if info.is_dir():
             _safe_name(info.filename)
@@ -131,10 +125,11 @@ def _extract_zip(
         limits.add(info.file_size)
         name = _safe_name(_readable(info))
         if name is not None:
-            _take(name, taken)
+            limits.take(name)
             members.append(_Member(position, folder / name))
-    _make_folders(member.target for member in members)
-    job = _ZipJob(archive, members)
+    for parent in {member.target.parent for member in members}:
+        parent.mkdir(parents=True, exist_ok=True)
+    job = (archive, members)
     on_progress = on_start(len(members))
     with closing(in_processes(_extract_chunk, job, chunks(len(members), 32), workers)) as results:
         for done in results:
@@ -142,7 +137,7 @@ def _extract_zip(
 
 
 def _readable(info: zipfile.ZipInfo) -> str:
-    """Return a member's name; macOS writes UTF-8 without saying so."""
+    """Return a member's name; macOS writes UTF-8 without the flag."""
     if info.flag_bits & 0x800:
         return info.filename
     try:
@@ -151,36 +146,20 @@ def _readable(info: zipfile.ZipInfo) -> str:
         return info.filename
 
 
-def _take(name: str, taken: set[str]) -> None:
-    if name in taken:
-        raise ArchiveError(f"expected each name once, got {name!r} twice")
-    taken.add(name)
-
-
-def _make_folders(files: Iterable[Path]) -> None:
-    for parent in {file.parent for file in files}:
-        parent.mkdir(parents=True, exist_ok=True)
-
-
-@dataclass(frozen=True)
-class _ZipJob:
-    archive: Path
-    members: list[_Member]
-
-
 @lru_cache(maxsize=1)
 def _opened(archive: Path) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
-    """Open the archive once a worker; they must not share a position in it."""
+    """Open the archive once per worker: each needs a file position of its own."""
     file = zipfile.ZipFile(archive)
     return file, file.infolist()
 
 
-def _extract_chunk(job: _ZipJob, chunk: range) -> int:
-    for member in job.members[chunk.start : chunk.stop]:
-        file, infos = _opened(job.archive)
+def _extract_chunk(job: tuple[Path, list[_Member]], chunk: range) -> int:
+    archive, members = job
+    file, infos = _opened(archive)
+    for member in members[chunk.start : chunk.stop]:
         info = infos[member.position]
         try:
-            # No more than the directory says comes out of a member, and its checksum must be right.
+            # zipfile stops at the size in the directory, and checks the CRC.
             with file.open(info) as source, member.target.open("xb") as target:
                 shutil.copyfileobj(source, target, 2**20)
         except _ZIP_ERRORS as error:
@@ -190,7 +169,6 @@ def _extract_chunk(job: _ZipJob, chunk: range) -> int:
 
 def _extract_tar(archive: Path, folder: Path, on_progress: Callable[[int], object]) -> None:
     limits = _Limits(archive, folder)
-    taken: set[str] = set()
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -198,14 +176,13 @@ def _extract_tar(archive: Path, folder: Path, on_progress: Callable[[int], objec
                 if member.isdir():
                     continue
                 if not member.isreg():
-                    raise ArchiveError(
-                        f"expected files and folders only, got a link or device {member.name!r}"
-                    )
+                    got = f"a link or device {member.name!r}"
+                    raise ArchiveError(f"expected files and folders only, got {got}")
                 limits.add(member.size)
                 source = tar.extractfile(member)
                 if name is None or source is None:
                     continue
-                _take(name, taken)
+                limits.take(name)
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with source, target.open("xb") as out:

@@ -1,10 +1,11 @@
 """Where decoded pixels are kept: in memory where they fit, else in a file, else nowhere.
 
-Both kinds of store are a file descriptor without a name: nothing stays behind however the job
-ends, ``/dev/shm`` (64 MB in a container) is not used, and the processes of a host share one copy
-by mapping ``/proc/PID/fd/N``.
+Both stores are a nameless file descriptor: nothing is left behind however the job ends,
+``/dev/shm`` (64 MB in a container) is not used, and the processes of a host share one copy by
+mapping ``/proc/PID/fd/N``.
 """
 
+import math
 import mmap
 import os
 import shutil
@@ -21,18 +22,13 @@ from dogbreeds.system.resources import free_memory
 
 CacheTier = Literal["memory", "file", "none"]
 
-_MEMORY_SHARE = 0.6  # of the free memory; the rest is for the model and its activations
+_MEMORY_SHARE = 0.6  # of the free memory; the model and its activations need the rest
 _DISK_RESERVE = 2**30  # left free for checkpoints and reports
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 def choose_tier(size: int, memory: Callable[[], int] = free_memory) -> CacheTier:
-    """Return where pixels of all splits together can be kept.
-
-    Args:
-        size: Bytes of all pixels.
-        memory: Gives the free memory in bytes.
-    """
+    """Return where `size` bytes of pixels can be kept, given the free memory in bytes."""
     if size <= _MEMORY_SHARE * memory():
         return "memory"
     folder = Path(tempfile.gettempdir())
@@ -42,56 +38,43 @@ def choose_tier(size: int, memory: Callable[[], int] = free_memory) -> CacheTier
 
 
 def _is_on_disk(folder: Path) -> bool:
-    """Tell whether files in a folder cost no memory; a container's /tmp may be a tmpfs."""
+    """Tell whether files in a folder use no memory; a container's /tmp may be a tmpfs."""
     device = folder.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    own = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[2] == wanted:  # proc(5): ... - FSTYPE SOURCE OPTIONS
+        if line.split()[2] == own:  # proc(5): ... - FSTYPE SOURCE OPTIONS
             return line.split(" - ")[1].split()[0] not in _IN_MEMORY
     return True
 
 
 @dataclass(frozen=True)
 class SharedArray:
-    """A uint8 array that other processes of this host can map.
-
-    Attributes:
-        array: The array.
-        location: Path that `attach` opens in another process while this one lives.
-    """
+    """A uint8 array that other processes of this host can map."""
 
     array: npt.NDArray[np.uint8]
-    location: str
+    location: str  # `attach` opens it in another process while this one lives
 
 
 def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedArray:
-    """Make an array of zeros.
-
-    Args:
-        shape: Of the array.
-        tier: ``"file"`` puts it into the temporary directory (``TMPDIR``).
+    """Make an array of zeros; tier ``"file"`` puts it into the temporary directory (``TMPDIR``).
 
     Raises:
-        OSError: There is no room on the disk.
+        OSError: The disk has no room.
     """
-    size = max(int(np.prod(shape)), 1)
+    size = max(math.prod(shape), 1)
     if tier == "memory":
         handle = os.memfd_create("dogbreeds-pixels")
         os.truncate(handle, size)
     else:
         handle, name = tempfile.mkstemp(prefix="dogbreeds-pixels-")
-        Path(name).unlink()  # the space is given back with the last process that maps it
+        Path(name).unlink()  # the last process that maps it frees the space
         os.posix_fallocate(handle, 0, size)  # a full disk is an error here, not a SIGBUS later
-    # The descriptor stays open as long as the job runs: it is the array's address for others.
+    # The descriptor stays open while the job runs: others attach by it.
     return SharedArray(_map(handle, shape), f"/proc/{os.getpid()}/fd/{handle}")
 
 
 def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Map an array that another process of this host allocated.
-
-    Args:
-        location: Of `SharedArray`.
-        shape: Of the array.
+    """Map an array at `SharedArray.location` that another process of this host allocated.
 
     Raises:
         OSError: The other process is gone or belongs to another user.
@@ -104,5 +87,5 @@ def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _map(handle: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    mapping = mmap.mmap(handle, max(int(np.prod(shape)), 1))
-    return np.frombuffer(mapping, dtype=np.uint8, count=int(np.prod(shape))).reshape(shape)
+    count = math.prod(shape)
+    return np.frombuffer(mmap.mmap(handle, max(count, 1)), np.uint8, count).reshape(shape)

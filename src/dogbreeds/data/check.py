@@ -1,8 +1,8 @@
-"""What is wrong, and what is odd, with a folder of photos before anything is trained on it."""
+"""Find what is wrong, and what is unusual, in a folder of photos before training on it."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -13,8 +13,9 @@ import numpy as np
 from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
-from dogbreeds.data.listing import Listing, list_folder
+from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import Photo, PhotosError
+from dogbreeds.data.workers import OnStart
 
 OFFENCES = {
     "broken": "cannot be decoded",
@@ -25,34 +26,34 @@ OFFENCES = {
 }
 """Findings that ``--fix`` moves away."""
 
-LEFT_OUT = {"left out": "photos that training does not take"}
-"""Findings that only a person can mend: move them to a class folder, or fetch a link's file."""
+LEFT_OUT = {"left out": "photos that training does not use"}
+"""Findings that only a person can fix: move them to a class folder, or fetch a link's file."""
 
 ODDITIES = {
-    "blank": "all black, all white or all one colour",
+    "blank": "all black, all white or all one color",
     "dark": "hardly any light",
     "bright": "hardly anything but white",
     "blurred": "no fine detail",
     "shape": "most of it is cut away for the model",
     "extension": "another format than the name says; decoded all the same",
-    "colour": "not 8-bit RGB or grey; converted when decoded",
+    "color": "not 8-bit RGB or gray; converted when decoded",
     "huge": "slow to decode",
     "ignored": "other files, which are not used",
 }
-"""Findings that stop nothing."""
+"""Findings that do not make `Checked.clean` false."""
 
 KINDS = {**OFFENCES, **LEFT_OUT, **ODDITIES}
-"""All findings, with what they mean."""
+"""All kinds of findings and their meaning."""
 
-_TINY = 64  # pixels of the short side: enlarged more than three times for a model of 224
-_HUGE = 25e6  # pixels: decoding so many takes about a second
-_IMBALANCE = 5  # photos of the largest class for one of the smallest
-_LONG = 3  # long side relative to the short one
-# No photo of three sets (dogs, hands, CIFAR-10) is below 0.29; all of the dogs are below 0.27 once
-# a Gaussian of 1.3 % of the short side has blurred them.
+_TINY = 64  # pixels of the short side: a 224-pixel model enlarges it more than three times
+_HUGE = 25e6  # pixels, which take about a second to decode
+_IMBALANCE = 5  # maximum ratio of the largest to the smallest class
+_LONG = 3  # maximum ratio of the long to the short side
+# No photo of three sets (dogs, hands, CIFAR-10) is below 0.29; all dogs fall below 0.27 under a
+# Gaussian blur of 1.3 % of the short side.
 _BLURRED = 0.28
-_BLANK = 8  # grey levels of 256 between the darkest and the brightest parts
-_DARK, _BRIGHT = 70, 235  # grey levels that the brightest, or the darkest, parts do not reach
+_BLANK = 8  # gray levels of 256 between the darkest and the brightest parts
+_DARK, _BRIGHT = 70, 235  # gray levels that the brightest, or the darkest, parts do not reach
 _PLAIN = ("RGB", "L", "1", "P")
 _FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
@@ -63,14 +64,14 @@ _EDGES = (64, 128, 256, 512, 1024, 2048)  # of the histogram of short sides, in 
 
 @dataclass(frozen=True)
 class Checked:
-    """The photos and what was found of them.
+    """The photos and what was found in them.
 
     Attributes:
-        photos: By their path under the folder, e.g. ``train/069.French_bulldog/1.jpg``.
-        report: JSON-ready. ``splits``: by name the number of photos of each class. ``findings``:
-            by kind (`KINDS`) a list of ``photo``, ``detail`` and, for photos that look alike,
-            ``like``, the other one. ``problems``: what training would refuse, in
-            words. ``notes``: likewise what it would not. ``sizes``: photos by their short side.
+        photos: By path under the folder, e.g. ``train/069.French_bulldog/1.jpg``.
+        report: JSON-ready. ``splits``: photos per class, by split. ``findings``: by kind (`KINDS`)
+            a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other photo.
+            ``problems``: what training refuses, in words; ``notes``: what it accepts with a
+            warning. ``sizes``: photos by short side.
     """
 
     photos: dict[str, Photo]
@@ -85,21 +86,13 @@ class Checked:
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether there is nothing to fix."""
         left_out = any(kind in self.report["findings"] for kind in LEFT_OUT)
         return not self.offenders and not self.report["problems"] and not left_out
 
 
-def check(
-    folder: Path, workers: int, on_start: Callable[[int], Callable[[int], object]]
-) -> Checked:
-    """Look at all photos.
-
-    Args:
-        folder: With ``train``, ``valid``, ``test``, or with class folders; or the same as shards.
-        workers: Processes.
-        on_start: Called with the number of photos; what it returns is called with the number of
-            photos done since the last call.
+def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
+    """Examine all photos of a folder with splits or class folders, or of the same as shards.
 
     Raises:
         PhotosError: There are no photos.
@@ -109,39 +102,38 @@ def check(
     listings = {name: list_folder(root) for name, root in roots.items()}
     left_out = [] if "" in roots else list(find_beside(roots.values()))
     left_out += [entry for listing in listings.values() for entry in listing.left_out]
-    photos = [photo for listing in listings.values() for photo in listing.photos]
-    if not photos:
+    entries = [
+        (split, label, photo)
+        for split, listing in listings.items()
+        for label, photo in zip(listing.labels, listing.photos, strict=True)
+    ]
+    if not entries:
         others = f" but {len(left_out)} left out, e.g. {left_out[0][0]}" if left_out else ""
         raise PhotosError(
             f"expected photos in {folder}/train|valid|test/CLASS or {folder}/CLASS, found none"
             f"{others}"
         )
-    facts = examine(photos, workers, on_start(len(photos)))
-    names = [str(photo).removeprefix(f"{folder}/") for photo in photos]
-    splits = [name for name, listing in listings.items() for _ in listing.photos]
-    labels = [label for listing in listings.values() for label in listing.labels]
+    photos = {str(photo).removeprefix(f"{folder}/"): photo for *_, photo in entries}
+    facts = examine(list(photos.values()), workers, on_start(len(photos)))
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for name, found in zip(names, facts, strict=True):
+    members: list[Member] = []
+    for (split, label, _), name, found in zip(entries, photos, facts, strict=True):
         for kind, detail in _oddities(name, found):
             findings[kind].append({"photo": name, "detail": detail})
-    for listing in listings.values():
-        for path in listing.ignored:
-            name = str(path.relative_to(folder))
-            findings["ignored"].append({"photo": name, "detail": "not a photo"})
-    for path, reason in left_out:
-        findings["left out"].append({"photo": str(path.relative_to(folder)), "detail": reason})
-    groups = find_alike(
-        [
-            Member(name, split, label, found)
-            for name, split, label, found in zip(names, splits, labels, facts, strict=True)
-            if isinstance(found, Facts)
-        ]
-    )
-    for group in groups:
+        if isinstance(found, Facts):
+            members.append(Member(name, split, label, found))
+    unused = [(path, "ignored", "not a photo") for x in listings.values() for path in x.ignored]
+    unused += [(path, "left out", reason) for path, reason in left_out]
+    for path, kind, detail in unused:
+        findings[kind].append({"photo": str(path.relative_to(folder)), "detail": detail})
+    for group in find_alike(members):
         for kind, finding in group.findings():
             findings[kind].append(finding)
-    classes = {name: _class_counts(listing) for name, listing in listings.items()}
+    classes = {
+        name: {**dict.fromkeys(listing.classes, 0), **Counter(listing.labels)}
+        for name, listing in listings.items()
+    }
     report = {
         "folder": str(folder),
         "photos": len(photos),
@@ -151,7 +143,7 @@ def check(
         "notes": list(_notes(classes)),
         "sizes": _histogram([min(f.width, f.height) for f in facts if isinstance(f, Facts)]),
     }
-    return Checked(dict(zip(names, photos, strict=True)), report)
+    return Checked(photos, report)
 
 
 def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
@@ -169,35 +161,28 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
     below = np.bincount(np.frombuffer(found.look.picture, dtype=np.uint8)).cumsum()
     darkest, brightest = np.searchsorted(below, (0.01 * below[-1], 0.99 * below[-1]))
     if brightest - darkest <= _BLANK:
-        yield "blank", f"grey levels {darkest} to {brightest} of 0 to 255"
+        yield "blank", f"gray levels {darkest} to {brightest} of 0 to 255"
     elif brightest < _DARK:
-        yield "dark", f"grey levels up to {brightest} of 255"
+        yield "dark", f"gray levels up to {brightest} of 255"
     elif darkest > _BRIGHT:
-        yield "bright", f"grey levels from {darkest} of 255"
+        yield "bright", f"gray levels from {darkest} of 255"
     elif found.sharpness < _BLURRED:
         yield "blurred", f"sharpness {found.sharpness:.2f}, expected at least {_BLURRED}"
     named = _FORMATS.get(PurePath(name).suffix.lower(), found.format)
     if found.format not in (named, "MPO"):
         yield "extension", f"{found.format} in a file {PurePath(name).suffix}"
     if found.mode not in _PLAIN:
-        yield "colour", found.mode
-
-
-def _class_counts(listing: Listing) -> dict[str, int]:
-    counts = Counter(listing.labels)
-    return {label: counts[label] for label in listing.classes}
+        yield "color", found.mode
 
 
 def _notes(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     for split, classes in splits.items():
-        counts = {label: count for label, count in classes.items() if count}
-        if not counts:
-            continue
-        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        if counts[most] > _IMBALANCE * counts[least]:
+        counts = sorted((count, label) for label, count in classes.items() if count)
+        if counts and counts[-1][0] > _IMBALANCE * counts[0][0]:
+            (fewest, rare), (most, common) = counts[0], counts[-1]
             yield (
-                f"classes are out of balance{split and ' in '}{split}: {counts[most]} photos of"
-                f" {most}, {counts[least]} of {least}"
+                f"classes are out of balance{split and ' in '}{split}: {most} photos of {common},"
+                f" {fewest} of {rare}"
             )
 
 

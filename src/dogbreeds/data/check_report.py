@@ -1,6 +1,7 @@
-"""What `dogbreeds.data.check` found, for people: as text, and as a page with thumbnails."""
+"""The report of `dogbreeds.data.check` for people: as text, and as a page with thumbnails."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ from dogbreeds.html.page import escape, page
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.system.terminal import printable
 
-_LISTED = 10  # findings of a kind in the text; JSON and the page have more
-_PICTURED = 48  # likewise on the page, some 10 kB each
+_LISTED = 10  # findings per kind in the text; JSON and the page show more
+_PICTURED = 48  # findings per kind on the page, about 10 kB each
 _ROWS = 1000  # classes in the page's table
 _CSS = """
 meter { width: 100%; min-width: 5rem; height: .8rem; }
@@ -41,7 +42,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _verdict(checked: Checked) -> Iterator[str]:
-    """Yield what there is to mend, in all, and the command that does it."""
+    """Yield how much there is to fix, and the command that does it."""
     report, offenders = checked.report, checked.offenders
     counts = {kind: len(entries) for kind, entries in report["findings"].items()}
     if report["problems"]:
@@ -68,10 +69,8 @@ def html(checked: Checked) -> str:
     """Return the report as one page that needs no network."""
     report = checked.report
     offences = sum(len(report["findings"].get(kind, ())) for kind in OFFENCES)
-    cards = [("Photos", report["photos"]), ("To mend", offences)]
-    cards += [
-        (split, sum(classes.values())) for split, classes in report["splits"].items() if split
-    ]
+    splits = [(split, sum(count.values())) for split, count in report["splits"].items() if split]
+    cards = [("Photos", report["photos"]), ("To mend", offences), *splits]
     body = [
         f'<header class="top"><h1>Photos of {escape(report["folder"])}</h1>'
         f'<p class="lead {"good" if checked.clean else "bad"}">'
@@ -100,20 +99,16 @@ def _section(checked: Checked, kind: str, meaning: str) -> str:
         return ""
     color = "bad" if kind in OFFENCES or kind in LEFT_OUT else "warn"
     more = len(found) - _PICTURED
-    return "".join(
-        [
-            f'<section><h2>{kind.capitalize()} <span class="tag {color}">{len(found)}</span></h2>',
-            f'<p class="note">{escape(meaning)}</p><div class="photos">',
-            *(_figure(checked, entry) for entry in found[:_PICTURED]),
-            "</div>",
-            f'<p class="note">and {more} more: see <code>--json</code></p>' if more > 0 else "",
-            "</section>",
-        ]
+    rest = f'<p class="note">and {more} more: see <code>--json</code></p>' if more > 0 else ""
+    return (
+        f'<section><h2>{kind.capitalize()} <span class="tag {color}">{len(found)}</span></h2>'
+        f'<p class="note">{escape(meaning)}</p><div class="photos">'
+        f"{''.join(_figure(checked, entry) for entry in found[:_PICTURED])}</div>{rest}</section>"
     )
 
 
 def _figure(checked: Checked, entry: Mapping[str, str]) -> str:
-    shown = [entry["photo"], *([entry["like"]] if "like" in entry else [])]
+    shown = [entry[key] for key in ("photo", "like") if key in entry]
     pictures = "".join(_picture(checked, name) for name in shown)
     return (
         f'<figure><div class="{"pair" if len(shown) > 1 else "one"}">{pictures}</div>'
@@ -124,8 +119,7 @@ def _figure(checked: Checked, entry: Mapping[str, str]) -> str:
 
 def _picture(checked: Checked, name: str) -> str:
     photo = checked.photos.get(name)
-    address = thumbnail(photo) if photo else None
-    if address is None:
+    if photo is None or (address := thumbnail(photo)) is None:
         return '<div class="missing">no picture</div>'
     return f'<img src="{address}" alt="{escape(printable(name))}" loading="lazy">'
 
@@ -145,10 +139,9 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 
 def _classes(splits: Mapping[str, Mapping[str, int]]) -> str:
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
     for classes in splits.values():
-        for label, count in classes.items():
-            totals[label] = totals.get(label, 0) + count
+        totals.update(classes)
     most = max(totals.values(), default=0) or 1
     head = "".join(f'<th class="number">{escape(split or "photos")}</th>' for split in splits)
     rows = "".join(

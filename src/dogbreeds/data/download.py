@@ -1,6 +1,7 @@
-"""Download one large file, and go on where a broken connection or a stopped command left off."""
+"""Download one large file, resuming after a broken connection or a stopped command."""
 
 import http.client
+import io
 import json
 import time
 import urllib.error
@@ -15,45 +16,38 @@ from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
 _BLOCK = 2**20
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before trying again where nothing more came
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each retry without progress
 _TIMEOUT = 60.0  # seconds without a byte
-_PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may be over soon
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # transient HTTP status codes
 
 
 class DownloadError(DogbreedsError, OSError):
-    """The file cannot be had; the message says why, and whether trying again makes sense."""
+    """The file cannot be downloaded; the message says why, and whether to retry."""
 
 
 class BrokenOffError(DogbreedsError, OSError):
-    """The connection broke; what came so far is good."""
+    """The connection broke; the bytes received so far are good."""
 
 
 class Reader(Protocol):
-    """What bytes are read from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many bytes, none at the end."""
+        """Return up to `size` bytes; none at the end."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A remote file, opened.
+    """An open remote file."""
 
-    Attributes:
-        start: Where in the file the stream begins.
-        total: Size of the file in bytes; None: the server does not say.
-        version: What changes when the file does, e.g. its ETag; empty: nothing is known to.
-        stream: The bytes from `start` on.
-    """
-
-    start: int
-    total: int | None
-    version: str
+    start: int  # offset in the file at which the stream begins
+    total: int | None  # size of the file in bytes; None if the server does not say
+    version: str  # changes when the file does, e.g. its ETag; empty if unknown
     stream: Reader
 
 
 class Remote(Protocol):
-    """A file that can be opened somewhere in its middle."""
+    """A file that can be opened at any offset."""
 
     @property
     def address(self) -> str:
@@ -63,36 +57,38 @@ class Remote(Protocol):
         """Open it at `start` if it is still of this version, otherwise at its beginning.
 
         Raises:
-            BrokenOffError: Trying again makes sense.
+            BrokenOffError: A retry makes sense.
             DownloadError: It does not.
         """
 
 
 def download(remote: Remote, file: Path, on_start: Callable[[int | None], object],
              on_progress: Callable[[int], object]) -> None:  # fmt: skip
-    """Download to a file; what is there of it already is kept if it is of the same version.
+    """Download to a file; an existing part of the same version is kept.
+
+    On failure the file stays, with ``NAME.json`` next to it, for the next call to resume.
 
     Args:
         remote: What to download.
-        file: It and ``NAME.json`` beside it stay behind when this fails, to go on from.
+        file: Where to.
         on_start: Called with the size in bytes, or None, whenever the file is opened; may raise.
-        on_progress: Called with the number of bytes that are there by now.
+        on_progress: Called with the number of bytes present so far.
 
     Raises:
-        DownloadError: The file cannot be had, or the connection breaks again and again.
+        DownloadError: The server refuses the file, or the connection breaks repeatedly.
         OSError: It cannot be written, e.g. because the disk is full.
     """
     state_file = file.with_name(f"{file.name}.json")
     version = _known_version(state_file, remote.address, file)
-    failures = best = 0  # of tries, and the most bytes that were there after one
+    failures = best = 0  # `failures` counts tries since `best`, the most bytes so far
     while True:
         have = file.stat().st_size if version and file.exists() else 0
         total, reason = None, "the connection was closed"
         try:
             with remote.open(have, version) as opened:
                 if opened.start and (opened.start, opened.version) != (have, version):
-                    version = ""  # begin anew: this is another part, or of another file
-                    raise BrokenOffError("the server answered another part than asked for")
+                    version = ""  # start over: this is another range, or another file
+                    raise BrokenOffError("the server sent another range than requested")
                 version, total = opened.version, opened.total
                 on_start(total)
                 write_json(state_file, {"address": remote.address, "version": version})
@@ -108,8 +104,8 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
             best, failures = have, 0
         if failures == len(_PAUSES):
             raise DownloadError(
-                f"{remote.address}: {reason} after {have} of {total or 'unknown'} bytes, again and"
-                " again: run the same command later, it goes on from there"
+                f"{remote.address}: {reason} after {have} of {total or 'unknown'} bytes,"
+                " repeatedly: run the same command later to resume"
             )
         time.sleep(_PAUSES[failures])
         failures += 1
@@ -128,26 +124,20 @@ def _append(stream: Reader, file: Path, start: int, on_progress: Callable[[int],
         out.truncate(start)
         out.seek(start)
         on_progress(start)
-        while block := _read(stream):
+        while True:
+            try:
+                block = stream.read(_BLOCK)
+            except (OSError, http.client.HTTPException) as error:
+                raise BrokenOffError(f"the connection broke ({error})") from error
+            if not block:
+                return start
             out.write(block)
             start += len(block)
             on_progress(start)
-    return start
-
-
-def _read(stream: Reader) -> bytes:
-    try:
-        return stream.read(_BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise BrokenOffError(f"the connection broke ({error})") from error
 
 
 class HttpFile:
-    """A file on a web server.
-
-    Args:
-        address: ``http://`` or ``https://``.
-    """
+    """A file on a web server, by its http:// or https:// address."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -155,7 +145,7 @@ class HttpFile:
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:
         """See `Remote`."""
-        # Compressed on the way, no position would mean anything.
+        # Offsets are meaningless in a compressed response.
         headers = {"Accept-Encoding": "identity", "User-Agent": "dogbreeds"}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Range": version}
@@ -165,7 +155,10 @@ class HttpFile:
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 416 and start:
-                    yield self._past_the_end(error, start, version)
+                    # Nothing is left to read if the file is as long as ours; else it changed.
+                    _, total = _content_range(error.headers.get("Content-Range", ""))
+                    known = version if total == start else f"not {version}"
+                    yield Opened(start, total, known, io.BytesIO())
                     return
                 if error.code in _PASSING:
                     raise BrokenOffError(f"HTTP {error.code} {error.reason}") from error
@@ -176,7 +169,7 @@ class HttpFile:
             yield self._opened(response)
 
     def _opened(self, response: http.client.HTTPResponse) -> Opened:
-        # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date does then.
+        # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date works too.
         tag = response.headers.get("ETag", "")
         known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
         if response.status == 206:
@@ -185,21 +178,9 @@ class HttpFile:
         length = response.headers.get("Content-Length", "")
         return Opened(0, int(length) if length.isdecimal() else None, known, response)
 
-    def _past_the_end(self, error: urllib.error.HTTPError, start: int, version: str) -> Opened:
-        """Nothing is left to read if the file is as long as what we have; else it changed."""
-        _, total = _content_range(error.headers.get("Content-Range", ""))
-        if total == start:
-            return Opened(start, total, version, _Nothing())
-        return Opened(start, total, f"not {version}", _Nothing())
-
-
-class _Nothing:
-    def read(self, size: int, /) -> bytes:
-        return b""
-
 
 def _content_range(text: str) -> tuple[int, int | None]:
-    """Read ``bytes 100-199/200`` or ``bytes */200``: the first byte and the size."""
+    """Parse ``bytes 100-199/200`` or ``bytes */200``: the first byte and the size."""
     span, _, size = text.removeprefix("bytes").strip().partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdecimal() else -1, int(size) if size.isdecimal() else None

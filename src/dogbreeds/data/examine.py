@@ -1,4 +1,4 @@
-"""Look at every photo once: can it be decoded, what is it, and what does it look like."""
+"""Examine every photo once: whether it can be decoded, what it is, what it looks like."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from dogbreeds.data.workers import chunks, in_processes
 from dogbreeds.model.color import to_srgb
 from dogbreeds.model.photo import PhotoError, decode_unconverted, read_header
 
-# JPEGs are decoded to no more than half of this where they are larger: quicker, and enough to see
-# what is broken, because all of the file is read.
+# libjpeg scales larger photos down to a short side of no less: faster, and still all of the file is
+# read, so that damage is found.
 _MIN_SIDE = 128
-_APART = 4  # pixels between those of a coarse difference
-_DETAILED = 0.3  # bytes per pixel of a JPEG that no blurred one has at quality 95 or less
+_APART = 4  # distance of the pixels of a coarse difference
+_DETAILED = 0.3  # bytes per pixel that no blurred JPEG reaches at quality 95 or less
 _LINES = 16  # rows, and columns, whose pixels are compared
 
 
@@ -27,25 +27,18 @@ class Facts:
     """What is known of a photo that can be decoded.
 
     Attributes:
-        format: Of the file, e.g. ``"JPEG"``, whatever its name says.
-        mode: Of the pixels as stored, in Pillow's words: ``"RGB"``, ``"CMYK"``, ``"I;16"``, ...
-        width: In pixels, as stored.
-        height: In pixels, as stored.
-        size: Of the file in bytes.
-        digest: Of the file's bytes.
-        look: What it looks like, for finding near-duplicates.
-        sharpness: Difference of neighbouring pixels relative to that of pixels 4 apart, 0.25
-            (a blurred photo) to 1 (noise); 1 where all pixels are equal, and of JPEGs whose size
-            tells that they have detail.
+        sharpness: Difference of neighboring pixels relative to that of pixels 4 apart, 0.25
+            (a blurred photo) to 1 (noise); 1 where all pixels are equal, and for JPEGs whose
+            size proves detail.
     """
 
-    format: str
-    mode: str
-    width: int
+    format: str  # of the file, e.g. "JPEG", whatever its name says
+    mode: str  # of the stored pixels, as Pillow calls it: "RGB", "CMYK", "I;16", ...
+    width: int  # in pixels, as stored
     height: int
-    size: int
-    digest: bytes
-    look: Look
+    size: int  # of the file in bytes
+    digest: bytes  # of the file's bytes
+    look: Look  # for finding near-duplicates
     sharpness: float
 
 
@@ -54,15 +47,12 @@ def examine(
     workers: int,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> list[Facts | str]:
-    """Read and decode photos.
+    """Read and decode photos by several processes.
 
-    Args:
-        photos: Of all splits.
-        workers: Processes.
-        on_progress: Called with the number of photos done since the last call.
+    `on_progress` is called with the number of photos done since the last call.
 
     Returns:
-        For each photo its facts, or the reason why it cannot be decoded. Some 1.5 kB per photo.
+        The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
 
     Raises:
         OSError: A worker was killed.
@@ -80,25 +70,19 @@ def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
     for _, data in read_photos([photos[index] for index in chunk]):
         try:
             if isinstance(data, OSError):
-                found.append(str(data))
-            else:
-                found.append(facts_of(data, decode_unconverted(data, _MIN_SIDE)))
-        except PhotoError as error:
+                raise data
+            found.append(facts_of(data, decode_unconverted(data, _MIN_SIDE)))
+        except (PhotoError, OSError) as error:
             found.append(str(error))
     return found
 
 
 def facts_of(data: bytes, image: Image.Image) -> Facts:
-    """Return what is known of a photo.
-
-    Args:
-        data: The encoded photo.
-        image: The photo as `decode_unconverted` gives it, perhaps at a part of its size.
-    """
+    """Return the facts of an encoded photo, and of its image from `decode_unconverted`."""
     stored = read_header(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     small = to_srgb(_shrink(image))
-    # It takes a tenth of the time of all this, and few photos need it.
+    # Sharpness takes a tenth of this function's time, and few photos need it.
     detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
     look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
     size = stored.width, stored.height
@@ -106,10 +90,10 @@ def facts_of(data: bytes, image: Image.Image) -> Facts:
 
 
 def _shrink(image: Image.Image) -> Image.Image:
-    """Halve an image as often as libjpeg would at `_MIN_SIDE`.
+    """Halve an image as often as libjpeg would for `_MIN_SIDE`.
 
-    Training decodes photos at the model's size. Shrunk alike they look alike to the last bits, so
-    that training and `dogbreeds.data.check` find the same copies.
+    Training decodes at the model's size. Shrunk the same way, looks are equal to the last bits, so
+    training and `dogbreeds.data.check` find the same copies.
     """
     factor = 1
     while min(image.size) // (2 * factor) >= _MIN_SIDE:

@@ -1,4 +1,4 @@
-"""Photos from somewhere else: downloaded, unpacked, checked, and there when they are whole."""
+"""Fetch photos: download, unpack and check them, then put them in place atomically."""
 
 import fcntl
 import hashlib
@@ -15,36 +15,26 @@ from dogbreeds.data.download import Remote, download
 from dogbreeds.data.folders import find_roots, root_of
 from dogbreeds.data.listing import is_junk, list_folder
 from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.workers import OnStart
 from dogbreeds.system.files import write_json
 
-_MARK = ".dogbreeds-fetch.json"  # in the photos directory: where they came from
+_MARK = ".dogbreeds-fetch.json"  # records in the photos directory where they came from
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told while photos are fetched.
+    """Callbacks of a fetch."""
 
-    Attributes:
-        downloading: Called with the size in bytes, or None if unknown; may be called again.
-        downloaded: Called with the number of bytes that are there.
-        extracting: As `dogbreeds.data.archives.extract` calls it.
-    """
-
-    downloading: Callable[[int | None], object]
-    downloaded: Callable[[int], object]
-    extracting: Callable[[int], Callable[[int], object]]
+    downloading: Callable[[int | None], object]  # size in bytes, if known; may be called again
+    downloaded: Callable[[int], object]  # number of bytes present so far
+    extracting: OnStart
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
-    """Return a description of photos that were fetched before; None: there are none yet.
-
-    Args:
-        target: The photos directory.
-        source: Where they should come from.
-        sha256: That the archive should have; empty: any.
+    """Return the description of photos that were fetched to `target` before; None if it is empty.
 
     Raises:
-        PhotosError: There is something else.
+        PhotosError: It contains something else, or photos of another source or (if given) SHA-256.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
@@ -58,34 +48,22 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
             " with --out"
         ) from None
     if not same:
-        raise PhotosError(
-            f"{target} was fetched from {mark['source']}: name another folder with --out, or remove"
-            " it"
-        )
+        came = f"{target} was fetched from {mark['source']}"
+        raise PhotosError(f"{came}: name another folder with --out, or remove it")
     return description
 
 
 def fetch_archive(
     source: Remote | Path, target: Path, *, sha256: str, workers: int, progress: Progress
 ) -> str:
-    """Fetch and unpack an archive.
+    """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
-    What was downloaded when this fails is kept in ``.NAME.fetch`` beside the target and used by
-    the next call; an archive that turns out to be wrong is not kept.
-
-    Args:
-        source: Where the archive is.
-        target: The photos directory to make.
-        sha256: The archive's, in hexadecimal; empty: not known.
-        workers: Processes that unpack.
-        progress: Told how it goes.
-
-    Returns:
-        A description: how many photos of how many breeds.
+    On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
+    next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
 
     Raises:
         PhotosError: The archive is not what was expected.
-        OSError: It cannot be had, or the disk is full.
+        OSError: It cannot be downloaded or read, or the disk is full.
     """
     with _workplace(target) as work:
         if isinstance(source, Path):
@@ -94,8 +72,11 @@ def fetch_archive(
             address, archive = source.address, work / "archive"
             download(source, archive, _with_room(work, progress.downloading), progress.downloaded)
         try:
-            # Of a local archive only if asked for: it would be one more pass over all of it.
-            digest = _sha256(archive) if sha256 or not isinstance(source, Path) else ""
+            # Hash a local archive only on request: it takes another pass over the file.
+            digest = ""
+            if sha256 or not isinstance(source, Path):
+                with archive.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
             if sha256 and digest != sha256.lower():
                 raise ArchiveError(f"expected the SHA-256 {sha256.lower()}, got {digest}")
             photos = work / "photos"
@@ -109,16 +90,9 @@ def fetch_archive(
 
 
 def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> str:
-    """Fetch photos that are no archive.
+    """Fetch photos that are not in an archive to a new directory; return a description of them.
 
-    Args:
-        address: Where they come from.
-        target: The photos directory to make.
-        copy: Copies them to the folder that it is given; files that are there from a call that
-            failed need not be copied again.
-
-    Returns:
-        As `fetch_archive` does.
+    `copy` copies them to the given folder; it may skip files that a failed call left there.
 
     Raises:
         PhotosError: There are no photos.
@@ -131,21 +105,18 @@ def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> 
 
 
 def copy_folder(source: Path) -> Callable[[Path], object]:
-    """Return what copies a local folder for `fetch_folder`; links are followed."""
-
-    def ignore(folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if is_junk(name)]
+    """Return a function for `fetch_folder` that copies a local folder; links are followed."""
 
     def copy(target: Path) -> None:
         shutil.rmtree(target)
-        shutil.copytree(source, target, ignore=ignore)
+        shutil.copytree(source, target, ignore=lambda _, names: set(filter(is_junk, names)))
 
     return copy
 
 
 @contextmanager
 def _workplace(target: Path) -> Iterator[Path]:
-    """Give the folder beside the target where everything is made; only one process may use it."""
+    """Lock and yield the folder next to the target in which everything is made."""
     work = target.with_name(f".{target.name}.fetch")
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
@@ -153,7 +124,7 @@ def _workplace(target: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PhotosError(f"another command is fetching {target}: wait for it") from None
-        shutil.rmtree(work / "photos", ignore_errors=True)  # of a call that was killed
+        shutil.rmtree(work / "photos", ignore_errors=True)  # left by a killed call
         try:
             yield work
         finally:
@@ -165,7 +136,7 @@ def _workplace(target: Path) -> Iterator[Path]:
 def _with_room(
     folder: Path, on_start: Callable[[int | None], object]
 ) -> Callable[[int | None], object]:
-    """Refuse a download that cannot fit; unpacked photos need about as much again."""
+    """Raise if a download cannot fit; the unpacked photos need about as much again."""
 
     def check(total: int | None) -> None:
         have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
@@ -180,21 +151,15 @@ def _with_room(
     return check
 
 
-def _sha256(archive: Path) -> str:
-    with archive.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
-    """Check photos and give them their name."""
+    """Check photos and rename them to the target."""
     root = root_of(photos)
     listings = {name: list_folder(folder) for name, folder in find_roots(root).items()}
     counts = {name: len(listing.photos) for name, listing in listings.items()}
     breeds = len({label for listing in listings.values() for label in listing.labels})
     if not breeds:
-        raise PhotosError(
-            f"expected photos in train|valid|test/CLASS/, or in CLASS/, found none in {address}"
-        )
+        places = "train|valid|test/CLASS/, or in CLASS/"
+        raise PhotosError(f"expected photos in {places}, found none in {address}")
     if address == udacity.URL and (breeds, counts) != (udacity.BREEDS, udacity.PHOTOS):
         raise PhotosError(
             f"expected {udacity.BREEDS} breeds with {udacity.PHOTOS} photos in {address}, got"
@@ -202,17 +167,16 @@ def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
         )
     shown = [f"{count} {split or 'photos'}" for split, count in counts.items()]
     description = f"{breeds} classes, {', '.join(shown)}"
-    mark = {"source": address, "sha256": sha256, "description": description}
-    write_json(root / _MARK, mark)
+    write_json(root / _MARK, {"source": address, "sha256": sha256, "description": description})
     if target.exists():
-        target.rmdir()  # an empty one
+        target.rmdir()  # it is empty
     root.rename(target)
     _clear(photos.parent)
     return description
 
 
 def _clear(work: Path) -> None:
-    """Delete the state that a resumed download would use."""
+    """Delete the state that a resumed fetch would use."""
     for name in ("archive", "archive.json"):
         (work / name).unlink(missing_ok=True)
     shutil.rmtree(work / "copy", ignore_errors=True)

@@ -1,7 +1,6 @@
 """The layout of a photos directory: splits of class folders, and what training refuses.
 
-The rule is here once. Training applies it to its channels, and `dogbreeds.data.check` to a folder,
-in the same words.
+Training applies these rules to its channels, and `dogbreeds.data.check` to a folder.
 """
 
 import random
@@ -23,38 +22,26 @@ SPLIT_NAMES = {
     "valid": "valid", "validation": "valid", "val": "valid", "eval": "valid",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""What folders and channels of a split may be called, whatever their case."""
+"""Names of folders and channels of each split, in lower case; case does not matter."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The photos of one split.
+    """The photos of one split, in an order that is the same for every run."""
 
-    Attributes:
-        name: ``"train"``, ``"valid"`` or ``"test"``.
-        paths: The photos, in an order that is the same for every run.
-        targets: For each path the index of its class.
-        ignored: Files that are not photos, e.g. ``Thumbs.db``.
-        left_out: Photos that are not taken, each with the reason.
-        classes: The names of all classes, as their folders are called.
-    """
-
-    name: str
+    name: str  # "train", "valid" or "test"
     paths: tuple[Photo, ...]
-    targets: tuple[int, ...]
-    ignored: tuple[Path, ...]
-    left_out: tuple[tuple[Path, str], ...] = ()
-    classes: tuple[str, ...] = ()
+    targets: tuple[int, ...]  # class index of each path
+    ignored: tuple[Path, ...]  # files that are not photos, e.g. Thumbs.db
+    left_out: tuple[tuple[Path, str], ...] = ()  # photos that are not used, with the reason
+    classes: tuple[str, ...] = ()  # folder names of all classes
 
 
 def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folder of each split, in the order of `SPLITS`.
-
-    Args:
-        folders: By name, e.g. ``validation``; names that are no split's are left out.
+    """Return the folder of each split, in the order of `SPLITS`; other names are dropped.
 
     Raises:
-        PhotosError: Two of them are one split, e.g. ``val`` and ``validation``.
+        PhotosError: Two names mean one split, e.g. ``val`` and ``validation``.
     """
     found: dict[str, str] = {}
     for name in folders:
@@ -70,14 +57,11 @@ def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
 def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
     """Return the folder of each split among a job's channels.
 
-    A single channel of training photos may hold the whole photos directory: that is what the
-    SageMaker SDK makes of ``fit("s3://...")``.
-
-    Args:
-        channels: Folders by channel name.
+    A single channel of training photos may contain the complete photos directory: this is what
+    the SageMaker SDK makes of ``fit("s3://...")``.
 
     Raises:
-        PhotosError: As `name_splits` does.
+        PhotosError: Two channels or folders mean one split.
         OSError: A folder cannot be read.
     """
     roots = name_splits(channels)
@@ -90,10 +74,10 @@ def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
 def find_roots(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
 
-    Where they are in a folder of their own (`root_of`), they are found there.
+    A lone subfolder that contains all of them is entered (`root_of`).
 
     Raises:
-        PhotosError: There is no such folder, or two folders are one split.
+        PhotosError: There is no such folder, or two folders mean one split.
         OSError: It cannot be read.
     """
     if not folder.is_dir():
@@ -101,22 +85,21 @@ def find_roots(folder: Path) -> dict[str, Path]:
     folder = root_of(folder)
     folders = _folders(folder)
     splits = name_splits(folders)
-    # "train" may be a class, beside "car" and "bus", where it holds photos but no class folders.
+    # "train" may be a class next to "car" and "bus" if it contains photos but no class folders.
     if len(folders) > len(splits) and all(map(_is_class, splits.values())):
         return {"": folder}
     return splits or {"": folder}
 
 
 def root_of(folder: Path) -> Path:
-    """Skip folders that hold one folder of folders and nothing else, as unpacked archives do."""
+    """Skip folders that contain only one folder of folders, as unpacked archives do."""
     while True:
         entries = [path for path in folder.iterdir() if not is_junk(path.name)]
         if len(entries) != 1 or entries[0].name.lower() in SPLIT_NAMES:
             return folder
-        [only] = entries
-        if not only.is_dir() or not (_folders(only) or _is_labelled(only)):
+        if not entries[0].is_dir() or not (_folders(entries[0]) or _is_labelled(entries[0])):
             return folder
-        folder = only
+        folder = entries[0]
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -130,19 +113,12 @@ def _is_class(folder: Path) -> bool:
 
 
 def _is_labelled(folder: Path) -> bool:
-    """Tell whether the classes of photos come from shards or a labels file."""
+    """Tell whether shards or a labels file define the classes."""
     return is_sharded(folder) or find_labels(folder) is not None
 
 
 def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield what lies beside the folders of the splits: photos that no split takes.
-
-    Args:
-        roots: Of `find_roots`, which are splits.
-
-    Yields:
-        A photo, or a folder of photos, and the reason.
-    """
+    """Yield photos, and folders of photos, next to the split folders `roots`, with the reason."""
     known = {root: root.parent for root in roots}
     for folder in sorted(set(known.values())):
         for path in sorted(folder.iterdir()):
@@ -156,11 +132,9 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split.
+    """List the photos of every split, given the folder of each.
 
-    Args:
-        roots: Folder of each split that was given, by split name. ``train`` is required, and at
-            least one of ``valid`` and ``test`` to measure what was learned.
+    ``train`` is required, and at least one of ``valid`` and ``test`` to measure accuracy.
 
     Returns:
         The classes, sorted by folder name, and the splits by name.
@@ -179,25 +153,17 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
     names = listings["train"].classes
     targets = {name: target for target, name in enumerate(names)}
     splits = {
-        split: Split(
-            split,
-            found.photos,
-            tuple(targets[label] for label in found.labels),
-            found.ignored,
-            found.left_out,
-            names,
-        )
+        split: Split(split, found.photos, indexes, found.ignored, found.left_out, names)
         for split, found in listings.items()
+        for indexes in [tuple(targets[label] for label in found.labels)]
     }
     return tuple(parse_folder(name) for name in names), splits
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """Part the training photos: a tenth of each class stands in for the split ``valid``.
+    """Move a tenth of each class, drawn with `seed`, from ``train`` to a split ``valid``.
 
-    Args:
-        train: Each class keeps a photo; one of two and more gives at least one.
-        seed: Chooses the photos.
+    Each class keeps at least one photo, and gives at least one if it has two or more.
 
     Returns:
         The rest of ``train``, and ``valid``.
@@ -205,9 +171,9 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
     Raises:
         PhotosError: No class has two photos.
     """
-    photos: dict[int, list[int]] = {}
+    photos: dict[int, list[int]] = defaultdict(list)
     for index, target in enumerate(train.targets):
-        photos.setdefault(target, []).append(index)
+        photos[target].append(index)
     chooser = random.Random(seed)  # noqa: S311  (not for secrets)
     held = {
         index
@@ -220,20 +186,17 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
 
     def part(name: str, indexes: list[int]) -> Split:
         paths = tuple(train.paths[index] for index in indexes)
-        return replace(
-            train, name=name, paths=paths, targets=tuple(train.targets[i] for i in indexes)
-        )
+        targets = tuple(train.targets[index] for index in indexes)
+        return replace(train, name=name, paths=paths, targets=targets)
 
     kept = [index for index in range(len(train.targets)) if index not in held]
     return part("train", kept), replace(part("valid", sorted(held)), ignored=(), left_out=())
 
 
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:
-    """Return what training refuses, in words; empty: it can train.
+    """Return what training refuses, in words; empty if it can train.
 
-    Args:
-        listings: By split name, or of a folder that is not split by ``""``; then it is judged as
-            the photos that are to be split.
+    The listings are by split name; ``""`` is a folder that is yet to be split.
     """
     problems: list[str] = []
     if "" not in listings:
@@ -269,10 +232,8 @@ def _class_problems(train: Listing, listings: Mapping[str, Listing]) -> Iterator
         by_id[parse_folder(name).label].append(name)
     for class_id, names in by_id.items():
         if len(names) > 1:
-            yield (
-                f"expected one folder per class id in {where}, got several for {class_id}:"
-                f" {', '.join(names)}"
-            )
+            several = f"{class_id}: {', '.join(names)}"
+            yield f"expected one folder per class id in {where}, got several for {several}"
     if len(train.classes) < 2:
         yield f"expected at least 2 class folders in {where}, got only {train.classes[0]}"
     for split, found in listings.items():

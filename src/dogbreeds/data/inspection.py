@@ -1,4 +1,4 @@
-"""What is odd about the photos of a job: broken, duplicate, leaking between splits, too small."""
+"""Report broken, duplicate, leaking, conflicting and too small photos of a job."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,27 +8,22 @@ from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import DecodedSplit
 
-_ENLARGED = 2  # a photo that must be enlarged more than this shows the model little
-_LISTED = 10  # warnings of a kind in the log; the report has all
+_ENLARGED = 2  # a photo that is enlarged more than this is called small
+_LISTED = 10  # warnings per kind in the log; the report contains all
 
 
 def inspect(
     decoded: Mapping[str, DecodedSplit], splits: Mapping[str, Split], image_size: int
 ) -> dict[str, Any]:
-    """Report on the photos of all splits; no file is read again.
-
-    Args:
-        decoded: By split name.
-        splits: The listing that was decoded.
-        image_size: Side of the model's input in pixels.
+    """Report on the decoded photos of all splits, and on the listings they come from.
 
     Returns:
         JSON-ready: by split name the number of ``photos`` used, ``broken`` files with the reason,
         ``ignored`` files that are not photos, photos ``left_out`` with the reason and ``small``
-        ones with their size; and ``duplicates``, groups of files that show the same photo, with
-        their classes and splits. ``leaks`` and ``conflicts`` are the numbers of photos that
-        `dogbreeds.data.check` finds: copies in another split, on which a model is measured after
-        it was trained on them, and copies in two classes, one of whose labels must be wrong.
+        ones (relative to the model's `image_size` in pixels) with their size; and ``duplicates``,
+        groups of files that show the same photo, with classes and splits. ``leaks`` (copies in
+        another split) and ``conflicts`` (copies in another class) are numbers of photos, as
+        `dogbreeds.data.check` counts them.
     """
     report: dict[str, Any] = {
         name: {
@@ -44,13 +39,12 @@ def inspect(
         }
         for name, split in decoded.items()
     }
-    groups = find_alike(
-        [
-            Member(str(path), name, splits[name].classes[target], facts)
-            for name, split in decoded.items()
-            for path, target, facts in zip(split.paths, split.targets, split.facts, strict=True)
-        ]
-    )
+    members = [
+        Member(str(path), name, splits[name].classes[target], facts)
+        for name, split in decoded.items()
+        for path, target, facts in zip(split.paths, split.targets, split.facts, strict=True)
+    ]
+    groups = find_alike(members)
     report["duplicates"] = [
         {
             "files": [member.name for member in group.members],
@@ -65,41 +59,27 @@ def inspect(
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return a report's findings as lines for the log.
-
-    Args:
-        report: Of `inspect`.
-    """
+    """Return the findings of a report of `inspect` as lines for the log."""
     lines: list[str] = []
     for name, split in report.items():
         if not isinstance(split, dict):
             continue
         lines += [f"Left out {path}: {reason}" for path, reason in split["broken"].items()]
-        lines += _shortened(
-            [f"Left out {path}: {reason}" for path, reason in split["left_out"].items()],
-            f"left out of {name}",
-        )
-        lines += _shortened(
-            [f"Small photo {path}: {w} x {h} pixels" for path, (w, h) in split["small"].items()],
-            f"small photos in {name}",
-        )
-    lines += _shortened(
-        [
-            f"The same photo in {' and '.join(group['splits'])}"
-            f" ({' and '.join(group['classes'])}): {', '.join(group['files'])}"
-            for group in sorted(report["duplicates"], key=lambda group: -len(group["splits"]))
-        ],
-        "duplicates",
-    )
-    if report["leaks"]:
-        lines.append(
-            f"{report['leaks']} photos are in another split as well: the accuracy measured on them"
-            " is too good"
-        )
-    if report["conflicts"]:
-        lines.append(
-            f"{report['conflicts']} photos are in another class as well: one label must be wrong"
-        )
+        left_out = [f"Left out {path}: {reason}" for path, reason in split["left_out"].items()]
+        lines += _shortened(left_out, f"left out of {name}")
+        small = [f"Small photo {path}: {w} x {h} pixels" for path, (w, h) in split["small"].items()]
+        lines += _shortened(small, f"small photos in {name}")
+    duplicates = [
+        f"The same photo in {' and '.join(group['splits'])}"
+        f" ({' and '.join(group['classes'])}): {', '.join(group['files'])}"
+        for group in sorted(report["duplicates"], key=lambda group: -len(group["splits"]))
+    ]
+    lines += _shortened(duplicates, "duplicates")
+    if leaks := report["leaks"]:
+        measured = "the accuracy measured on them is too good"
+        lines.append(f"{leaks} photos are in another split as well: {measured}")
+    if conflicts := report["conflicts"]:
+        lines.append(f"{conflicts} photos are in another class as well: one label must be wrong")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Labels from a CSV file: a header with the columns ``path`` and ``label``, a line per photo."""
+"""Labels from a CSV file: a header with the columns ``path`` and ``label``, one line per photo."""
 
 import csv
 import unicodedata
@@ -8,11 +8,11 @@ from dogbreeds.data.photo import PhotosError
 
 _PATH = ("path", "file_name", "filename", "file", "image")
 _LABEL = ("label", "class")
-_DELIMITERS = ",;\t"  # spreadsheets write the semicolon where the comma separates decimals
+_DELIMITERS = ",;\t"  # spreadsheets write semicolons where decimals have a comma
 
 
 def find_labels(folder: Path) -> Path | None:
-    """Return the CSV file beside the photos whose header names a path and a label, if any.
+    """Return the CSV file next to the photos whose header names a path and a label, if any.
 
     Raises:
         PhotosError: There are several.
@@ -26,17 +26,14 @@ def find_labels(folder: Path) -> Path | None:
 
 
 def read_labels(file: Path) -> dict[Path, str]:
-    """Read a labels file.
+    """Return the label of each path, in the order of a labels file.
 
     Args:
-        file: UTF-8. Its paths are relative to its folder; further columns are ignored.
-
-    Returns:
-        The label of each path, in the order of the file.
+        file: UTF-8. Its paths are relative to its folder; other columns are ignored.
 
     Raises:
-        PhotosError: A line has no path or label, a path leads out of the folder, a label cannot
-            be the name of a folder, or a path has two labels.
+        PhotosError: A line has no path or label, a path leads out of the folder, a label is not a
+            valid folder name, or a path has two labels.
         OSError: It cannot be read.
     """
     columns = _columns(file)
@@ -68,13 +65,13 @@ def read_labels(file: Path) -> dict[Path, str]:
 
 
 def _columns(file: Path) -> tuple[int, int, str] | None:
-    """Return the positions of path and label, and the delimiter; None: they are not there."""
+    """Return the positions of path and label, and the delimiter; None if they are missing."""
     with file.open(encoding="utf-8-sig", errors="replace") as stream:
         header = stream.readline(4096).strip().lower()
     for delimiter in _DELIMITERS:
         names = [name.strip(' "') for name in header.split(delimiter)]
-        path = next((names.index(name) for name in _PATH if name in names), None)
-        label = next((names.index(name) for name in _LABEL if name in names), None)
-        if path is not None and label is not None:
-            return path, label, delimiter
+        path = [names.index(name) for name in _PATH if name in names]
+        label = [names.index(name) for name in _LABEL if name in names]
+        if path and label:
+            return path[0], label[0], delimiter
     return None

@@ -1,7 +1,7 @@
-"""What one folder holds: photos by class, and by name whatever is not taken as a photo.
+"""List one folder: its photos by class, and the files that are not used.
 
-The folder contains class folders, whose photos may lie in folders of their own; or a labels file
-(see `dogbreeds.data.labels`); or shards (see `dogbreeds.data.shards`).
+The folder contains class folders, possibly nested; or a labels file (`dogbreeds.data.labels`); or
+shards (`dogbreeds.data.shards`).
 """
 
 import os
@@ -26,39 +26,28 @@ DANGLING = "a link to nothing: fetch its file first, e.g. with git annex get or 
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether a file or folder name is hidden, or one that systems leave behind."""
+    """Tell whether a file or folder name is hidden or left behind by a system."""
     return name.startswith(".") or name.lower() in _JUNK
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder of photos holds.
+    """What a folder of photos contains.
 
-    Attributes:
-        root: The folder.
-        classes: Names of the classes, in Unicode's composed form (NFC), sorted; also those of
-            folders without photos.
-        photos: Sorted by class and name; those of shards and labels files in their order.
-        labels: For each photo the name of its class.
-        ignored: Files that are not photos, e.g. ``Thumbs.db``.
-        left_out: Photos that are not taken, and links to nothing, each with the reason.
-        problems: What makes the classes ambiguous, in words.
+    Photos are sorted by class and name; those of shards and labels files keep their order.
     """
 
     root: Path
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in Unicode's composed form (NFC), sorted; also those without photos
     photos: tuple[Photo, ...]
-    labels: tuple[str, ...]
-    ignored: tuple[Path, ...] = ()
-    left_out: tuple[tuple[Path, str], ...] = ()
-    problems: tuple[str, ...] = ()
+    labels: tuple[str, ...]  # class name of each photo
+    ignored: tuple[Path, ...] = ()  # files that are not photos, e.g. Thumbs.db
+    left_out: tuple[tuple[Path, str], ...] = ()  # unused photos and dangling links, with the reason
+    problems: tuple[str, ...] = ()  # what makes the classes ambiguous, in words
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the photos of a folder; only files with an unknown suffix are opened.
-
-    Args:
-        folder: A split, or photos that are not split.
+    """List the photos of a split, or of an unsplit folder; only files of unknown suffix are opened.
 
     Raises:
         PhotosError: Its shards or its labels file are broken.
@@ -78,15 +67,12 @@ def _list_class_folders(folder: Path) -> Listing:
     ignored: list[Path] = []
     left_out: list[tuple[Path, str]] = []
     for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            if is_junk(entry.name):
-                continue
-            label = unicodedata.normalize("NFC", entry.name)
-            spellings[label].append(entry.name)
-        elif not entry.name.startswith("."):
-            label = ""
-        else:
+        is_class = entry.is_dir()
+        if is_junk(entry.name) if is_class else entry.name.startswith("."):
             continue
+        label = unicodedata.normalize("NFC", entry.name) if is_class else ""
+        if label:
+            spellings[label].append(entry.name)
         for path in walk(entry, (_identity(folder),)) if label else [entry]:
             if reason := _reason_against(path):
                 left_out.append((path, reason))
@@ -103,15 +89,10 @@ def _list_class_folders(folder: Path) -> Listing:
         for label, names in spellings.items()
         if len(names) > 1
     ]
-    return Listing(
-        folder,
-        tuple(sorted(spellings)),
-        tuple(path for _, path in photos),
-        tuple(label for label, _ in photos),
-        tuple(ignored),
-        tuple(left_out),
-        tuple(problems),
-    )
+    classes, labels = tuple(sorted(spellings)), tuple(label for label, _ in photos)
+    paths = tuple(path for _, path in photos)
+    rest = tuple(ignored), tuple(left_out), tuple(problems)
+    return Listing(folder, classes, paths, labels, *rest)
 
 
 def _list_labelled(folder: Path, labels_file: Path) -> Listing:
@@ -132,18 +113,14 @@ def _list_labelled(folder: Path, labels_file: Path) -> Listing:
             left_out.append((path, f"{labels_file.name} does not name it"))
         else:
             ignored.append(path)
+    classes = tuple(sorted(set(labels.values())))
     return Listing(
-        folder,
-        tuple(sorted(set(labels.values()))),
-        tuple(photos),
-        tuple(photos.values()),
-        tuple(ignored),
-        tuple(left_out),
+        folder, classes, tuple(photos), tuple(photos.values()), tuple(ignored), tuple(left_out)
     )
 
 
 def _reason_against(path: Path) -> str:
-    """Return why a path cannot be a photo, whatever its name; empty: it can."""
+    """Return why a path cannot be a photo, whatever its name; empty if it can."""
     if path.is_file():
         return ""
     return DANGLING if path.is_symlink() else "neither a file nor a folder"
@@ -152,10 +129,8 @@ def _reason_against(path: Path) -> str:
 def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
     """Yield the files below a folder in the order of their names; links are followed.
 
-    Args:
-        folder: Where to look. Hidden files and junk (`is_junk`) folders in it are skipped.
-        above: Device and inode of the folders that are being walked, so that a link to one of them
-            is not followed forever.
+    Hidden files and junk folders (`is_junk`) are skipped. `above` has the device and inode of each
+    parent folder, to break cycles of links.
 
     Raises:
         OSError: A folder cannot be read.
@@ -174,5 +149,4 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+    return (status := folder.stat()).st_dev, status.st_ino

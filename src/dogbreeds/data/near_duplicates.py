@@ -1,9 +1,9 @@
-"""Photos that look the same: recompressed, resized, brightened, greyed, slightly cropped.
+"""Find photos that look the same: recompressed, resized, brightened, grayed, slightly cropped.
 
-A photo's hash is 64 signs of its low frequencies (a perceptual hash by discrete cosine transform,
-http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html). Photos whose hashes
-differ in few bits are candidates. Their grey pictures decide, compared without their mean and
-contrast, and with either of them cropped a little.
+A photo's hash is the 64 signs of its low frequencies (a perceptual hash by discrete cosine
+transform, http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html). Photos
+whose hashes differ in few bits are candidates; the correlation of their gray pictures decides, with
+either of them slightly cropped.
 """
 
 from collections import defaultdict
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from PIL import Image
 
 SIDE = 32
-"""Of the grey picture, in pixels."""
-_SIGNS = 8  # lowest frequencies in each direction
+"""Of the gray picture, in pixels."""
+_SIGNS = 8  # lowest frequencies per axis
 _MAX_BITS = 10  # of 64 that may differ
-_MIN_CORRELATION = 0.95  # of the pictures, one of them cropped at best
-_WORTH_CROPPING = 0.8  # correlation of whole pictures below which no crop makes them equal
-_CELLS = 16  # of a picture that is compared, in each direction
+_MIN_CORRELATION = 0.95  # of the pictures, at the best crop
+_WORTH_CROPPING = 0.8  # correlation of uncropped pictures below which no crop helps
+_CELLS = 16  # per axis of a picture, to compare
 _CROPS = ((0.0, 0.0), (0.025, 0.025), (0.05, 0.05), (0.0, 0.06), (0.06, 0.0))  # shares cut off
-_BLOCK = 2048  # hashes that are compared with as many others at once
-_CROPPED_AT_ONCE = 256
+_BLOCK = 2048  # hashes per side of a block of comparisons
+_CROPPED_AT_ONCE = 256  # pairs per batch
 
 _FREQUENCIES = np.cos(np.pi / SIDE * np.outer(np.arange(_SIGNS), np.arange(SIDE) + 0.5)).astype(
     np.float32
@@ -31,35 +31,22 @@ _FREQUENCIES = np.cos(np.pi / SIDE * np.outer(np.arange(_SIGNS), np.arange(SIDE)
 
 
 class Look(NamedTuple):
-    """What a photo looks like.
+    """What a photo looks like."""
 
-    Attributes:
-        bits: The 64 bits of its hash.
-        picture: `SIDE` x `SIDE` pixels of grey, a byte each.
-    """
-
-    bits: int
-    picture: bytes
+    bits: int  # of its 64-bit hash
+    picture: bytes  # `SIDE` x `SIDE` pixels of gray, one byte each
 
 
 def look_of(image: Image.Image) -> Look:
-    """Return what a photo looks like.
-
-    Args:
-        image: RGB, upright, of any size.
-    """
+    """Return what an upright RGB photo of any size looks like."""
     small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0).convert("L")
     strengths = (_FREQUENCIES @ np.asarray(small, dtype=np.float32) @ _FREQUENCIES.T).ravel()
     signs = strengths > np.sort(strengths[1:])[31]  # their median; the first is the brightness
-    bits = int.from_bytes(np.packbits(signs).tobytes())
-    return Look(bits, small.tobytes())
+    return Look(int.from_bytes(np.packbits(signs).tobytes()), small.tobytes())
 
 
 def find_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Return groups of photos that look the same.
-
-    Args:
-        looks: Of N photos.
+    """Return groups of N photos that look the same.
 
     Returns:
         Sorted positions of each group of two or more, sorted. Groups are transitive.
@@ -84,11 +71,10 @@ def find_groups(looks: Sequence[Look]) -> list[list[int]]:
 def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
     if not looks:
         return
-    # Equal looks are one here: a thousand black photos must not become half a million pairs.
+    # Merge equal looks: a thousand black photos must not become half a million pairs.
     firsts: dict[Look, int] = {}
     for position, look in enumerate(looks):
-        first = firsts.setdefault(look, position)
-        if first != position:
+        if (first := firsts.setdefault(look, position)) != position:
             yield first, position
     positions = np.fromiter(firsts.values(), dtype=np.int64)
     pictures = np.frombuffer(b"".join(look.picture for look in firsts), dtype=np.uint8)
@@ -102,7 +88,7 @@ def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
 
 
 def _crop_matrix() -> npt.NDArray[np.float32]:
-    """Return weights [crops x cells, side] that average a cropped axis in cells."""
+    """Return weights [crops x cells, side] that average a cropped axis into cells."""
     pixels = np.arange(SIDE)
     rows = []
     for before, after in _CROPS:
@@ -118,11 +104,10 @@ _CROP = _crop_matrix()
 
 def _crops(pictures: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """Return the crops of N pictures without mean and contrast: [N, crops, cells], float32."""
-    count = len(matrix) // _CELLS
-    cells = (matrix @ pictures.astype(np.float32) @ matrix.T).reshape(
-        len(pictures), count, _CELLS, count, _CELLS
-    )
-    crops = cells.transpose(0, 1, 3, 2, 4).reshape(len(pictures), count**2, _CELLS**2)
+    number, count = len(pictures), len(matrix) // _CELLS
+    cells = matrix @ pictures.astype(np.float32) @ matrix.T
+    cells = cells.reshape(number, count, _CELLS, count, _CELLS).transpose(0, 1, 3, 2, 4)
+    crops = cells.reshape(number, count**2, _CELLS**2)
     crops = crops - crops.mean(axis=2, keepdims=True)
     return crops / np.maximum(np.linalg.norm(crops, axis=2, keepdims=True), 1e-3)  # type: ignore[no-any-return]
 
@@ -145,12 +130,14 @@ def _candidates(
 ) -> Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield positions left < right of hashes that differ in at most `_MAX_BITS` bits.
 
-    All pairs are compared, as products of signs: 100,000 photos take a BLAS some 10 seconds.
+    All pairs are compared, as products of signs: BLAS takes about 10 s for 100,000 photos.
     """
     signs = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
     for top in range(0, len(signs), _BLOCK):
         for start in range(top, len(signs), _BLOCK):
-            equal = signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T  # less unequal
-            near = np.flatnonzero(equal >= 64 - 2 * _MAX_BITS)  # far quicker than in two dimensions
+            equal = (
+                signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T
+            )  # minus unequal ones
+            near = np.flatnonzero(equal >= 64 - 2 * _MAX_BITS)  # faster than in 2-D
             left, right = near // equal.shape[1] + top, near % equal.shape[1] + start
             yield left[left < right], right[left < right]

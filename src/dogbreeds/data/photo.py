@@ -1,4 +1,4 @@
-"""A photo that is not read yet: a file of its own, or a part of a tar shard."""
+"""A photo that is not read yet: a file, or part of a tar shard."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from dogbreeds.system.errors import DogbreedsError
 
-_GAP = 2**16  # bytes between photos of a shard that are read along rather than skipped
+_GAP = 2**16  # bytes between photos of a shard that are cheaper to read than to skip
 
 
 class PhotosError(DogbreedsError, ValueError):
@@ -16,21 +16,13 @@ class PhotosError(DogbreedsError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ShardPhoto:
-    """A photo in a shard; it is named and read as a `Path` is.
-
-    Attributes:
-        shard: The tar file.
-        member: Its path in it, e.g. ``069.French_bulldog/Name_04761.jpg``.
-        label: Folder name of its class.
-        offset: Of its first byte in the shard.
-        size: In bytes.
-    """
+    """A photo in a tar shard; it has the names and methods of a `Path` that readers use."""
 
     shard: Path
-    member: str
-    label: str
-    offset: int
-    size: int
+    member: str  # path in the shard, e.g. 069.French_bulldog/Name_04761.jpg
+    label: str  # folder name of its class
+    offset: int  # of its first byte in the shard
+    size: int  # in bytes
 
     def __str__(self) -> str:
         return f"{self.shard}/{self.member}"
@@ -42,20 +34,16 @@ class ShardPhoto:
 
     @property
     def suffix(self) -> str:
-        """The file name's end, with its dot."""
+        """The file name's extension, with its dot."""
         return PurePosixPath(self.member).suffix
 
     @property
     def parent(self) -> PurePosixPath:
-        """A folder named as the photo's class."""
+        """A folder with the name of the photo's class."""
         return PurePosixPath(self.shard.name, self.label)
 
     def read_bytes(self) -> bytes:
-        """Return the encoded photo.
-
-        Raises:
-            OSError: The shard cannot be read, or ends before the photo does.
-        """
+        """Return the encoded photo; raises OSError where the shard is unreadable or too short."""
         [(_, data)] = read_photos([self])
         if isinstance(data, OSError):
             raise data
@@ -67,13 +55,9 @@ Photo = Path | ShardPhoto
 
 
 def read_photos(photos: Sequence[Photo]) -> Iterator[tuple[Photo, bytes | OSError]]:
-    """Read photos; those that follow one another in a shard in one go.
+    """Yield each photo with its bytes, or with the reason why it cannot be read.
 
-    Args:
-        photos: In the order of their shards, few enough for memory.
-
-    Yields:
-        Each photo with its bytes, or with the reason why it cannot be read.
+    Neighbors in a shard are read at once, so pass photos in shard order and few enough for memory.
     """
     start = 0
     while start < len(photos):

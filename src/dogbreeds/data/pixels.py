@@ -1,13 +1,13 @@
-"""Read every photo of a split once, in parallel: inspect it, decode it, keep its pixels.
+"""Read every photo of a split once, in parallel: examine it, decode it, keep its pixels.
 
-The pixels are kept as `dogbreeds.data.cache` decides. Where they cannot be kept at all this pass
-still finds what is broken, and photos are decoded again whenever they are needed.
+`dogbreeds.data.cache` decides where pixels are kept. Where there is no room, this pass still finds
+broken photos, and photos are decoded again whenever they are needed.
 """
 
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,24 +25,14 @@ BrokenPhotos = Literal["drop", "tolerate", "fail"]
 
 @dataclass(frozen=True)
 class DecodedSplit:
-    """The decoded photos of one split.
-
-    Attributes:
-        name: Of the split.
-        pixels: Shape [N, R, R, 3], dtype uint8, R the preprocessing's image size; or None where
-            they could not be kept.
-        targets: Shape [N], dtype int64, class indexes.
-        paths: The N photos that the pixels come from.
-        facts: Of each of the N photos.
-        broken: Photos that could not be decoded and are left out, with the reason.
-    """
+    """The N decoded photos of one split, R being the preprocessing's image size."""
 
     name: str
-    pixels: SharedArray | None
-    targets: npt.NDArray[np.int64]
+    pixels: SharedArray | None  # uint8 [N, R, R, 3]; None where there was no room for them
+    targets: npt.NDArray[np.int64]  # class indexes [N]
     paths: tuple[Photo, ...]
     facts: tuple[Facts, ...]
-    broken: tuple[tuple[Photo, str], ...]
+    broken: tuple[tuple[Photo, str], ...]  # undecodable photos, not among the N, with the reason
 
 
 def decode_split(
@@ -54,19 +44,11 @@ def decode_split(
     broken_photos: BrokenPhotos = "drop",
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> DecodedSplit:
-    """Read and decode every photo of a split.
+    """Read and decode every photo of a split, in its order; crop it by the code that serving runs.
 
-    Args:
-        split: The photos.
-        preprocessing: Its `to_pixels` cuts each photo; the same code that serving runs.
-        workers: Processes to decode with.
-        cache: Where to keep the pixels.
-        broken_photos: ``"drop"`` leaves photos that cannot be decoded out and reports them,
-            ``"tolerate"`` keeps truncated ones with the missing part grey, ``"fail"`` raises.
-        on_progress: Called with the number of photos done since the last call.
-
-    Returns:
-        The photos that could be decoded, in the order of the split.
+    Of photos that cannot be decoded, `broken_photos` ``"drop"`` reports and leaves out all,
+    ``"tolerate"`` keeps truncated ones with the missing part gray, and ``"fail"`` raises.
+    `on_progress` is called with the number of photos done since the last call.
 
     Raises:
         PhotosError: A photo is broken and `broken_photos` is ``"fail"``, or none is left.
@@ -74,10 +56,9 @@ def decode_split(
     """
     count, size = len(split.paths), preprocessing.image_size
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
-    facts: dict[int, Facts] = {}
-    broken: dict[int, str] = {}
-    array = pixels.array if pixels else None
-    job = _Job(split.paths, array, preprocessing, broken_photos == "tolerate")
+    facts, broken = dict[int, Facts](), dict[int, str]()
+    tolerate = broken_photos == "tolerate"
+    job = _Job(split.paths, pixels.array if pixels else None, preprocessing, tolerate)
     with closing(in_processes(_decode_chunk, job, chunks(count), workers)) as results:
         for decoded, failures in results:
             facts.update(decoded)
@@ -104,8 +85,7 @@ def decode_split(
     )
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     paths: tuple[Photo, ...]
     pixels: npt.NDArray[np.uint8] | None
     preprocessing: Preprocessing
@@ -119,11 +99,8 @@ def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, Facts], dict[int, 
         try:
             if isinstance(data, OSError):
                 raise data
-            image = decode_unconverted(
-                data,
-                job.preprocessing.resize_size,
-                tolerate_truncated=job.tolerate_truncated,
-            )
+            side, tolerate = job.preprocessing.resize_size, job.tolerate_truncated
+            image = decode_unconverted(data, side, tolerate_truncated=tolerate)
         except (PhotoError, OSError) as error:
             broken[index] = str(error)
             continue

@@ -1,9 +1,10 @@
-"""Move photos out of the way, and back: nothing is deleted.
+"""Move photos out of the way, and back; nothing is deleted.
 
-The log, ``log.jsonl`` in the quarantine folder, names each photo and the reason. A photo is logged
-before it is moved, so that whatever happens in between, `restore` finds all that were moved.
+``log.jsonl`` in the quarantine folder names each photo and the reason. A photo is logged before it
+is moved, so that `restore` finds every moved photo even after a crash.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,20 +17,13 @@ LOG = "log.jsonl"
 
 
 def folder_of(photos: Path) -> Path:
-    """Return the quarantine folder of a photos folder: beside it, so that nothing trains on it."""
+    """Return the quarantine folder: next to the photos, so that nothing trains on it."""
     resolved = photos.resolve()
     return resolved.with_name(f"{resolved.name}-quarantine")
 
 
 def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
-    """Move photos to the quarantine folder.
-
-    Args:
-        photos: The photos folder.
-        offenders: Paths in it, with the reason.
-
-    Returns:
-        The quarantine folder.
+    """Move `offenders`, paths in `photos` with the reason, to the quarantine folder; return that.
 
     Raises:
         OSError: A photo cannot be moved; those moved before it are logged.
@@ -51,28 +45,23 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
 def restore(photos: Path) -> tuple[int, list[str]]:
     """Put all photos of the quarantine folder back.
 
-    Args:
-        photos: The photos folder.
-
     Returns:
-        How many were put back, and the names of those that stay in quarantine because there is
-        something in their place by now.
+        How many were put back, and the names of those that stay in quarantine because their place
+        is taken.
 
     Raises:
         FileNotFoundError: There is no quarantine folder.
-        OSError: A photo cannot be moved; running this again goes on.
+        OSError: A photo cannot be moved; a second call resumes.
     """
     quarantine = folder_of(photos)
-    lines = (quarantine / LOG).read_text(encoding="utf-8").splitlines()
-    back = 0
-    staying: list[str] = []
-    for line in lines:
+    back, staying = 0, list[str]()
+    for line in (quarantine / LOG).read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # the power failed while it was written, before the photo was moved
+        except ValueError:  # a power failure cut the line, before the photo was moved
             continue
         kept, home = quarantine / entry["kept"], photos / entry["photo"]
-        if not kept.exists():  # put back before, or never moved
+        if not kept.exists():  # it was put back before, or never moved
             continue
         if home.exists():
             staying.append(line)
@@ -85,11 +74,7 @@ def restore(photos: Path) -> tuple[int, list[str]]:
             log.write_text("".join(f"{line}\n" for line in staying), encoding="utf-8")
     else:
         (quarantine / LOG).unlink()
-    _remove_empty(quarantine)
-    return back, [json.loads(line)["photo"] for line in staying]
-
-
-def _remove_empty(folder: Path) -> None:
-    for path, _, _ in os.walk(folder, topdown=False):
-        if not any(Path(path).iterdir()):
+    for path, _, _ in os.walk(quarantine, topdown=False):
+        with contextlib.suppress(OSError):  # keep a folder that is not empty
             Path(path).rmdir()
+    return back, [json.loads(line)["photo"] for line in staying]

@@ -1,7 +1,7 @@
 """A small drawn data set, so that everything can be tried without a download.
 
-Six "breeds" that differ as clearly as dogs do not: each has its own coat colour, pattern and ear
-shape. Position, size, background and brightness vary from photo to photo.
+Six "breeds" that are far easier to tell apart than dogs: each has its own coat color, pattern and
+ear shape. Position, size, background and brightness vary from photo to photo.
 """
 
 import random
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-_COUNTS = {"train": 40, "valid": 8, "test": 8}  # photos a breed
+_COUNTS = {"train": 40, "valid": 8, "test": 8}  # photos per breed
 _SIZE = (160, 120)
-# folder: (coat, pattern colour, pattern, ears)
+_Color = tuple[int, int, int]
+_Circle = tuple[float, float, float]  # x, y, radius
+# The values are coat, pattern color, pattern, ears.
 _BREEDS = {
     "001.Copper_spotter": ((190, 110, 60), (70, 35, 15), "spots", "pointed"),
     "002.Blue_striper": ((110, 130, 170), (30, 40, 80), "stripes", "round"),
@@ -24,14 +26,10 @@ _BREEDS = {
 
 
 def draw_sample(root: Path, seed: int = 0) -> None:
-    """Write the sample in the Udacity layout.
-
-    Args:
-        root: The photos directory to make; must not exist. It appears when it is complete.
-        seed: The same seed gives the same files.
+    """Write the sample in the Udacity layout to a new folder; the same seed gives the same files.
 
     Raises:
-        FileExistsError: There is something at `root` already.
+        FileExistsError: `root` exists already.
         OSError: It cannot be written.
     """
     if root.exists():
@@ -81,11 +79,7 @@ def _draw(rng: random.Random, folder: str) -> Image.Image:
 
 
 def _pattern(
-    rng: random.Random,
-    draw: ImageDraw.ImageDraw,
-    pattern: str,
-    color: tuple[int, int, int],
-    head: tuple[float, float, float],
+    rng: random.Random, draw: ImageDraw.ImageDraw, pattern: str, color: _Color, head: _Circle
 ) -> None:
     x, y, radius = head
     if pattern == "spots":
@@ -107,7 +101,7 @@ def _disc(x: float, y: float, radius: float) -> tuple[float, float, float, float
     return (x - radius, y - radius, x + radius, y + radius)
 
 
-def _shade(rng: random.Random, color: tuple[int, ...], spread: int) -> tuple[int, int, int]:
+def _shade(rng: random.Random, color: _Color, spread: int) -> _Color:
     shift = rng.randint(-spread, spread)
     red, green, blue = (min(255, max(0, value + shift)) for value in color)
     return (red, green, blue)

@@ -1,14 +1,15 @@
-"""Tar shards: many photos a file, for object storage where each file costs a request.
+"""Tar shards: many photos per file, for object storage where each file costs a request.
 
 A split as shards is a folder with ``train-000000.tar``, ... by webdataset's convention
 (https://github.com/webdataset/webdataset#the-webdataset-format): members that share a name up to
 the first dot are one sample, here ``069.French_bulldog/Name_04761.jpg`` and, in ``.cls``, the index
-of its class as text. ``index.jsonl`` beside the shards names each photo's shard, place and size, so
-that a job lists a million photos by reading one file. Shards of others have no such index; then
-their tar headers are read.
+of its class as text. ``index.jsonl`` next to the shards gives the shard, offset and size of each
+photo, so that a job lists a million photos by reading one file. Without an index, as in shards of
+others, the tar headers are read.
 """
 
 import io
+import itertools
 import json
 import random
 import tarfile
@@ -22,22 +23,18 @@ INDEX = "index.jsonl"
 
 
 def is_sharded(folder: Path) -> bool:
-    """Tell whether a split's folder holds shards."""
+    """Tell whether a split's folder contains shards."""
     return next(folder.glob("*.tar"), None) is not None
 
 
 def list_shards(folder: Path) -> list[ShardPhoto]:
-    """List the photos of a split's shards, in the order in which they lie there.
-
-    Args:
-        folder: Of the split.
+    """List the photos of a split's shards, in stored order.
 
     Raises:
-        PhotosError: The index or a shard is broken, or they do not belong together.
+        PhotosError: The index or a shard is broken, or they do not match.
         OSError: They cannot be read.
     """
-    shards = sorted(folder.glob("*.tar"))
-    index = folder / INDEX
+    shards, index = sorted(folder.glob("*.tar")), folder / INDEX
     return _read_index(index, shards) if index.is_file() else list(_scan(shards))
 
 
@@ -56,9 +53,8 @@ def _read_index(index: Path, shards: list[Path]) -> list[ShardPhoto]:
                     shard, member, label, offset, size = entry
                     photos.append(ShardPhoto(paths[shard], member, label, offset, size))
     except (ValueError, KeyError, TypeError) as error:
-        raise PhotosError(f"{index} is no index of the shards beside it ({error!r}): {hint}") from (
-            error
-        )
+        reason = f"{index} is no index of the shards beside it ({error!r}): {hint}"
+        raise PhotosError(reason) from error
     found = {path.name: path.stat().st_size for path in shards}
     if sizes != found:
         wrong = min(name for name in {*sizes, *found} if sizes.get(name) != found.get(name))
@@ -79,8 +75,7 @@ def _scan(shards: list[Path]) -> Iterator[ShardPhoto]:
                     if not member.isreg():
                         continue
                     if member.name.endswith(".cls") and member.size <= 64:
-                        stream = tar.extractfile(member)
-                        if stream is not None:
+                        if stream := tar.extractfile(member):
                             classes[_key(member.name)] = stream.read().decode().strip()
                     elif is_photo_name(PurePosixPath(member.name).name):
                         photos.append(member)
@@ -97,7 +92,7 @@ def _scan(shards: list[Path]) -> Iterator[ShardPhoto]:
 
 
 def _key(name: str) -> str:
-    """Return what the files of a sample share: all up to the first dot of the file's name."""
+    """Return the key of a sample: the path up to the first dot of the file's name."""
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}"
 
@@ -111,21 +106,14 @@ def write_shards(
     shard_bytes: int,
     on_progress: Callable[[int], object] = lambda photos: None,
 ) -> None:
-    """Write the photos of a split as shards with an index.
+    """Write the photos of a split to an empty folder, as shards with an index.
 
-    They are shuffled, always alike: whoever streams them should not meet one breed at a time.
-
-    Args:
-        folder: An empty folder.
-        name: Of the split; the shards' names begin with it.
-        photos: To write.
-        labels: For each photo the name of its class.
-        classes: The names of all classes; the position of a label in it is written as ``.cls``.
-        shard_bytes: A shard is ended when it has so many.
-        on_progress: Called with 1 for each photo.
+    They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
+    shards' names begin with `name`; a shard ends once it has `shard_bytes`. The position of a
+    photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
 
     Raises:
-        OSError: A photo cannot be read or the shards not be written.
+        OSError: A photo cannot be read or a shard not be written.
     """
     order = list(range(len(photos)))
     random.Random(0).shuffle(order)  # noqa: S311
@@ -140,31 +128,27 @@ def write_shards(
                     position = order.pop()
                     photo, label = photos[position], labels[position]
                     key = _free_key(f"{label}/{photo.name.removesuffix(photo.suffix)}", taken)
-                    data = photo.read_bytes()
-                    member = f"{key}{photo.suffix.lower()}"
+                    data, member = photo.read_bytes(), f"{key}{photo.suffix.lower()}"
                     offset = _append(tar, member, data)
                     _append(tar, f"{key}.cls", numbers[label])
-                    entry = [shard.name, member, label, offset, len(data)]
-                    index.write(json.dumps(entry) + "\n")
+                    index.write(json.dumps([shard.name, member, label, offset, len(data)]) + "\n")
                     on_progress(1)
             sizes[shard.name] = shard.stat().st_size
         index.write(json.dumps({"shards": sizes}) + "\n")
 
 
 def _free_key(name: str, taken: set[str]) -> str:
-    """Return a name without dots, which would end a sample's key, that is not taken yet."""
+    """Return an unused name without dots, which would end a sample's key."""
     folder, slash, file = name.rpartition("/")
-    key = plain = f"{folder}{slash}{file.replace('.', '_')}"
-    number = 2
-    while key in taken:
-        key = f"{plain}_{number}"
-        number += 1
+    plain = f"{folder}{slash}{file.replace('.', '_')}"
+    names = itertools.chain([plain], (f"{plain}_{number}" for number in itertools.count(2)))
+    key = next(key for key in names if key not in taken)
     taken.add(key)
     return key
 
 
 def _append(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a file and return where its bytes begin."""
+    """Add a file and return the offset of its bytes."""
     header = tarfile.TarInfo(name)
     header.size = len(data)
     tar.addfile(header, io.BytesIO(data))

@@ -1,11 +1,11 @@
-"""From one folder per class to train, valid and test: stratified, and the same each time."""
+"""From one folder per class to train, valid and test: stratified and reproducible."""
 
 import errno
 import os
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dogbreeds.data.alike import Member, find_alike
@@ -13,8 +13,11 @@ from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import SPLITS, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.workers import OnStart
 from dogbreeds.system.files import atomic_folder, free_path
 from dogbreeds.system.resources import available_cpus
+
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 def split_photos(
@@ -26,28 +29,29 @@ def split_photos(
     seed: int,
     link: bool,
     workers: int,
-    on_start: Callable[[int], Callable[[int], object]],
+    on_start: OnStart,
 ) -> tuple[dict[str, int], dict[Path, str]]:
-    """Split photos; those that look alike stay in one split, or the test would be no test.
+    """Split photos; look-alikes stay in one split, so that no test photo was trained on.
+
+    The same seed and photos give the same splits. The target appears when it is complete.
 
     Args:
-        source: Photos that are not split: class folders or a labels file.
-        target: The photos directory to make; it appears when it is complete.
+        source: Unsplit photos: class folders or a labels file. They stay as they are.
+        target: The photos directory to make.
         valid: Share of each class for validation, 0 to 1.
         test: Share of each class for the test, 0 to 1.
-        seed: The same seed and photos give the same splits.
-        link: Make hard links instead of copies where the file system allows it: no time, no space.
-        workers: Processes that look at the photos.
-        on_start: Called with the number of photos; what it returns is called with the number of
-            photos done since the last call.
+        seed: Of the shuffle.
+        link: Make hard links instead of copies where the file system allows it.
+        workers: Processes that examine the photos.
+        on_start: Told the number of photos.
 
     Returns:
-        Photos by split, and what was left out because it cannot be decoded, with the reason.
+        Photos by split, and those left out because they cannot be decoded, with the reason.
 
     Raises:
         PhotosError: The source is split already, has fewer than two classes, or a class has too
-            few different photos for all splits.
-        OSError: The target exists, or cannot be written. The source stays as it is in any case.
+            few distinct photos for all splits.
+        OSError: The target exists, or cannot be written.
     """
     roots = find_roots(source)
     if "" not in roots:
@@ -66,8 +70,9 @@ def split_photos(
         if isinstance(found, Facts)
     ]
     chosen = _assign(_units(members), {"test": test, "valid": valid}, seed)
-    wanted = [split for split, share in {"train": 1, "valid": valid, "test": test}.items() if share]
-    _check_classes(listing.classes, chosen, wanted)
+    shares = {"train": 1, "valid": valid, "test": test}
+    requested = [split for split, share in shares.items() if share]
+    _check_classes(listing.classes, chosen, requested)
     with atomic_folder(target) as partial:
         for split, assigned in chosen.items():
             for member in assigned:
@@ -78,18 +83,14 @@ def split_photos(
 
 
 def ensure_split(folder: Path, target: Path) -> Path:
-    """Return a photos directory with splits: the folder itself, or one that is made of it.
+    """Return the folder itself if it has splits, otherwise `target`, a split made from it.
 
-    Args:
-        folder: A photos directory, split or not.
-        target: The photos directory to make where the folder is not split; one that exists was
-            made by an earlier start.
+    An existing `target` is reused: an earlier start made it.
 
     Raises:
         PhotosError, OSError: As `split_photos` does.
     """
-    roots = find_roots(folder)
-    if "" not in roots:
+    if "" not in find_roots(folder):
         return folder
     if target.is_dir():
         return target
@@ -115,19 +116,16 @@ def ensure_split(folder: Path, target: Path) -> Path:
 
 
 def _place(photo: Path, place: Path, *, link: bool) -> None:
-    if link:
-        try:
-            os.link(photo, place)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-                raise
-        else:
-            return
-    shutil.copy2(photo, place)
+    try:
+        (os.link if link else shutil.copy2)(photo, place)
+    except OSError as error:
+        if not link or error.errno not in _NO_LINKS:
+            raise
+        shutil.copy2(photo, place)
 
 
 def _units(members: Sequence[Member]) -> list[tuple[Member, ...]]:
-    """Return what must stay together: groups that look alike, and each other photo alone."""
+    """Return what must stay together: groups of look-alikes, and single photos."""
     groups = [group.members for group in find_alike(members)]
     grouped = {member.name for group in groups for member in group}
     return [*groups, *((member,) for member in members if member.name not in grouped)]
@@ -155,11 +153,11 @@ def _assign(
 
 
 def _check_classes(
-    classes: Sequence[str], chosen: dict[str, list[Member]], wanted: Sequence[str]
+    classes: Sequence[str], chosen: dict[str, list[Member]], requested: Sequence[str]
 ) -> None:
-    for split in wanted:
+    for split in requested:
         if missing := sorted(set(classes) - {member.label for member in chosen[split]}):
             raise PhotosError(
                 f"class {missing[0]} has too few different photos to have some in {split}: add"
-                " photos, remove the class, or ask for fewer splits"
+                " photos, remove the class, or request fewer splits"
             )

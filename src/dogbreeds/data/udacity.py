@@ -1,4 +1,4 @@
-"""The set of the running example: what it should hold, so that a wrong download is found out."""
+"""The example data set and its expected contents, to detect a wrong download."""
 
 URL = "https://s3-us-west-1.amazonaws.com/udacity-aind/dog-project/dogImages.zip"
 """1.1 GB."""

@@ -1,4 +1,4 @@
-"""Work on many photos by processes that inherit what the parent holds."""
+"""Process many photos in parallel, in workers that inherit the parent's memory."""
 
 import multiprocessing
 import signal
@@ -11,32 +11,25 @@ Job = TypeVar("Job")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 16  # photos a worker takes at a time: small enough for a smooth progress bar
+OnStart = Callable[[int], Callable[[int], object]]
+"""Called with the total; what it returns is called with the number done since the last call."""
+
+_CHUNK = 16  # photos per task: small enough for a smooth progress bar
 
 
 def chunks(count: int, size: int = _CHUNK) -> list[range]:
-    """Return the positions 0 to `count` in pieces for the workers.
-
-    Args:
-        count: Of photos.
-        size: Photos a piece.
-    """
+    """Return the positions 0 to `count` in ranges of `size` for the workers."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def in_processes(
     task: Callable[[Job, Item], Result], job: Job, items: Iterable[Item], workers: int
 ) -> Generator[Result]:
-    """Yield ``task(job, item)`` for each item, in order.
+    """Yield ``task(job, item)`` for each item, in order; the task is a module-level function.
 
-    Close the generator (`contextlib.closing`) to end the workers before the last item.
-
-    Args:
-        task: A function of a module.
-        job: What all items share. It is inherited by fork and never pickled: large lists cost
-            nothing, and a shared mapping stays shared.
-        items: Small; they are sent to the workers.
-        workers: Processes.
+    Workers inherit the job by fork, so large lists cost nothing and a shared mapping stays shared;
+    items are pickled, so keep them small. Close the generator (`contextlib.closing`) to end the
+    workers before the last item.
 
     Raises:
         OSError: A worker was killed.
@@ -52,7 +45,7 @@ def in_processes(
                 " workers or a machine with more memory"
             ) from error
         finally:
-            pool.shutdown(cancel_futures=True)  # asked to stop: do not work on the rest first
+            pool.shutdown(cancel_futures=True)  # stop without running the rest first
 
 
 _task: Callable[[Any, Any], Any]
@@ -62,7 +55,7 @@ _job: Any
 def _set_job(task: Callable[[Any, Any], Any], job: Any) -> None:  # noqa: ANN401
     global _task, _job  # the worker's one piece of state
     _task, _job = task, job
-    # The parent's handlers came along. Ctrl-C is the parent's business: it ends the workers.
+    # Reset the inherited handlers. On Ctrl-C the parent ends the workers.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

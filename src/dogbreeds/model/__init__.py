@@ -1,1 +1,1 @@
-"""What training makes and serving runs: artifact, networks, photos as their input."""
+"""What training makes and serving runs: the artifact, networks, and photos as their input."""

@@ -1,6 +1,6 @@
-"""Names of models and of their published weights, known without the seconds that torch takes.
+"""Names of models and of their published weights, without the seconds that importing torch takes.
 
-A job with an impossible setting is stopped by these before anything heavy is imported.
+Jobs with an impossible setting fail on these before anything heavy is imported.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from pathlib import Path
 from dogbreeds.system.errors import DogbreedsError
 
 WEIGHTS_DIR_ENV = "DOGBREEDS_WEIGHTS_DIR"
-"""Environment variable: the folder with torchvision's ImageNet weights; set by the image."""
+"""Environment variable of the folder with torchvision's ImageNet weights; set by the image."""
 
 ARCHITECTURES = frozenset(
     """
@@ -31,24 +31,19 @@ ARCHITECTURES = frozenset(
 )
 """torchvision's classifiers by name, less GoogLeNet and Inception (auxiliary outputs)."""
 
-
 FIXED_IMAGE_SIZE = dict.fromkeys(
     ("maxvit_t", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"), 224
 )
-"""Sides of the input, in pixels, of the classifiers that take one size only."""
+"""Input size in pixels of the classifiers that take only one."""
 _TRANSFORMERS = ("maxvit", "swin", "vit")
 
 
 class ModelError(DogbreedsError, ValueError):
-    """A model or its weights cannot be had as asked; the message says what to do."""
+    """A model or its weights are not available; the message says what to do."""
 
 
 def check_architecture(name: str) -> None:
-    """Refuse a name that is not in `ARCHITECTURES`.
-
-    Raises:
-        ModelError: There is no such architecture.
-    """
+    """Raise `ModelError` for a name that is not in `ARCHITECTURES`."""
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name.lower(), sorted(ARCHITECTURES), n=1)
         raise ModelError(
@@ -63,11 +58,10 @@ def is_transformer(name: str) -> bool:
 
 
 def find_imagenet_weights(architecture: str) -> Path:
-    """Return where torchvision's ImageNet weights of an architecture lie on this machine.
+    """Return the local file of an architecture's ImageNet weights from torchvision.
 
-    They are looked for in the folder named by `WEIGHTS_DIR_ENV`, then in torch.hub's cache, under
-    names such as ``resnet18-f37072fd.pth``, whose digits begin the file's SHA-256. Nothing is
-    downloaded.
+    Searches the folder named by `WEIGHTS_DIR_ENV`, then torch.hub's cache, for names such as
+    ``resnet18-f37072fd.pth``, whose digits begin the file's SHA-256. Nothing is downloaded.
 
     Raises:
         ModelError: There is no such file.

@@ -1,4 +1,4 @@
-"""Read one file out of a model archive in whatever shape it comes: folder, tar or zip."""
+"""Read one file of a model artifact in any form: folder, tar or zip."""
 
 import os
 import tarfile
@@ -14,11 +14,8 @@ _LFS_POINTER = b"version https://git-lfs"
 def read_file(source: Path, name: str) -> bytes:
     """Return the bytes of a file; nothing is extracted to disk.
 
-    Args:
-        source: A folder that contains the file or an archive of it, or that archive: a tar,
-            compressed or not, or a zip.
-        name: The file's. It may be in one folder of the archive's own; links inside the archive
-            are followed.
+    The source is a folder that contains the file or an archive of it, or that archive: a tar,
+    compressed or not, or a zip. It may have the file in one folder; links inside it are followed.
 
     Raises:
         ValueError: There is no such file, or it is damaged or a git-LFS pointer.
@@ -64,9 +61,8 @@ def _is_named(member: str, name: str) -> bool:
 def _read_tar(source: Path, name: str) -> bytes | None:
     with tarfile.open(source, "r:*") as archive:
         for member in archive:
-            if _is_named(member.name, name) and (
-                member.isfile() or member.islnk() or member.issym()
-            ):
+            readable = member.isfile() or member.islnk() or member.issym()
+            if readable and _is_named(member.name, name):
                 stream = archive.extractfile(member)
                 return stream.read() if stream else None
     return None

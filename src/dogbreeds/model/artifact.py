@@ -1,10 +1,9 @@
-"""The model archive: weights, classes, preprocessing and provenance in one file.
+"""The model artifact: weights, classes, preprocessing and provenance in one file.
 
-An archive is a folder with ``model.safetensors``, or the ``model.tar.gz`` that SageMaker (or
-`pack`) makes of that folder. The file's safetensors metadata holds one JSON document with all
-that serving must know, so that weights and classes cannot be parted, and one rename puts both in
-place. Nothing in it is ever unpickled. ONNX graphs of the model may be beside it, see
-`dogbreeds.model.graphs`.
+An artifact is a folder with ``model.safetensors``, or the ``model.tar.gz`` that SageMaker (or
+`pack`) makes of that folder. The file's safetensors metadata is one JSON document with all that
+serving must know, so that weights and classes are never separated, and one rename publishes both.
+Nothing in it is ever unpickled. It may include ONNX graphs, see `dogbreeds.model.graphs`.
 """
 
 import json
@@ -29,33 +28,20 @@ from dogbreeds.model.document import (
     GOLDEN_PIXELS,
     GOLDEN_PROBABILITIES,
     METADATA_KEY,
-    TAR_FILE,
-    WEIGHTS_FILE,
-    ArtifactError,
     describe,
     parse_document,
-    read_document,
     read_file,
 )
+from dogbreeds.model.document import TAR_FILE as TAR_FILE
+from dogbreeds.model.document import WEIGHTS_FILE as WEIGHTS_FILE
+from dogbreeds.model.document import ArtifactError as ArtifactError
+from dogbreeds.model.document import read_document as read_document
 from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.graphs import Graph, file_name
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.files import atomic_write
-
-__all__ = [
-    "TAR_FILE",
-    "WEIGHTS_FILE",
-    "Artifact",
-    "ArtifactError",
-    "create_golden_example",
-    "golden_pixels",
-    "load",
-    "pack",
-    "read_document",
-    "save",
-]
 
 
 @dataclass(frozen=True)
@@ -64,11 +50,6 @@ class Artifact:
 
     Attributes:
         model: Maps float32 [N, 3, S, S] to logits [N, len(classes)].
-        architecture: torchvision's name of the model.
-        classes: In the order of the model's outputs.
-        preprocessing: How a photo becomes the model's input.
-        metrics: What the training reached, e.g. ``{"test_accuracy": 0.93}``.
-        provenance: Where the weights come from: hyperparameters, package versions.
         temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
         version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
         golden_example: `save` makes it; None before, and in artifacts older than golden examples.
@@ -76,11 +57,11 @@ class Artifact:
     """
 
     model: nn.Module
-    architecture: str
-    classes: tuple[PhotoClass, ...]
+    architecture: str  # torchvision's name of the model
+    classes: tuple[PhotoClass, ...]  # in the order of the model's outputs
     preprocessing: Preprocessing
-    metrics: dict[str, float] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # e.g. {"test_accuracy": 0.93}
+    provenance: dict[str, Any] = field(default_factory=dict)  # hyperparameters, package versions
     temperature: float = 1.0
     version: str = ""
     golden_example: GoldenExample | None = None
@@ -88,17 +69,12 @@ class Artifact:
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
-    """Write an archive; the file appears under its final name when it is whole.
+    """Write an artifact to a model directory such as ``/opt/ml/model``; return the weights file.
 
-    Args:
-        artifact: What to write.
-        folder: The model directory, e.g. ``/opt/ml/model``; made if missing.
-
-    Returns:
-        The file written.
+    The directory is created if missing; the file is replaced atomically.
 
     Raises:
-        OSError: The folder cannot be written, or the disk is full. What was there stays.
+        OSError: The folder cannot be written, or the disk is full. An older file stays.
     """
     document = {
         "format": FORMAT,
@@ -112,30 +88,28 @@ def save(artifact: Artifact, folder: Path) -> Path:
         "provenance": artifact.provenance,
         "graphs": {graph.precision: graph.to_dict() for graph in artifact.graphs},
     }
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in artifact.model.state_dict().items()
-    }
-    # Not of the model at hand, which may be on a GPU or share its batch norm with other processes.
+    state = artifact.model.state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # Use a fresh model: the given one may be on a GPU or synchronize batch norm across processes.
     saved = create_model(artifact.architecture, len(artifact.classes)).eval()
     saved.load_state_dict(tensors)
-    golden_example = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
-    tensors[GOLDEN_PIXELS] = torch.from_numpy(golden_example.pixels)
-    tensors[GOLDEN_PROBABILITIES] = torch.from_numpy(golden_example.probabilities)
-    # The graphs first: until the document names them, nobody reads them.
+    golden = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
+    tensors[GOLDEN_PIXELS] = torch.from_numpy(golden.pixels)
+    tensors[GOLDEN_PROBABILITIES] = torch.from_numpy(golden.probabilities)
+    # Write the graphs first: nothing reads them until the document names them.
     for graph in artifact.graphs:
         with atomic_write(folder / file_name(graph.precision)) as partial:
             partial.write_bytes(graph.data)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         try:
             save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(document)})
-        except SafetensorError as error:  # its words for a full disk and the like
+        except SafetensorError as error:  # e.g. a full disk
             raise OSError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
     return folder / WEIGHTS_FILE
 
 
 def golden_pixels(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Return the pixels of a golden example: noise that is always the same."""
+    """Return the pixels of a golden example: noise with a fixed seed, uint8 [1, S, S, 3]."""
     side = preprocessing.image_size
     return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
 
@@ -144,21 +118,17 @@ def golden_pixels(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
 def create_golden_example(
     model: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0
 ) -> GoldenExample:
-    """Ask a model, on the CPU and in evaluation mode, about `golden_pixels`."""
+    """Run a model, on the CPU and in evaluation mode, on `golden_pixels`."""
     pixels = golden_pixels(preprocessing)
     pipeline = Pipeline(model, preprocessing, temperature)
     return GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """Make the ``model.tar.gz`` that SageMaker makes of the model directory.
-
-    Args:
-        folder: A folder that `save` wrote to.
-        tar: The file to write; it appears under its name when it is whole.
+    """Write the ``model.tar.gz`` that SageMaker makes of a folder that `save` wrote to, atomically.
 
     Raises:
-        ArtifactError: The folder holds no archive of ours.
+        ArtifactError: The folder contains no artifact of ours.
         OSError: The file cannot be written.
     """
     read_document(folder)
@@ -168,16 +138,12 @@ def pack(folder: Path, tar: Path) -> None:
 
 
 def load(path: Path) -> Artifact:
-    """Load an archive.
+    """Load an artifact from any path of `read_document`.
 
-    Args:
-        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter.
-
-    Returns:
-        The artifact; its model is on the CPU, in evaluation mode and channels-last.
+    Its model is on the CPU, in evaluation mode and channels-last.
 
     Raises:
-        ArtifactError: There is no archive, or it is damaged or not ours.
+        ArtifactError: There is no artifact, or it is damaged or not ours.
     """
     data = read_file(path, WEIGHTS_FILE)
     document, description = parse_document(data, path), describe(data, path)

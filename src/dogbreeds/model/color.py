@@ -1,4 +1,4 @@
-"""From pixels as a photo stores them to sRGB of 8 bits per channel."""
+"""Convert pixels as a photo stores them to sRGB of 8 bits per channel."""
 
 import functools
 import io
@@ -7,18 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageCms
 
-_STRIP_PIXELS = 2**22  # converted at a time, so that a conversion takes little memory of its own
-_SAME = 2  # levels; a profile that changes colours by no more is taken for sRGB
+_STRIP_PIXELS = 2**22  # are converted at a time, to limit memory
+_SAME = 2  # levels; a profile that changes colors by no more is treated as sRGB
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:
-    """Return an image without transparency in mode L, RGB or CMYK.
+    """Convert a loaded image to mode L, RGB or CMYK without transparency.
 
-    Transparent pixels become white; 16-bit grey is scaled.
-
-    Args:
-        image: A loaded image. If its ``info`` has a true ``"white_is_zero"``, 16-bit greys are
-            inverted.
+    Transparent pixels become white; 16-bit gray is scaled, and inverted if ``info`` has a true
+    ``"white_is_zero"``.
     """
     if image.mode.startswith("I"):
         return _in_strips(image, "L", _from_16_bits)
@@ -30,23 +27,19 @@ def to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB, from the colour space of its profile if it has one.
+    """Convert an L, RGB or CMYK image to RGB, from its profile in ``info["icc_profile"]`` if any.
 
     A profile that is broken, or made for another kind of pixels, is ignored.
-
-    Args:
-        image: Of mode L, RGB or CMYK, with the ICC profile in ``info["icc_profile"]``.
     """
     profile = image.info.pop("icc_profile", None)
-    transform = _transform(profile, image.mode) if profile else None
-    if transform is not None:
+    if profile and (transform := _transform(profile, image.mode)):
         return transform(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Return what converts to sRGB, or None where there is nothing to convert."""
+    """Return a function that converts to sRGB, or None if there is nothing to convert."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
@@ -61,7 +54,7 @@ def _transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
             return lambda image: image.point(curve.tolist()).convert("RGB")
         samples = np.stack(np.meshgrid(levels, levels, levels), 3).reshape(16, -1, 3)
         changed = np.asarray(ImageCms.applyTransform(Image.fromarray(samples), transform))
-    except Exception:  # lcms refuses a broken profile by many types
+    except Exception:  # lcms raises many types for a broken profile
         return None
     if np.abs(changed.astype(int) - samples).max() <= _SAME:
         return None
@@ -97,12 +90,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.int32)  # Pillow holds some in 32 bits
-    grey = (values.clip(0, 65535) / 257).astype(np.uint8)
+    values = np.asarray(image, dtype=np.int32)  # Pillow stores some in 32 bits
+    gray = (values.clip(0, 65535) / 257).astype(np.uint8)
     if image.info.get("white_is_zero"):
-        grey = 255 - grey
+        gray = 255 - gray
     if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    flat = Image.fromarray(grey)
+        gray[values == image.info["transparency"]] = 255
+    flat = Image.fromarray(gray)
     flat.info = image.info
     return flat

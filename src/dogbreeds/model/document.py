@@ -1,4 +1,4 @@
-"""What an artifact says of itself, read without PyTorch: its JSON document, golden example, files.
+"""What an artifact describes, read without PyTorch: JSON document, golden example, files.
 
 Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.graphs`.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model import archive
-from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # named beside the weights file
+from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # re-exported with WEIGHTS_FILE
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
@@ -24,7 +24,7 @@ FORMAT = "dogbreeds-archive/1"
 METADATA_KEY = "dogbreeds"
 GOLDEN_PIXELS, GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
 
-_TYPES = {"U8": np.uint8, "F32": np.float32}  # of safetensors, as far as golden examples need them
+_TYPES = {"U8": np.uint8, "F32": np.float32}  # safetensors types of golden examples
 
 
 class ArtifactError(DogbreedsError, ValueError):
@@ -33,24 +33,15 @@ class ArtifactError(DogbreedsError, ValueError):
 
 @dataclass(frozen=True)
 class Description:
-    """What serving must know of an artifact beside its weights; see `artifact.Artifact`.
-
-    Attributes:
-        golden_example: None in artifacts older than golden examples.
-    """
+    """What serving needs to know of an artifact besides its weights; see `artifact.Artifact`."""
 
     classes: tuple[PhotoClass, ...]
     preprocessing: Preprocessing
     version: str
-    golden_example: GoldenExample | None
+    golden_example: GoldenExample | None  # None in artifacts older than golden examples
 
     def answer(self, probabilities: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
-        """Return what is answered about a photo, as JSON has it.
-
-        Args:
-            probabilities: Of the photo, shape [number of classes].
-            top_k: How many classes to name.
-        """
+        """Return the JSON-ready prediction, naming `top_k` classes, for probabilities [C]."""
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         top = [
             {
@@ -70,10 +61,9 @@ class Description:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read an artifact's JSON document (classes, preprocessing, metrics, ...) alone.
+    """Read only an artifact's JSON document (classes, preprocessing, metrics, ...).
 
-    Args:
-        path: The model directory, or a ``model.tar.gz``; a directory may hold the latter.
+    The path is the model directory or a ``model.tar.gz``; the former may contain the latter.
 
     Raises:
         ArtifactError: There is no artifact, or it is damaged or not ours.
@@ -82,11 +72,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def describe(data: bytes, path: Path) -> Description:
-    """Return the description in the bytes of a weights file.
-
-    Args:
-        data: What `read_file` gives for `WEIGHTS_FILE`.
-        path: Where it was read from, for messages.
+    """Return the description in the bytes of a weights file; `path` is for messages.
 
     Raises:
         ArtifactError: It is damaged or not ours.
@@ -96,9 +82,9 @@ def describe(data: bytes, path: Path) -> Description:
         golden_example = None
         if GOLDEN_PIXELS in (header := _header(data)):
             tensors = []
+            first = 8 + int.from_bytes(data[:8], "little")
             for name in (GOLDEN_PIXELS, GOLDEN_PROBABILITIES):
                 begin, end = header[name]["data_offsets"]
-                first = 8 + int.from_bytes(data[:8], "little")
                 stored = bytearray(data[first + begin : first + end])  # writable, as torch demands
                 values = np.frombuffer(stored, _TYPES[header[name]["dtype"]])
                 tensors.append(values.reshape(header[name]["shape"]))
@@ -114,14 +100,10 @@ def describe(data: bytes, path: Path) -> Description:
 
 
 def read_file(path: Path, name: str) -> bytes:
-    """Return the bytes of one of an artifact's files; nothing is extracted to disk.
-
-    Args:
-        path: As in `read_document`.
-        name: Of the file.
+    """Return the bytes of a file at a path of `read_document`; nothing is extracted to disk.
 
     Raises:
-        ArtifactError: It is not there or cannot be read.
+        ArtifactError: It is missing or cannot be read.
     """
     try:
         return archive.read_file(path, name)
@@ -130,11 +112,7 @@ def read_file(path: Path, name: str) -> bytes:
 
 
 def parse_document(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON document in the bytes of a weights file.
-
-    Raises:
-        ArtifactError: As `describe` does.
-    """
+    """Return the JSON document in the bytes of a weights file; see `describe`."""
     try:
         document = json.loads(_header(data)["__metadata__"][METADATA_KEY])
         found = document["format"]

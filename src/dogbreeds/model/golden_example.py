@@ -1,4 +1,4 @@
-"""The golden example of an artifact; without PyTorch, which a server need not load."""
+"""The golden example of an artifact; without PyTorch, which a server may not load."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class GoldenExample:
-    """An input, and what the model made of it when it was saved; serving must make the same of it.
+    """An input and the model's output when it was saved, which serving must reproduce."""
 
-    Attributes:
-        pixels: uint8 [1, S, S, 3].
-        probabilities: float32 [1, classes], computed in float32 on a CPU.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    probabilities: npt.NDArray[np.float32]
+    pixels: npt.NDArray[np.uint8]  # [1, S, S, 3]
+    probabilities: npt.NDArray[np.float32]  # [1, classes], computed in float32 on a CPU

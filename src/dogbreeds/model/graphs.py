@@ -1,8 +1,7 @@
 """The ONNX graphs of an artifact: the model in float32 and in int8, as its job measured them.
 
-They are files beside the weights. The artifact's document holds the hash of each, so that weights
-and graphs cannot be parted, and what ONNX Runtime made of the golden example and of the evaluation
-photos with it.
+They are files next to the weights. The artifact's document contains the hash of each, so that
+weights and graphs stay together, and its results on the golden example and the evaluation photos.
 """
 
 import hashlib
@@ -19,25 +18,16 @@ from dogbreeds.model.onnx_runtime import FLOAT32, INT8, PRECISIONS
 
 @dataclass(frozen=True)
 class Graph:
-    """From uint8 pixels [N, S, S, 3] to float32 probabilities [N, C]: normalization to softmax.
+    """From uint8 pixels [N, S, S, 3] to float32 probabilities [N, C]: normalization to softmax."""
 
-    Attributes:
-        precision: A name of `onnx_runtime.PRECISIONS`.
-        data: The ONNX file.
-        probabilities: What it makes of the golden example's pixels: float32 [1, C].
-        accuracy: Share of photos that it is right about, 0..1, by split name.
-        agreement: Share of photos to which the float32 graph gives the same class, 0..1, by split
-            name.
-    """
-
-    precision: str
-    data: bytes
-    probabilities: npt.NDArray[np.float32]
-    accuracy: dict[str, float]
-    agreement: dict[str, float]
+    precision: str  # one of `onnx_runtime.PRECISIONS`
+    data: bytes  # the ONNX file
+    probabilities: npt.NDArray[np.float32]  # [1, C], of the golden example's pixels
+    accuracy: dict[str, float]  # 0..1 by split name
+    agreement: dict[str, float]  # share with the float32 graph's class, 0..1 by split name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the document holds of it: all but the file itself, and its hash."""
+        """Return the document's entry: all but the file itself, and its hash."""
         return {
             "sha256": hashlib.sha256(self.data).hexdigest(),
             "probabilities": self.probabilities[0].tolist(),
@@ -52,14 +42,7 @@ def file_name(precision: str) -> str:
 
 
 def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
-    """Read the graphs that an artifact's document names.
-
-    Args:
-        document: As `read_document` gives it.
-        path: The artifact.
-
-    Returns:
-        The graphs by precision; none in artifacts that were written without.
+    """Return by precision the graphs of the artifact at `path` that its document names, if any.
 
     Raises:
         ArtifactError: A graph is missing or is not the one that was saved.
@@ -75,9 +58,8 @@ def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
                 f" {stored['sha256']}, got {digest}: it is not the graph that was saved there"
             )
         probabilities = np.array([stored["probabilities"]], np.float32)
-        graphs[precision] = Graph(
-            precision, data, probabilities, stored["accuracy"], stored["agreement"]
-        )
+        shares = stored["accuracy"], stored["agreement"]
+        graphs[precision] = Graph(precision, data, probabilities, *shares)
     return graphs
 
 

@@ -1,7 +1,7 @@
-"""A torchvision classifier by name: its head, its pretrained weights.
+"""torchvision's classifiers by name, with their head and pretrained weights.
 
 ``python -m dogbreeds.model.networks fetch resnet18 --into DIR [--from FILE]`` puts torchvision's
-ImageNet weights into a folder, as the training image does when it is built.
+ImageNet weights into a folder, as the build of the training image does.
 """
 
 import argparse
@@ -23,17 +23,10 @@ from dogbreeds.system.files import atomic_write
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
-    """Build a classifier with random weights and a head for the given classes.
-
-    Args:
-        architecture: A name of `ARCHITECTURES`, e.g. ``"resnet18"``.
-        num_classes: Outputs of the head, at least 1.
-
-    Returns:
-        A model that maps float32 [N, 3, H, W] to logits [N, num_classes].
+    """Build a classifier with random weights: float32 [N, 3, H, W] to logits [N, num_classes].
 
     Raises:
-        ModelError: There is no such architecture.
+        ModelError: The architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
     """
     check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
@@ -41,19 +34,16 @@ def create_model(architecture: str, num_classes: int) -> nn.Module:
 
 
 def head_name(model: nn.Module) -> str:
-    """Return the dotted name of the model's last parametrised layer, its classification head."""
+    """Return the dotted name of the model's classification head, its last layer with parameters."""
     layers = (nn.Linear, nn.Conv2d)
     names = [name for name, module in model.named_modules() if isinstance(module, layers)]
     return str(names[-1])
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:
-    """Load a state dict into all of the model but its head.
+    """Load a state dict of any number of classes into all of the model but its head, in place.
 
-    Args:
-        model: A model of `create_model`; changed in place.
-        path: A state dict of the same architecture with any number of classes, as torchvision
-            publishes them. Read with ``weights_only=True``: no code in the file is run.
+    The file is read with ``weights_only=True``, so no code in it is run.
 
     Raises:
         ModelError: The file is missing, is no state dict or is of another architecture.
@@ -68,11 +58,13 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
         raise ModelError(f"expected a PyTorch state dict of tensors, got {path}")
     head = head_name(model) + "."
     state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
-    wanted = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(head)}
-    # BatchNorm's step counters are absent from old files and do not matter.
-    missing = sorted(n for n in wanted.keys() - state.keys() if "num_batches_tracked" not in n)
-    unknown = sorted(state.keys() - wanted.keys())
-    shapes = sorted(n for n in wanted.keys() & state.keys() if wanted[n] != state[n].shape)
+    expected = {
+        name: t.shape for name, t in model.state_dict().items() if not name.startswith(head)
+    }
+    # Old files lack BatchNorm's step counters, which do not matter.
+    missing = sorted(n for n in expected.keys() - state.keys() if "num_batches_tracked" not in n)
+    unknown = sorted(state.keys() - expected.keys())
+    shapes = sorted(n for n in expected.keys() & state.keys() if expected[n] != state[n].shape)
     if missing or unknown or shapes:
         raise ModelError(
             f"weights file {path} is of another architecture: {len(missing)} tensors missing,"
@@ -83,12 +75,9 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
 
 
 def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None = None) -> Path:
-    """Put torchvision's ImageNet weights of an architecture into a folder.
+    """Put torchvision's ImageNet weights of an architecture into a folder atomically.
 
-    Args:
-        architecture: A name of `ARCHITECTURES`.
-        folder: Made if missing. Under its final name there is either the whole file or none.
-        source: A local copy to take instead of a download.
+    The folder is created if missing; `source` is a local copy to use instead of a download.
 
     Returns:
         The file, e.g. ``resnet18-f37072fd.pth``. The digits in its name are the first of its
@@ -123,7 +112,7 @@ def _published_url(architecture: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``fetch``. Exit code 3 tells that the network could not be reached."""
+    """Run ``fetch``; exit code 3 means that the network could not be reached."""
     parser = argparse.ArgumentParser(prog="python -m dogbreeds.model.networks", description=__doc__)
     verbs = parser.add_subparsers(required=True)
     fetch = verbs.add_parser("fetch", help="put ImageNet weights into a folder")

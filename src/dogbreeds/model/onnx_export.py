@@ -1,4 +1,4 @@
-"""From a PyTorch model to ONNX: how a model leaves PyTorch."""
+"""Export a PyTorch model to ONNX."""
 
 import importlib.util
 import tempfile
@@ -12,35 +12,27 @@ from dogbreeds.system.errors import DogbreedsError
 
 
 class ExportError(DogbreedsError, RuntimeError):
-    """The model cannot be had in ONNX; the message says why."""
+    """The model cannot be exported to ONNX; the message says why."""
 
 
 def to_onnx(artifact: Artifact) -> bytes:
-    """Return the model with its normalization and softmax as an ONNX graph.
+    """Export the model, which is on the CPU, with its normalization and softmax as an ONNX graph.
 
     It takes 0.1 to 3 s for each torchvision classifier tried (ResNet to Swin and MaxViT).
-
-    Args:
-        artifact: Its model is on the CPU.
 
     Returns:
         An ONNX file: ``pixels``, uint8 [N, S, S, 3], to ``probabilities``, float32 [N, C].
 
     Raises:
-        ExportError: The packages onnx and onnxruntime are not there, or the model cannot be
-            converted.
+        ExportError: The packages onnx and onnxruntime are missing, or the conversion fails.
     """
     if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
         raise ExportError("the packages onnxruntime and onnx are not installed")
     side = artifact.preprocessing.image_size
     example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
     try:
-        with (
-            tempfile.NamedTemporaryFile(suffix=".onnx") as file,
-            warnings.catch_warnings(),
-            torch.no_grad(),
-        ):
-            warnings.simplefilter("ignore")  # the tracer's, about constants that are ones
+        with tempfile.NamedTemporaryFile() as file, warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer warns about constants
             torch.onnx.export(
                 Pipeline(artifact.model, artifact.preprocessing, artifact.temperature).eval(),
                 (example,),

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the one place that loads it, in jobs and servers alike."""
+"""ONNX Runtime on the CPU: the only module that imports it, in jobs and servers alike."""
 
 import importlib
 import os
@@ -11,19 +11,19 @@ if TYPE_CHECKING:  # the server process itself needs neither
     import numpy.typing as npt
 
 FLOAT32, INT8 = PRECISIONS = ("float32", "int8")
-"""What a graph computes in."""
+"""Data types that a graph computes in."""
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
-"""Variables without which ONNX Runtime reports to Microsoft; it reads them when it is loaded."""
+"""Environment variables that stop ONNX Runtime from reporting to Microsoft; read on import."""
 
 
 class TelemetryError(DogbreedsError, RuntimeError):
-    """An engine does not keep what it sees to itself: neither it nor another may serve here."""
+    """An engine may send telemetry: no engine may serve in this process."""
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
     """Import ONNX Runtime; nothing else may.
 
-    Its telemetry is on by default since 1.32, and starts a thread while the library is loaded.
+    Its telemetry is on by default since 1.32, and starts a thread on import.
 
     Raises:
         TelemetryError: That thread runs, so this version ignores the switch.
@@ -42,26 +42,22 @@ def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
 
 
 class Session:
-    """A graph that is ready to run.
+    """An ONNX graph that is ready to run on `threads` intra-op threads.
 
-    Args:
-        graph: The ONNX file.
-        threads: Of one forward pass.
-        optimized: Whether operators may be fused; if not, a graph of int8 is computed in float32,
-            rounded to 8 bits after each operator.
+    Operators are fused if `optimized`; otherwise, an int8 graph is computed in float32 and rounded
+    to 8 bits after each operator.
     """
 
     def __init__(self, graph: bytes, threads: int, *, optimized: bool = True) -> None:
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # A thread that waits by spinning takes time from the Java front end and from decoding.
+        # Spinning threads would take CPU time from the Java front end and from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
 
     def run(self, pixels: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
         """Return probabilities [N, C] for pixels [N, S, S, 3]."""

@@ -1,8 +1,8 @@
-"""Open encoded photos so that metadata never decides whether their pixels can be used.
+"""Open encoded photos such that broken metadata never makes pixels unusable.
 
-Pillow's readers interpret metadata while they open a file, and refuse the file where that fails.
-Here, containers are taken apart first: Pillow gets what pixels need and nothing else; orientation
-and colour profile are read leniently.
+Pillow's readers parse metadata on opening, and raise where that fails. Here, containers are taken
+apart first: Pillow gets only what pixels need, and orientation and color profile are parsed
+leniently.
 """
 
 import contextlib
@@ -12,66 +12,52 @@ import re
 import warnings
 import zlib
 
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import AvifImagePlugin, Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from dogbreeds.model.photo_formats import FORMATS, describe, photo_format
 from dogbreeds.system.errors import DogbreedsError
 
-# Photos are decoded in parallel; the decoder's own threads would only compete.
+# Photos are decoded in parallel, so the decoder's own threads would only compete.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata, for example
 
 MAX_PROFILE_BYTES = 4 * 2**20
 _EOI = b"\xff\xd9"  # a JPEG's end marker
-_EXPECTED = f"a whole {FORMATS} photo"
+_EXPECTED = f"a {FORMATS} photo"
 
 
 class PhotoError(DogbreedsError, ValueError):
-    """The bytes are no photo that can be decoded.
-
-    Attributes:
-        expected: What would have been right.
-        got: What came instead.
-    """
+    """The bytes are no photo that can be decoded: what was `expected`, and what was `got`."""
 
     def __init__(self, got: str, expected: str = _EXPECTED) -> None:
         super().__init__(got, expected)
-        self.got = got
-        self.expected = expected
+        self.got, self.expected = got, expected
 
     def __str__(self) -> str:
         return f"expected {self.expected}, got {self.got}"
 
 
 def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageFile.ImageFile, str]:
-    """Open a photo; its pixels are decoded later, by `PIL.Image.Image.load`.
-
-    Args:
-        data: The encoded photo.
-        tolerate_truncated: Let a JPEG be opened that ends too early.
+    """Open an encoded photo; `PIL.Image.Image.load` decodes its pixels later.
 
     Returns:
         The image and the name of its format. In ``info``, ``"orientation"`` is 1 to 8 as in EXIF
-        and ``"icc_profile"`` is the colour profile, if there is one.
+        and ``"icc_profile"`` is the color profile, if there is one.
 
     Raises:
-        PhotoError: The bytes are not a photo, or its header is broken.
+        PhotoError: The bytes are not a photo, its header is broken, or it is a JPEG that ends too
+            early and `tolerate_truncated` is false.
     """
     name = photo_format(data[:64])
     if name is None:
-        raise PhotoError(
-            "a truncated photo: it has only 2 bytes" if data == b"\xff\xd8" else describe(data)
-        )
+        cut = data == b"\xff\xd8"
+        raise PhotoError("a truncated photo: it has only 2 bytes" if cut else describe(data))
     try:
         match name:
             case "JPEG":
@@ -83,18 +69,17 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
             case "HEIC":
                 image = _Heic(io.BytesIO(data))
             case "AVIF":
-                # AVIF's own boxes tell the orientation; Pillow refuses it where EXIF is damaged.
+                # AVIF has boxes for the orientation; Pillow raises where its EXIF is damaged.
                 data = re.sub(rb"(infe.{8})Exif", rb"\1free", data, count=4, flags=re.DOTALL)
                 image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
                 image.info["orientation"] = image.getexif().get(0x0112, 1)
             case "WebP":
                 image = _WebP(io.BytesIO(data))
                 image.info["orientation"] = exif_orientation(image.info.get("exif", b""))
+            case "BMP":
+                image = BmpImageFile(io.BytesIO(data))
             case _:
-                opener = (
-                    BmpImagePlugin.BmpImageFile if name == "BMP" else GifImagePlugin.GifImageFile
-                )
-                image = opener(io.BytesIO(data))
+                image = GifImageFile(io.BytesIO(data))
     except PhotoError:
         raise
     except Exception as error:  # parsers raise many types on hostile headers
@@ -103,13 +88,8 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
 
 
 def broken(name: str, error: Exception) -> PhotoError:
-    """Return the error for a photo that a decoder gave up on.
-
-    Args:
-        name: The format's name.
-        error: What the decoder raised.
-    """
-    # Decoders quote bytes of the file, and a reason becomes a line of the log.
+    """Return the error for a photo of format `name` for which the decoder raised `error`."""
+    # Decoders quote bytes of the file, but the reason must be one line of the log.
     reason = re.sub("[^ -~]+", " ", str(error))[:200] or type(error).__name__
     if isinstance(error, EOFError) or re.search("runcated|requires a buffer", reason):
         return PhotoError(f"a truncated {name} photo")
@@ -117,13 +97,9 @@ def broken(name: str, error: Exception) -> PhotoError:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation that EXIF data states, whatever else is wrong with them.
+    """Return the orientation in EXIF data, 1 to 8, however broken the rest; 1 if there is none.
 
-    Args:
-        exif: A TIFF structure, with or without the six bytes "Exif" and two zeros in front.
-
-    Returns:
-        1 to 8; 1 where none is stated.
+    The data is a TIFF structure, with or without the prefix "Exif" and two zero bytes.
     """
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "little", b"MM": "big"}.get(exif[:2])
@@ -152,7 +128,9 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
         if start < 0 or start + 4 > len(data):
             raise PhotoError("a truncated JPEG photo: its header is incomplete")
         marker = data[start + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # fill bytes and the like
+        if (
+            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
+        ):  # skip fill bytes and markers without a length
             start += 1
             continue
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
@@ -177,8 +155,8 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
     jpeg = b"".join((*parts, memoryview(data)[start:]))
     if not jpeg.endswith(_EOI) and jpeg.find(_EOI, scan) < 0:
         jpeg = _with_end(jpeg, tolerate_truncated)
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg))
-    if image.mode == "CMYK" and not adobe:  # only Adobe's programs store it inverted
+    image = JpegImageFile(io.BytesIO(jpeg))
+    if image.mode == "CMYK" and not adobe:  # Pillow inverts it, as only Adobe's programs need
         image.tile = [tile._replace(args=("CMYK", "")) for tile in image.tile]
     image.info["orientation"] = exif_orientation(exif)
     if profile:
@@ -187,17 +165,17 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
 
 
 def _with_end(jpeg: bytes, tolerate_truncated: bool) -> bytes:
-    """Return a JPEG without an end marker with one, if the marker is all that it lacks.
+    """Append the end marker to a JPEG without one, if the marker is all that it lacks.
 
-    What follows a whole scan is skipped, so it cannot change the picture; libjpeg's own warning
-    is not accessible. Zeros at the end are what a failed download or copy left.
+    Decoders skip what follows a complete scan, so different fillers must not change the picture;
+    libjpeg's own warning is not accessible. Trailing zeros are left by a failed download or copy.
     """
     end = len(jpeg.rstrip(b"\0"))
     jpeg = jpeg[: end if len(jpeg) - end > 15 else None].removesuffix(b"\xff")
     if not tolerate_truncated:
         pictures = []
         for filler in (b"\0", b"\xaa"):
-            image = JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg + filler * 64 + _EOI))
+            image = JpegImageFile(io.BytesIO(jpeg + filler * 64 + _EOI))
             pictures.append(hashlib.blake2b(image.tobytes()).digest())
         if pictures[0] != pictures[1]:
             raise PhotoError("a truncated JPEG photo")
@@ -218,7 +196,7 @@ def _open_png(data: bytes) -> ImageFile.ImageFile:
             raise PhotoError("a PNG that Xcode has optimized for iOS")
         elif kind == b"iCCP":
             profile = body[body.find(b"\0") + 2 :]
-            with contextlib.suppress(zlib.error):  # then it is ignored
+            with contextlib.suppress(zlib.error):  # ignore a broken profile
                 info["icc_profile"] = zlib.decompressobj().decompress(profile, MAX_PROFILE_BYTES)
         elif kind == b"eXIf":
             info["exif"] = body
@@ -229,9 +207,9 @@ def _open_png(data: bytes) -> ImageFile.ImageFile:
             parts.append(view[start:end])
         start = end
     png = data if sum(map(len, parts)) == len(data) else b"".join(parts)
-    image = PngImagePlugin.PngImageFile(io.BytesIO(png))
+    image = PngImageFile(io.BytesIO(png))
     image.info.update(info, orientation=exif_orientation(info.get("exif", b"")))
-    clear = image.info.get("transparency")  # in the file's depth, where pixels have 8 bits
+    clear = image.info.get("transparency")  # is in the file's depth, but pixels have 8 bits
     if isinstance(clear, tuple) and depth == 16:
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     elif isinstance(clear, int) and depth < 8:
@@ -239,15 +217,15 @@ def _open_png(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-class _Tiff(TiffImagePlugin.TiffImageFile):
+class _Tiff(TiffImageFile):
     def load_end(self) -> None:
-        """Do without Pillow's look at EXIF."""
+        """Skip Pillow's parsing of EXIF."""
 
 
 def _open_tiff(data: bytes) -> ImageFile.ImageFile:
     image = _Tiff(io.BytesIO(data))
     tags = image.tag_v2
-    if tags.get(254, 0) == 1 or 50706 in tags:  # the first picture is a preview
+    if tags.get(254, 0) == 1 or 50706 in tags:  # the first picture is only a preview
         raise PhotoError("a camera's raw file (such as DNG, NEF or ARW)")
     if image.mode in ("F", "I") and 16 not in tags.get(258, ()):
         raise PhotoError(f"a TIFF photo of {tags.get(258, '?')} bits", "8 or 16 bits per channel")
@@ -257,7 +235,7 @@ def _open_tiff(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-class _WebP(WebPImagePlugin.WebPImageFile):
+class _WebP(WebPImageFile):
     def load_prepare(self) -> None:
         """Free the decoder, which holds two more copies of the picture."""
         self._decoder = None
@@ -268,7 +246,7 @@ class _Heic(ImageFile.ImageFile):
     format = "HEIC"
 
     def _open(self) -> None:
-        import pi_heif  # not before there is a HEIC photo: most jobs have none
+        import pi_heif  # imported on demand: most jobs have no HEIC photo
 
         options = pi_heif.options
         options.DECODE_THREADS = 1
@@ -282,8 +260,7 @@ class _Heic(ImageFile.ImageFile):
     def load(self) -> None:
         """Decode the pixels; libheif turns them upright."""
         if photo := self._photo:
-            decoded = Image.frombytes(
-                photo.mode, photo.size, photo.data, "raw", photo.mode, photo.stride
-            )
+            raw = ("raw", photo.mode, photo.stride)
+            decoded = Image.frombytes(photo.mode, photo.size, photo.data, *raw)
             self.im, self._size, self._photo = decoded.im, decoded.size, None
         Image.Image.load(self)

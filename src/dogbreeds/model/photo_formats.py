@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and by its name: the photo formats, and what is no photo."""
+"""Recognize photo formats, and what else a file is, by first bytes and by name."""
 
 import base64
 import binascii
@@ -6,93 +6,61 @@ import re
 from pathlib import Path
 
 FORMATS = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
-"""The photo formats that are read."""
+"""The supported photo formats."""
 
-_HEAD = 64  # bytes that tell every format apart
+_HEAD = 64  # bytes suffice to tell all formats apart
 
 _NAME = re.compile(
     r".+\.(jpe?g|jpe|jf?if|jfi|pjpe?g|pjp|mpo|a?png|webp|bmp|dib|gif|tiff?|avifs?|hei[cf]s?|hif)"
-    # What downloads and file managers append: .jpg_large, .jpg?w=640, .jpg (1), .jpg~, .jpg.1
+    # Downloads and file managers append these: .jpg_large, .jpg?w=640, .jpg (1), .jpg~, .jpg.1
     r"(\?.*|[_:~( -][^.]*|\.\d+)?",
     re.IGNORECASE | re.DOTALL,
 )
-_PHOTOS = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",  # BigTIFF
-    b"MM\0+": "TIFF",
-}
-_BRANDS = {  # of ISO base media files, whose first box is `ftyp`
+_PHOTOS = {  # includes BigTIFF
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP",
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
+}  # fmt: skip
+_BRANDS = {  # are those of ISO base media files, whose first box is `ftyp`
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
     **dict.fromkeys((b"mif1", b"mif2", b"msf1"), "HEIC"),  # HEIF, of any codec
 }
 _OTHERS = {
-    b"\0\0\0\x0cJXL ": "a JPEG XL picture",
-    b"\xff\x0a": "a JPEG XL picture",
-    b"\0\0\0\x0cjP": "a JPEG 2000 picture",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
-    b"II\xbc": "a JPEG XR picture",
-    b"BPG\xfb": "a BPG picture",
-    b"qoif": "a QOI picture",
-    b"\x76\x2f\x31\x01": "an OpenEXR picture",
-    b"#?RADIANCE": "a Radiance HDR picture",
-    b"DDS ": "a DDS texture",
-    b"8BPS": "a Photoshop document (PSD)",
-    b"gimp xcf": "a GIMP document (XCF)",
-    b"\0\0\1\0": "an icon (ICO)",
-    b"\0\0\2\0": "a cursor (CUR)",
-    b"icns": "an icon (ICNS)",
-    b"%PDF": "a PDF document",
-    b"%!PS": "a PostScript document",
-    b"\xc5\xd0\xd3\xc6": "an EPS document",
-    b"IIRO": "a camera's raw file (ORF)",
-    b"IIU\0": "a camera's raw file (RW2)",
+    b"\0\0\0\x0cJXL ": "a JPEG XL picture", b"\xff\x0a": "a JPEG XL picture",
+    b"\0\0\0\x0cjP": "a JPEG 2000 picture", b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"II\xbc": "a JPEG XR picture", b"BPG\xfb": "a BPG picture", b"qoif": "a QOI picture",
+    b"\x76\x2f\x31\x01": "an OpenEXR picture", b"#?RADIANCE": "a Radiance HDR picture",
+    b"DDS ": "a DDS texture", b"8BPS": "a Photoshop document (PSD)",
+    b"gimp xcf": "a GIMP document (XCF)", b"\0\0\1\0": "an icon (ICO)",
+    b"\0\0\2\0": "a cursor (CUR)", b"icns": "an icon (ICNS)", b"%PDF": "a PDF document",
+    b"%!PS": "a PostScript document", b"\xc5\xd0\xd3\xc6": "an EPS document",
+    b"IIRO": "a camera's raw file (ORF)", b"IIU\0": "a camera's raw file (RW2)",
     b"FUJIFILMCCD-RAW": "a camera's raw file (RAF)",
     b"II\x1a\0\0\0HEAP": "a camera's raw file (CRW)",
-    b"\x1aE\xdf\xa3": "a video (Matroska or WebM)",
-    b"\0\0\1\xba": "a video (MPEG)",
-    b"\0\0\1\xb3": "a video (MPEG)",
-    b"FLV\1": "a video (FLV)",
-    b"\x30\x26\xb2\x75": "a video (WMV)",
-    b"ID3": "an audio file (MP3)",
-    b"OggS": "an audio or video file (Ogg)",
-    b"PK\3\4": "a zip file",
-    b"\x1f\x8b": "a gzip file",
-    b"7z\xbc\xaf": "a 7z file",
-    b"Rar!": "a RAR file",
-    b"\xfd7zXZ": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\0\5\x16\7": "a macOS resource file (._NAME)",
+    b"\x1aE\xdf\xa3": "a video (Matroska or WebM)", b"\0\0\1\xba": "a video (MPEG)",
+    b"\0\0\1\xb3": "a video (MPEG)", b"FLV\1": "a video (FLV)",
+    b"\x30\x26\xb2\x75": "a video (WMV)", b"ID3": "an audio file (MP3)",
+    b"OggS": "an audio or video file (Ogg)", b"PK\3\4": "a zip file", b"\x1f\x8b": "a gzip file",
+    b"7z\xbc\xaf": "a 7z file", b"Rar!": "a RAR file", b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file", b"\0\5\x16\7": "a macOS resource file (._NAME)",
     b"\0\0\0\1Bud1": "a macOS .DS_Store file",
     b"\xd0\xcf\x11\xe0": "a Windows document, such as Thumbs.db",
     b"version https://git-lfs": "a git-LFS pointer (fetch the photo with `git lfs pull`)",
     b"/annex/objects/": "a git-annex pointer (fetch the photo with `git annex get`)",
     b"data:image/": "base64 text (a data: URL)",
-}
+}  # fmt: skip
 
 
 def is_photo_name(name: str) -> bool:
-    """Tell by its name whether a file is a photo, e.g. ``a.JPG``, ``a.jfif`` or ``a.jpg (1)``.
-
-    Args:
-        name: Without folders.
-    """
+    """Tell whether a file name (no folders) is a photo's: ``a.JPG``, ``a.jfif``, ``a.jpg (1)``."""
     return not name.startswith(".") and _NAME.fullmatch(name) is not None
 
 
 def is_photo_file(path: Path) -> bool:
-    """Tell whether a file is a photo: by its name, or by its first bytes where the name is silent.
-
-    Args:
-        path: A file; it is opened only if its name is not that of a photo.
+    """Tell whether a file is a photo: by its name, or else by its first bytes.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It has no photo name, and cannot be read.
     """
     if is_photo_name(path.name):
         return True
@@ -101,11 +69,7 @@ def is_photo_file(path: Path) -> bool:
 
 
 def photo_format(head: bytes) -> str | None:
-    """Return the photo format that bytes begin as, e.g. ``"JPEG"``; None where it is none.
-
-    Args:
-        head: At least the first 16 bytes.
-    """
+    """Return the photo format, e.g. ``"JPEG"``, of at least 16 first bytes; None if it is none."""
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -114,11 +78,7 @@ def photo_format(head: bytes) -> str | None:
 
 
 def describe(data: bytes) -> str:
-    """Say what bytes are that are no photo, in words that follow "got".
-
-    Args:
-        data: All of them.
-    """
+    """Describe the bytes of a file that is no photo, in words that follow "got"."""
     head = data[:_HEAD]
     if not head:
         return "an empty file"
@@ -138,7 +98,7 @@ def describe(data: bytes) -> str:
 
 
 def _describe_text(data: bytes) -> str | None:
-    """Say what kind of text bytes are; None where they are none."""
+    """Return the kind of text that bytes are; None where they are none."""
     text = data[:2048].decode("utf-8-sig", errors="ignore").strip()
     if not "".join(text.split()).isprintable():
         return None

@@ -1,4 +1,4 @@
-"""From pixels to probabilities as one module, so that the archive and every backend do the same."""
+"""From pixels to probabilities as one module, shared by the artifact and every backend."""
 
 import torch
 from torch import nn
@@ -7,13 +7,9 @@ from dogbreeds.model.preprocessing import Preprocessing
 
 
 class Pipeline(nn.Module):
-    """Normalization, model, temperature and softmax.
+    """Normalization, model, temperature (divides the logits) and softmax.
 
-    Args:
-        model: From [N, 3, S, S] to logits [N, classes], in the type `dtype`.
-        preprocessing: The archive's.
-        temperature: Divides the logits.
-        dtype: What the model computes in.
+    The model maps [N, 3, S, S] to logits [N, classes], both of type `dtype`.
     """
 
     def __init__(
@@ -24,10 +20,8 @@ class Pipeline(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self._model = model
-        self._preprocessing = preprocessing
-        self._temperature = temperature
-        self._dtype = dtype
+        self._model, self._preprocessing = model, preprocessing
+        self._temperature, self._dtype = temperature, dtype
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return probabilities, float32 [N, classes], for pixels, uint8 [N, S, S, 3]."""

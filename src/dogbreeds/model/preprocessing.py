@@ -1,4 +1,4 @@
-"""From a decoded photo to the model's input; stored in the artifact with the weights."""
+"""From a decoded photo to the model's input."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,35 +10,24 @@ from PIL import Image
 from dogbreeds.model.color import to_srgb
 from dogbreeds.model.photo import Readable, decode_unconverted
 
-if TYPE_CHECKING:  # checking and splitting photos should not wait for torch
+if TYPE_CHECKING:  # checking and splitting photos need not wait for torch
     import torch
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a decoded photo becomes the model's input; stored in the archive with the weights.
+    """How a decoded photo becomes the model's input; stored in the artifact with the weights.
 
-    Attributes:
-        resize_size: The short side is resized to this many pixels.
-        image_size: Then the central square of this many pixels is taken.
-        mean: Mean of R, G and B in 0..1, subtracted.
-        std: Standard deviation of R, G and B in 0..1, divided by.
+    `mean` and `std`, of R, G and B in 0..1, are ImageNet's by default, as in torchvision.
     """
 
-    resize_size: int = 224
-    image_size: int = 224
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, as torchvision uses
+    resize_size: int = 224  # the short side is resized to this many pixels,
+    image_size: int = 224  # then the central square of this many pixels is cropped
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Resize the short side and crop the centre.
-
-        Args:
-            image: An RGB image of any size.
-
-        Returns:
-            Pixels of shape [image_size, image_size, 3], dtype uint8.
-        """
+        """Resize the short side of an RGB image and crop the center; see `read_pixels`."""
         # Resizing only the box that the crop keeps gives the same pixels for less work.
         side = min(image.size) * self.image_size / self.resize_size
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -46,18 +35,14 @@ class Preprocessing:
         size = (self.image_size, self.image_size)
         if box == (0, 0, *image.size) and image.size == size:
             return np.asarray(image)
-        # reducing_gap shrinks large photos by an integer factor first: faster, hardly visible.
+        # reducing_gap first shrinks large photos by an integer factor: faster, hardly visible.
         resized = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
         return np.asarray(resized)
 
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo, no larger than needed, and cut it to the model's input size.
-
-        Args:
-            source: The encoded photo, or what it is read from, e.g. the path of its file.
-            tolerate_truncated: As in `decode`.
+        """Decode a photo as `decode` does, no larger than needed, and crop it to the input size.
 
         Returns:
             Pixels of shape [image_size, image_size, 3], dtype uint8.
@@ -66,12 +51,11 @@ class Preprocessing:
             PhotoError: As `decode` does.
             OSError: The file cannot be read.
         """
-        return self.cut(
-            decode_unconverted(source, self.resize_size, tolerate_truncated=tolerate_truncated)
-        )
+        side = self.resize_size
+        return self.cut(decode_unconverted(source, side, tolerate_truncated=tolerate_truncated))
 
     def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Cut what `decode_unconverted` gave to the model's input size, and convert it to sRGB."""
+        """Crop an image of `decode_unconverted` to the model's input size, in sRGB."""
         pixels = self.to_pixels(image)
         if profile := image.info.get("icc_profile"):
             small = Image.fromarray(pixels)
@@ -80,16 +64,13 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Turn a batch of pixels into the model's input, on the device where the pixels are.
-
-        Args:
-            pixels: Shape [N, S, S, 3], contiguous, dtype uint8 or float32, range 0..255.
+        """Normalize contiguous pixels [N, S, S, 3], uint8 or float32, 0..255, on their device.
 
         Returns:
             Shape [N, 3, S, S], dtype float32, in channels-last memory format.
         """
-        # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing is moved.
-        # It comes first because ONNX Runtime is slow where the last dimension is the short one.
+        # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
+        # Permute first because ONNX Runtime is slow where the last dimension is short.
         values = pixels.permute(0, 3, 1, 2).float()
         mean = values.new_tensor(self.mean).view(3, 1, 1) * 255
         std = values.new_tensor(self.std).view(3, 1, 1) * 255
@@ -101,10 +82,10 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Read back what `to_dict` gave.
+        """Restore settings from `to_dict`.
 
         Raises:
-            TypeError, ValueError: A key is missing or unknown, or a value is out of range.
+            KeyError, TypeError, ValueError: A key is missing, or a value is out of range.
         """
         preprocessing = cls(
             resize_size=int(values["resize_size"]),
