@@ -182,7 +182,7 @@ def test_without_credentials_a_plan_says_that_nothing_was_looked_up(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     result = dogbreeds("train", "--dry-run")
-    assert "Not looked up: what is there already (no AWS credentials are found" in result.out
+    assert "Not looked up: what exists already (no AWS credentials are found" in result.out
 
 
 def test_list_tells_age_and_cost(dogbreeds: Run, aws: boto3.Session) -> None:
@@ -303,7 +303,7 @@ def test_a_proxys_page_is_told_as_one(
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     result = dogbreeds(*command)
     assert result.code == 1
-    assert "got a web page: a proxy stands between" in result.err + result.out
+    assert "got a web page: a proxy intercepts the connection" in result.err + result.out
 
 
 @pytest.mark.parametrize("server", [Hanging], indirect=True)
