@@ -96,7 +96,7 @@ def test_the_pages_first_commands_work_word_for_word(
         ((*BATCH, "--instance-type=ml.p5.48xlarge"), "TransformResources.InstanceType"),
         (
             ("tune", "--set=lr=0.1", "--set=batch_size=8", "--set=epochs=3", "--set=optimizer=sgd"),
-            "--set fixes all that would be searched for",
+            "--set fixes the whole search space",
         ),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_job_of_this_name_with_other_settings_is_refused(
     assert dogbreeds("train", "--name=breeds-1", "--no-wait", *first).code == 0
     result = dogbreeds("train", "--name=breeds-1", *second)
     assert (result.code, result.out) == (1, "")
-    assert "dogbreeds-breeds-1 is there already, with other settings" in result.err
+    assert "dogbreeds-breeds-1 exists already, with other settings" in result.err
     assert message in result.err
 
 
@@ -168,8 +168,8 @@ def test_a_plan_says_what_is_made_what_stays_and_what_it_costs(
     assert re.search(r"\+ endpoint config dogbreeds-config-\w+\n +main: 1 x ml.m5.large", plan)
     assert dogbreeds("deploy", MODEL, "--no-wait").code == 0
     again = dogbreeds("deploy", MODEL, "--dry-run").out
-    assert re.search(r"= model dogbreeds-model-\w+: is there already", again)
-    assert "= endpoint dogbreeds: is there already" in again
+    assert re.search(r"= model dogbreeds-model-\w+: exists already", again)
+    assert "= endpoint dogbreeds: exists already" in again
     update = dogbreeds("deploy", MODEL, "--dry-run", "--startup-seconds=700", "--update=canary").out
     assert "~ endpoint dogbreeds" in update
     assert "rolled back on dogbreeds-5xx, dogbreeds-latency" in update

@@ -79,6 +79,10 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
             f" {endpoint.instance_type}: on GPUs SageMaker requires Triton for it"
         )
     if challenger and shadow:
+        raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
+    if endpoint.kind == "async" or endpoint.capture_percent:
+        settings.require("aws.bucket")
+    if 0 < endpoint.max_instances < endpoint.instance_count:
         raise ConfigError(
             f"endpoint.max_instances: expected at least endpoint.instance_count"
             f" ({endpoint.instance_count}), got {endpoint.max_instances}"
