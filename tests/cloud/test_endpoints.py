@@ -60,7 +60,7 @@ def test_a_dry_run_prints_every_request(
         (("--kind=serverless",), "a serverless endpoint has no GPU"),
         (("--kind=serverless", "--flavor=cpu", "--max-instances=3"), "scales by itself"),
         (("--update=linear", "--step-percent=5"), "expected at least 10 for update linear"),
-        (("--scale-to-zero",), "needs endpoint.kind async"),
+        (("--scale-to-zero",), "needs kind async"),
         (("--kind=async", "--capture-percent=1"), "need endpoint.kind real-time"),
         (("--instance-count=3", "--max-instances=2"), "at least endpoint.instance_count"),
         (("--kind=multi-model", "--instance-type=ml.g5.xlarge"), "needs a CPU instance"),

@@ -96,7 +96,7 @@ def test_the_pages_first_commands_work_word_for_word(
         ((*BATCH, "--instance-type=ml.p5.48xlarge"), "TransformResources.InstanceType"),
         (
             ("tune", "--set=lr=0.1", "--set=batch_size=8", "--set=epochs=3", "--set=optimizer=sgd"),
-            "--set fixes all that would be searched for",
+            "--set fixes the whole search space",
         ),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_job_of_this_name_with_other_settings_is_refused(
     assert dogbreeds("train", "--name=breeds-1", "--no-wait", *first).code == 0
     result = dogbreeds("train", "--name=breeds-1", *second)
     assert (result.code, result.out) == (1, "")
-    assert "dogbreeds-breeds-1 is there already, with other settings" in result.err
+    assert "dogbreeds-breeds-1 exists already, with other settings" in result.err
     assert message in result.err
 
 
@@ -168,8 +168,8 @@ def test_a_plan_says_what_is_made_what_stays_and_what_it_costs(
     assert re.search(r"\+ endpoint config dogbreeds-config-\w+\n +main: 1 x ml.m5.large", plan)
     assert dogbreeds("deploy", MODEL, "--no-wait").code == 0
     again = dogbreeds("deploy", MODEL, "--dry-run").out
-    assert re.search(r"= model dogbreeds-model-\w+: is there already", again)
-    assert "= endpoint dogbreeds: is there already" in again
+    assert re.search(r"= model dogbreeds-model-\w+: exists already", again)
+    assert "= endpoint dogbreeds: exists already" in again
     update = dogbreeds("deploy", MODEL, "--dry-run", "--startup-seconds=700", "--update=canary").out
     assert "~ endpoint dogbreeds" in update
     assert "rolled back on dogbreeds-5xx, dogbreeds-latency" in update
@@ -182,7 +182,7 @@ def test_without_credentials_a_plan_says_that_nothing_was_looked_up(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     result = dogbreeds("train", "--dry-run")
-    assert "Not looked up: what is there already (no AWS credentials are found" in result.out
+    assert "Not looked up: what exists already (no AWS credentials are found" in result.out
 
 
 def test_list_tells_age_and_cost(dogbreeds: Run, aws: boto3.Session) -> None:
@@ -303,7 +303,7 @@ def test_a_proxys_page_is_told_as_one(
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     result = dogbreeds(*command)
     assert result.code == 1
-    assert "got a web page: a proxy stands between" in result.err + result.out
+    assert "got a web page: a proxy intercepts the connection" in result.err + result.out
 
 
 @pytest.mark.parametrize("server", [Hanging], indirect=True)

@@ -1,11 +1,11 @@
-"""The one door to AWS: sessions, clients, dry runs, and errors in words."""
+"""Every connection to AWS: sessions, clients, dry runs, and readable errors."""
 
 import contextlib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from dogbreeds.system.errors import DogbreedsError
 if TYPE_CHECKING:
     from sagemaker.session import Session
 
-# Throttled and interrupted calls are repeated by botocore, with growing pauses.
+# botocore repeats throttled and interrupted calls, with growing pauses.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10, read_timeout=70
 )
@@ -40,7 +40,7 @@ _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
 
 class CloudError(DogbreedsError, RuntimeError):
-    """Something on AWS is not as it must be; the message says what to do."""
+    """AWS is not in the state that a command needs; the message says what to do."""
 
 
 class Cloud:
@@ -48,17 +48,17 @@ class Cloud:
 
     Args:
         settings: ``aws.region`` and ``aws.profile`` are used.
-        dry_run: Calls that would change something are kept in `requests` instead of being sent.
-            No credentials are needed: without them, calls that read are answered as an empty
-            account would.
+        dry_run: Calls that would change something are recorded in `requests` instead of being
+            sent. No credentials are needed: without them, read calls are answered as an empty
+            account would answer.
 
     Attributes:
         requests: What a dry run would have sent, by operation.
-        kept: What was found and is left as it is, e.g. ``model dogbreeds-model-1a2b3c``.
-        offline: In a dry run, why the account cannot be looked at; empty where it can.
+        kept: Existing things that stay unchanged, e.g. ``model dogbreeds-model-1a2b3c``.
+        offline: In a dry run, why the account cannot be read; empty where it can.
 
     Raises:
-        CloudError: There is no such profile, or no region is known.
+        CloudError: The profile does not exist, or no region is known.
     """
 
     def __init__(self, settings: CloudSettings, *, dry_run: bool = False) -> None:
@@ -83,7 +83,7 @@ class Cloud:
         self.session.events.register("before-parameter-build", self._validate)
 
     def _go_offline_without_account(self) -> None:
-        """Find out whether the account can be looked at; go on with made-up credentials if not."""
+        """Use made-up credentials if the account cannot be read."""
         quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
         try:
             self.session.client("sts", config=quickly).get_caller_identity()
@@ -93,7 +93,7 @@ class Cloud:
 
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[list[dict[str, Any]]]:
-        """Give the list of requests that are kept, and not sent, while the context lasts."""
+        """Yield the list of requests that are recorded, not sent, within the context."""
         before = self.dry_run, self.requests
         self.dry_run, self.requests = True, []
         try:
@@ -102,11 +102,11 @@ class Cloud:
             self.dry_run, self.requests = before
 
     def keep(self, kind: str, name: str) -> None:
-        """Note that something is there already."""
+        """Record that a thing exists already."""
         self.kept.append(f"{kind} {name}")
 
     def say(self, text: str) -> None:
-        """Tell what is being done on standard error; a dry run does nothing."""
+        """Print progress on standard error; a dry run prints none."""
         if not self.dry_run:
             print(text, file=sys.stderr, flush=True)
 
@@ -116,12 +116,7 @@ class Cloud:
         return str(self.session.region_name)
 
     def client(self, service: str, connections: int = 10) -> Any:  # noqa: ANN401  (botocore's)
-        """Return a client of a service.
-
-        Args:
-            service: Such as ``"ecr"``.
-            connections: How many requests may be under way at a time.
-        """
+        """Return a client of a service such as ``"ecr"``, for a number of parallel requests."""
         config = _CONFIG.merge(Config(max_pool_connections=connections))
         return self.session.client(service, config=config)
 
@@ -150,7 +145,7 @@ class Cloud:
         )
 
     def _validate(self, params: Any, model: Any, context: Any, **_: object) -> None:  # noqa: ANN401
-        """Refuse what SageMaker would refuse; words that botocore does not know, in dry runs."""
+        """Refuse what SageMaker would refuse; in dry runs also enum values unknown to botocore."""
         context["parameters"] = params
         if model.service_model.service_name in _VALIDATED and not model.name.startswith(_READS):
             name, shape = model.name, model.input_shape
@@ -160,16 +155,13 @@ class Cloud:
     def _record(self, model: Any, context: Any, **_: object) -> tuple[Any, dict[str, Any]] | None:  # noqa: ANN401
         """Answer a call in AWS's place; botocore has validated and serialised it already."""
         name = model.name
-        if not self.dry_run:
+        if not self.dry_run or (name.startswith(_READS) and not self.offline):
             return None
-        if name.startswith(_READS):
-            if not self.offline:
-                return None
-            if name.startswith("Describe") and model.service_model.service_name == "sagemaker":
-                error = {"Code": "ValidationException", "Message": "Could not find it (dry run)."}
-                return SimpleNamespace(status_code=400), {"Error": error}
-            return SimpleNamespace(status_code=200), {}
-        self.requests.append({name: dict(context["parameters"])})
+        if not name.startswith(_READS):
+            self.requests.append({name: dict(context["parameters"])})
+        elif name.startswith("Describe") and model.service_model.service_name == "sagemaker":
+            error = {"Code": "ValidationException", "Message": "Could not find it (dry run)."}
+            return SimpleNamespace(status_code=400), {"Error": error}
         return SimpleNamespace(status_code=200), {}
 
 
@@ -177,16 +169,16 @@ SDK_CONFIG = {
     "SchemaVersion": "1.0",
     "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}},
 }
-"""In place of the SDK's configuration files: no telemetry, and no defaults but ours."""
+"""Replaces the SDK's configuration files: no telemetry, and no defaults but ours."""
 
 
 def quieten_sdk() -> None:
-    """Silence what the SDK prints beside errors; works only before it is first imported."""
+    """Silence the SDK's notices other than errors; call it before the SDK is first imported."""
     os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
     warnings.filterwarnings("ignore", module=r"sagemaker\b")
     for name in ("sagemaker", "sagemaker.config", "sagemaker.telemetry"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # sagemaker_core writes its log to standard output, and replaces Python's own tracebacks there.
+    # sagemaker_core logs to standard output and replaces Python's own tracebacks.
     logging.getLogger("sagemaker_core.main.utils").addFilter(lambda _: False)
     with contextlib.suppress(ImportError):
         import rich.traceback
@@ -207,27 +199,37 @@ def is_throttling(error: Exception) -> bool:
 
 
 def is_missing(error: ClientError) -> bool:
-    """Whether an error says that the thing asked for does not exist.
+    """Whether an error says that the requested resource does not exist.
 
-    SageMaker has no code of its own for it in most of its calls, only a phrase.
+    Most of SageMaker's calls have no error code for it, only a phrase.
     """
     code, message = error_code(error), str(error)
+    phrases = ("could not find", "does not exist", "not found")
     return (
-        code in ("ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "404")
+        code in ("ResourceNotFound", "NoSuchKey", "404")
         or code.endswith("NotFoundException")
-        or (
-            code == "ValidationException"
-            and any(p in message.lower() for p in ("could not find", "does not exist", "not found"))
-        )
+        or (code == "ValidationException" and any(p in message.lower() for p in phrases))
     )
 
 
+def get_if_exists(call: Callable[..., Any], **request: object) -> dict[str, Any] | None:
+    """Return the answer of a client's call, None if the requested resource does not exist.
+
+    Raises:
+        botocore.exceptions.ClientError: AWS refused for another reason.
+    """
+    try:
+        return dict(call(**request))
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
 def explain(error: Exception) -> str:
-    """Turn an error of botocore's into what happened and what to do."""
+    """Return what happened and what to do, for an error raised by botocore."""
     if isinstance(error, NoCredentialsError):
-        return (
-            "no AWS credentials are found: run aws configure or aws sso login, or set aws.profile"
-        )
+        return "no AWS credentials are found: run aws configure or aws sso login or set aws.profile"
     if isinstance(error, SSOError | TokenRetrievalError):
         return f"the AWS sign-in has ended: run aws sso login (with your --profile): {error}"
     if isinstance(error, PartialCredentialsError | CredentialRetrievalError):
@@ -235,27 +237,24 @@ def explain(error: Exception) -> str:
     no_code = isinstance(error, ClientError) and not error_code(error)
     if no_code or isinstance(error, ResponseParserError) or "<html" in str(error).lower():
         return (
-            "expected an answer of AWS, got a web page: a proxy stands between (HTTPS_PROXY,"
-            " NO_PROXY), or needs a sign-in"
+            "expected an answer of AWS, got a web page: a proxy intercepts the connection"
+            " (HTTPS_PROXY, NO_PROXY) or needs a sign-in"
         )
     if isinstance(error, ClientError):
         return _explain_refusal(error)
     if isinstance(error, BotoCoreError):
-        return f"cannot talk to AWS: {error}; run the same command again to go on"
+        return f"cannot talk to AWS: {error}; run the same command again to resume"
     return str(error)
 
 
 def _explain_refusal(error: ClientError) -> str:
     code, message = error_code(error), error.response["Error"].get("Message", "")
     if code.startswith("ExpiredToken"):
-        return (
-            "the AWS credentials have expired: refresh them and run the same command again; it"
-            " goes on where it stopped"
-        )
+        return "the AWS credentials have expired: refresh them, then run the same command again"
     if code.startswith(("AccessDenied", "UnauthorizedOperation")):
         return f"not allowed: {message} (iam/ has policies that allow what this project does)"
     if code == "ResourceLimitExceeded":
-        return f"a quota is used up: {message} (ask for more under Service Quotas)"
+        return f"a quota is used up: {message} (request more under Service Quotas)"
     if is_throttling(error):
         return f"AWS throttled {error.operation_name} for too long: run the same command again"
     return f"{error.operation_name}: {code}: {message}"

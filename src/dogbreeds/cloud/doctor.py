@@ -1,5 +1,6 @@
-"""Preflight: what would fail on AWS after minutes and money, found in seconds and for nothing."""
+"""Preflight checks: errors that would cost minutes and money on AWS, found in seconds, for free."""
 
+import functools
 import json
 import tempfile
 import urllib.parse
@@ -12,13 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from dogbreeds.cloud import drivers, s3
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, get_if_exists
 from dogbreeds.cloud.endpoints import models
 from dogbreeds.cloud.images.ecr import scan_findings
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, job_image
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, in_ecr, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
-from dogbreeds.cloud.s3 import list_objects
 from dogbreeds.cloud.settings import ConfigError
 
 _USES = {
@@ -26,17 +26,17 @@ _USES = {
     "deploy": ("endpoint", "endpoint usage"),
     "transform": ("transform", "transform job usage"),
 }
-_DISK_SHARE = 0.8  # of the volume for photos; the rest is for the image, the cache and the model
+_DISK_SHARE = 0.8  # of the volume for photos; the image, the cache and the model take the rest
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        level: ``ok``, ``note`` (could not be looked at, or worth knowing) or ``FAIL``.
-        what: What was looked at, and how it is.
-        remedy: Why it will fail and what to do; empty where nothing is wrong.
+        level: ``ok``, ``note`` (not checked, or worth knowing) or ``FAIL``.
+        what: What was checked, and its state.
+        remedy: Why it will fail and what to do; empty for ``ok``.
     """
 
     level: str
@@ -44,29 +44,20 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """Return it for the terminal."""
+        """Return the lines for the terminal."""
         return f"{self.level:<5} {self.what}" + (f"\n      {self.remedy}" if self.remedy else "")
 
 
-def _ok(what: str) -> Finding:
-    return Finding("ok", what)
-
-
-def _note(what: str, remedy: str) -> Finding:
-    return Finding("note", what, remedy)
-
-
-def _fail(what: str, remedy: str) -> Finding:
-    return Finding("FAIL", what, remedy)
+_ok, _note, _fail = (functools.partial(Finding, level) for level in ("ok", "note", "FAIL"))
 
 
 def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Finding]:
-    """Look at everything a job or endpoint needs. Nothing is changed and nothing costs money.
+    """Check everything a job or endpoint needs, changing nothing and at no cost.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         purpose: ``train``, ``deploy`` or ``transform``.
-        model: The archive to look at, as in `models.archive_of`.
+        model: The model to check, as in `models.archive_of`.
 
     Yields:
         Findings, as they are made.
@@ -83,8 +74,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
         ("quota", lambda: _quota(cloud, purpose)),
     ]
     if purpose == "train":
-        checks.append(("job", lambda: _job(cloud)))
-        checks.append(("photos", lambda: _photos(cloud)))
+        checks += [("job", lambda: _job(cloud)), ("photos", lambda: _photos(cloud))]
     else:
         checks.append(("driver", lambda: _driver(cloud, purpose)))
     if model:
@@ -96,7 +86,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
             yield _fail(name, str(error))
         except (ClientError, BotoCoreError, ResponseParserError) as error:
             if error_code(error).startswith("AccessDenied"):
-                yield _note(f"{name}: not allowed to look", explain(error))
+                yield _note(f"{name}: not allowed to check", explain(error))
             else:
                 yield _fail(name, explain(error))
 
@@ -104,13 +94,11 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
 def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     cloud.settings.require("aws.role")
     aws = cloud.settings.aws
-    arn, policy = aws.role, "iam/job-role.json"
-    if purpose != "train":
-        arn, policy = aws.endpoint_role or aws.role, "iam/endpoint-role.json"
+    trained = purpose == "train"
+    arn = aws.role if trained else aws.endpoint_role or aws.role
+    policy = "iam/job-role.json" if trained else "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
-        yield _fail(
-            f"role: {arn} is of another account", "SageMaker takes roles of the account it runs in"
-        )
+        yield _fail(f"role: {arn} is of another account", "SageMaker needs a role of its account")
         return
     iam = cloud.client("iam")
     try:
@@ -118,10 +106,8 @@ def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     except ClientError as error:
         if error_code(error) != "NoSuchEntity":
             raise
-        yield _fail(
-            f"role: there is no {arn}",
-            f"make it from iam/trust.json and {policy} (iam/README.md)",
-        )
+        remedy = f"create it from iam/trust.json and {policy} (iam/README.md)"
+        yield _fail(f"role: there is no {arn}", remedy)
         return
     if not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
         yield _fail(
@@ -143,7 +129,7 @@ def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         yield _ok(f"role: {arn}")
 
 
-def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, as IAM likes)
+def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (IAM returns text or parsed JSON)
     if isinstance(document, str):
         document = json.loads(urllib.parse.unquote(document))
     for statement in document["Statement"]:
@@ -155,7 +141,7 @@ def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (text or parsed, 
 
 
 def _needs(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:
-    """Yield what a role must be allowed to do, and where: what IAM's simulator is asked."""
+    """Yield the actions and resources that a role needs, for IAM's policy simulator."""
     settings, training = cloud.settings, purpose == "train"
     here = f"{cloud.region}:{cloud.account}"
     bucket = f"arn:{partition}:s3:::{settings.aws.bucket}/{settings.aws.prefix}"
@@ -190,7 +176,7 @@ def _bucket_finding(cloud: Cloud, bucket: str) -> Finding:
         if error_code(error) != "NoSuchBucket":
             raise
         return _fail(f"bucket: there is no {bucket}", f"aws s3 mb s3://{bucket}")
-    region = answer["LocationConstraint"] or "us-east-1"  # S3's own way to say so
+    region = answer["LocationConstraint"] or "us-east-1"  # S3 reports this region as null
     if region != cloud.region:
         return _fail(
             f"bucket: {bucket} is in {region}",
@@ -203,20 +189,13 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     uri = job_image(cloud, "training" if purpose == "train" else "serving")
     parts = ECR_IMAGE.fullmatch(uri)
     if not parts:
-        yield _fail(
-            f"image: {uri} is not in ECR",
-            "SageMaker pulls from ECR: run make push without REGISTRY",
-        )
+        yield _fail(f"image: {uri} is not in ECR", "SageMaker needs it there: run make push")
         return
-    key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
     client = cloud.client("ecr")
-    where = {"registryId": parts["account"], "repositoryName": parts["repository"]}
-    try:
-        answer = client.describe_images(**where, imageIds=[key])
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        yield _fail(f"image: there is no {uri}", "run make push (was it removed by its lifecycle?)")
+    where, key = in_ecr(parts)
+    answer = get_if_exists(client.describe_images, **where, imageIds=[key])
+    if answer is None:
+        yield _fail(f"image: there is no {uri}", "run make push (did it expire?)")
         return
     [image] = answer["imageDetails"]
     media_type = image.get("imageManifestMediaType", DOCKER_MANIFEST)
@@ -246,49 +225,47 @@ def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     if purpose == "deploy" and settings.endpoint.kind == "serverless":
         return
     chosen = getattr(settings, section)
-    wanted = [(f"{chosen.instance_type} for {usage}", chosen.instance_count)]
-    if purpose == "train" and settings.training.spot:
-        wanted = [(f"{chosen.instance_type} for spot {usage}", chosen.instance_count)]
+    spot = "spot " if purpose == "train" and settings.training.spot else ""
+    needed = [(f"{chosen.instance_type} for {spot}{usage}", chosen.instance_count)]
     if purpose == "train" and settings.training.warm_pool:
-        wanted.append((f"{chosen.instance_type} for training warm pool usage", 1))
+        needed.append((f"{chosen.instance_type} for training warm pool usage", 1))
     pages = cloud.client("service-quotas").get_paginator("list_service_quotas")
     quotas = {
         quota["QuotaName"]: quota["Value"]
         for page in pages.paginate(ServiceCode="sagemaker")
         for quota in page["Quotas"]
     }
-    for name, count in wanted:
+    for name, count in needed:
         if name not in quotas:
             yield _note(f"quota: none named {name!r}", "is the instance type offered here?")
         elif quotas[name] < count:
             yield _fail(
                 f"quota: {name}: {quotas[name]:g}, needed {count}",
-                "SageMaker would refuse with ResourceLimitExceeded: ask for more under Service"
-                " Quotas (hours to days), or take another instance type",
+                "SageMaker would refuse with ResourceLimitExceeded: request more under Service"
+                " Quotas (takes hours to days), or use another instance type",
             )
         else:
             yield _ok(f"quota: {name}: {quotas[name]:g}")
 
 
 def _job(cloud: Cloud) -> Iterator[Finding]:
-    """Look at the hyperparameters against what the image brings along."""
+    """Check the hyperparameters against what the image contains."""
     settings = cloud.settings
     hyperparameters = check_training(settings)
     yield _ok(f"hyperparameters: {hyperparameters.model}, weights {hyperparameters.weights}")
     if settings.training.debugger or settings.training.profiler:
-        yield _note(
-            "Debugger is on", "SageMaker refuses it for accounts that did not use it by 2026-07-30"
-        )
-    gpu_host = drivers.has_gpu(settings.training.instance_type)
-    if settings.images.flavor == "cpu" and gpu_host:
+        remedy = "SageMaker refuses it for accounts that did not use it by 2026-07-30"
+        yield _note("Debugger is on", remedy)
+    instance = settings.training.instance_type
+    if settings.images.flavor == "cpu" and drivers.has_gpu(instance):
         yield _fail(
-            f"a CPU image on {settings.training.instance_type}",
-            "the GPU would idle and be paid for: use FLAVOR=gpu or an ml.m5 or ml.c7i instance",
+            f"a CPU image on {instance}",
+            "the GPU would idle at full price: use FLAVOR=gpu or an ml.m5 or ml.c7i instance",
         )
     if settings.network.subnets:
         yield _note(
             "the job runs in a VPC",
-            "its subnets need a way to S3 (a gateway endpoint), or the channels time out",
+            "its subnets need access to S3 (a gateway endpoint), or the channels time out",
         )
 
 
@@ -299,7 +276,7 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
     for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
     found = channels(cloud)
-    sizes = {name: [o["Size"] for o in list_objects(cloud, uri)] for name, uri in found.items()}
+    sizes = {name: [o["Size"] for o in s3.list_objects(cloud, uri)] for name, uri in found.items()}
     for channel, uri in found.items():
         if not sizes[channel]:
             yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
@@ -326,25 +303,25 @@ def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         if settings.images.flavor == "gpu":
             yield _note(
                 f"a GPU image on {chosen.instance_type}",
-                "it works, but it is 12 GB to pull: FLAVOR=cpu starts sooner",
+                "it works, but the image is 12 GB to pull: FLAVOR=cpu starts sooner",
             )
         return
     cuda = cuda_of_image(cloud, "serving")
-    hosts = drivers.ENDPOINT_AMIS if purpose == "deploy" else drivers.BATCH_AMIS
-    ami = drivers.batch_ami(chosen.instance_type, cuda)
     if purpose == "deploy":
+        hosts = drivers.ENDPOINT_AMIS
         ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
-    default = drivers.default_driver(chosen.instance_type)
-    driver = hosts.get(ami, 0) if ami else default
+    else:
+        hosts, ami = drivers.BATCH_AMIS, drivers.batch_ami(chosen.instance_type, cuda)
+    driver = hosts.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
+    host = ami or "the default host image"
     if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
-        yield _fail(f"driver: {ami or 'the default host image'}", problem)
+        yield _fail(f"driver: {host}", problem)
     elif cuda:
-        version = ".".join(map(str, cuda))
-        yield _ok(f"driver: CUDA {version} on {ami or 'the default host image'} ({driver})")
+        yield _ok(f"driver: CUDA {cuda[0]}.{cuda[1]} on {host} ({driver})")
 
 
 def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
-    """Download the archive and read it as the serving image does, without unpickling."""
+    """Download the model artifact and read it as the serving image does, without unpickling."""
     uri = models.archive_of(cloud, model)
     bucket, key = s3.parse(uri)
     with tempfile.TemporaryDirectory() as folder:
@@ -356,7 +333,7 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
                 raise
             yield _fail(f"archive: there is no {uri}", "give another model")
             return
-        from dogbreeds.model import artifact  # torch's seconds
+        from dogbreeds.model import artifact  # imports torch, which takes seconds
 
         try:
             document = artifact.read_document(path)

@@ -1,4 +1,4 @@
-"""What SageMaker's hosts bring along, and what an image needs of them.
+"""GPU drivers of SageMaker's hosts, and what an image's CUDA version needs.
 
 Sources: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html
 (InferenceAmiVersion), https://docs.nvidia.com/deploy/cuda-compatibility, and the release notes and
@@ -21,13 +21,13 @@ ENDPOINT_AMIS = {
 """Driver branch by ``InferenceAmiVersion`` of endpoints. Branch 535 ended in June 2026."""
 
 BATCH_AMIS = {"al2-ami-sagemaker-batch-gpu-470": 470, "al2-ami-sagemaker-batch-gpu-535": 535}
-"""Likewise by ``TransformAmiVersion`` of batch transform, oldest first."""
+"""Driver branch by ``TransformAmiVersion`` of batch transform, oldest first."""
 
 TESTED_DRIVERS = {12: 550, 13: 580}
-"""Driver on which AWS tests a CUDA major version; a CUDA 12 image was seen to hang on 580."""
+"""Driver on which AWS tests a CUDA major version; a CUDA 12 image hung on driver 580."""
 
 _BLACKWELL = r"g7e?|p6e?-\w+"
-_BLACKWELL_DRIVER, _BLACKWELL_CUDA = 570, (12, 8)  # the first that know these GPUs
+_BLACKWELL_DRIVER, _BLACKWELL_CUDA = 570, (12, 8)  # the first to support these GPUs
 _DEFAULT_DRIVERS = {"p5e": 550, "p5en": 550, "p5": 535, "g6": 535, "g6e": 535}
 _OLDEST_DRIVER = 470  # g4dn, g5, p4d, ...
 
@@ -57,10 +57,7 @@ def is_blackwell(instance_type: str) -> bool:
 
 
 def has_local_disk(instance_type: str) -> bool:
-    """Whether an instance type stores on its own, always encrypted disk.
-
-    SageMaker refuses a volume's KMS key there.
-    """
+    """Whether an instance type has a local, always encrypted disk; a KMS key is refused there."""
     pattern = rf"g4dn|g5|gr?6e?|p3dn|p4de?|p5(e|en)?|{_BLACKWELL}|[cmr]\d[a-z]*d[a-z]*"
     return bool(re.fullmatch(pattern, family(instance_type)))
 
@@ -69,8 +66,8 @@ def cuda_of_base(base: str) -> Cuda | None:
     """Return the CUDA version of a base image, None for one without CUDA.
 
     Args:
-        base: Such as ``"nvcr.io/nvidia/pytorch:25.03-py3"`` or ``"nvidia/cuda:12.8.1-runtime"``; of
-            another one CUDA 12 is expected, unless it says that it is for CPUs.
+        base: Such as ``"nvcr.io/nvidia/pytorch:25.03-py3"`` or ``"nvidia/cuda:12.8.1-runtime"``.
+            Any other image is assumed to have CUDA 12 unless its name contains ``cpu``.
     """
     if found := re.search(r"nvidia/pytorch:(\d\d)\.(\d\d)", base):
         release = (int(found[1]), int(found[2]))
@@ -81,13 +78,9 @@ def cuda_of_base(base: str) -> Cuda | None:
 
 
 def needed_driver(cuda: Cuda, instance_type: str = "") -> int:
-    """Return the oldest driver branch that runs a CUDA version.
+    """Return the oldest driver branch that runs a CUDA version, on an instance type if given.
 
-    Up to 12.8 the image's own compatibility libraries make up for branch 470.
-
-    Args:
-        cuda: The image's CUDA version.
-        instance_type: Blackwell's GPUs need a newer driver than CUDA does.
+    Up to CUDA 12.8, the compatibility libraries in the image extend branch 470.
     """
     driver = 580 if cuda >= (13, 0) else 535 if cuda >= (12, 9) else 470 if cuda[0] == 12 else 450
     blackwell = instance_type and is_blackwell(instance_type)
@@ -95,21 +88,16 @@ def needed_driver(cuda: Cuda, instance_type: str = "") -> int:
 
 
 def default_driver(instance_type: str) -> int:
-    """Return the driver branch of an endpoint's host where no AMI version is asked for."""
+    """Return the driver branch of an endpoint's host where no AMI version is requested."""
     if is_blackwell(instance_type):
-        return _BLACKWELL_DRIVER  # at least: they do not work with an older one
+        return _BLACKWELL_DRIVER  # at least: older ones do not work
     return _DEFAULT_DRIVERS.get(family(instance_type), _OLDEST_DRIVER)
 
 
 def endpoint_ami(instance_type: str, cuda: Cuda | None) -> str | None:
-    """Return the ``InferenceAmiVersion`` that an image needs on an endpoint.
+    """Return the ``InferenceAmiVersion`` on which AWS tests a CUDA version.
 
-    Args:
-        instance_type: Such as ``"ml.g5.xlarge"``.
-        cuda: The image's CUDA version.
-
-    Returns:
-        The one that AWS tests this CUDA on; None where the default host is as new.
+    None where the default host is as new, or has no GPU.
     """
     if cuda is None or not has_gpu(instance_type) or cuda[0] not in TESTED_DRIVERS:
         return None
@@ -120,7 +108,7 @@ def endpoint_ami(instance_type: str, cuda: Cuda | None) -> str | None:
 
 
 def batch_ami(instance_type: str, cuda: Cuda | None) -> str | None:
-    """Return the ``TransformAmiVersion`` for an image: the newest there is, where it matters."""
+    """Return the newest ``TransformAmiVersion`` for an image of CUDA 12 or later, else None."""
     return [*BATCH_AMIS][-1] if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
 
 
@@ -130,7 +118,7 @@ def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -
     Args:
         instance_type: The host's.
         cuda: The image's CUDA version.
-        ami: The host image that is asked for, None for the default one.
+        ami: The requested host image, None for the default one.
         driver: Its driver branch.
     """
     if cuda is None:
@@ -138,8 +126,8 @@ def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -
     version = ".".join(map(str, cuda))
     if is_blackwell(instance_type) and cuda < _BLACKWELL_CUDA:
         return (
-            f"CUDA {version} knows no Blackwell GPUs ({instance_type}): build on CUDA 12.8 or"
-            f" later (BASE_IMAGE={DEFAULT_BASE})"
+            f"CUDA {version} does not support Blackwell GPUs ({instance_type}): build on CUDA 12.8"
+            f" or later (BASE_IMAGE={DEFAULT_BASE})"
         )
     if ami and cuda[0] == 12 and driver >= TESTED_DRIVERS[13] and not is_blackwell(instance_type):
         return (

@@ -1,7 +1,7 @@
-"""Everything this project made in an account: listed, and taken away again.
+"""Everything this project created in an account: listing and removal.
 
-A thing is ours if it has the project's tag. On SageMaker its name begins with the project's, too,
-which is what is asked for first.
+A resource is ours if it has the project's tag. On SageMaker its name also begins with the
+project's, which narrows the search.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from dogbreeds.system import terminal
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that was made.
+    """A resource on AWS.
 
     Attributes:
         kind: Such as ``endpoint``.
         name: Its name.
-        status: Its status; empty where there is none.
-        created: When.
-        costs: Whether it costs money as long as it is there.
-        usd_per_hour: About how much, None where that is not known.
+        status: Its status; empty where it has none.
+        created: The time of its creation.
+        costs: Whether it costs money while it exists.
+        usd_per_hour: Approximate cost; None if unknown.
     """
 
     kind: str
@@ -39,12 +39,12 @@ class Resource:
 
     @property
     def removable(self) -> bool:
-        """Whether `delete` has anything to do: an ended job stays in the account's history."""
+        """Whether `delete` applies: an ended job stays in the account's history."""
         return not self.kind.endswith("job") or self.status == "InProgress"
 
 
-# In the order of removal: what runs first, then what it was made from. For each kind how its calls
-# and fields are named, where its list is, and what removes it.
+# In the order of removal: users before what they use. Per kind: the noun in the names of its calls
+# and fields, the field of its list, and the verb that removes it.
 _KINDS = {
     "endpoint": ("Endpoint", "Endpoints", "delete"),
     "endpoint-config": ("EndpointConfig", "EndpointConfigs", "delete"),
@@ -60,34 +60,31 @@ _REPOSITORY = "image-repository"
 
 
 def find(cloud: Cloud) -> list[Resource]:
-    """Return everything of this project, what runs first."""
+    """Return all resources of this project, in the order of removal."""
     found = [resource for kind in _KINDS for resource in _list(cloud, kind)]
     return found + list(_list_repositories(cloud))
 
 
 def _list_repositories(cloud: Cloud) -> Iterator[Resource]:
     client = cloud.client("ecr")
-    tag = {"Key": naming.PROJECT_TAG, "Value": cloud.settings.project}
     for page in client.get_paginator("describe_repositories").paginate():
         for item in page["repositories"]:
             tags = client.list_tags_for_resource(resourceArn=item["repositoryArn"])["tags"]
-            if tag in tags:
+            if naming.is_ours(cloud.settings, tags):
                 yield Resource(_REPOSITORY, item["repositoryName"], "", item["createdAt"], True)
 
 
 def _list(cloud: Cloud, name: str) -> Iterator[Resource]:
     noun, items, _ = _KINDS[name]
     project = cloud.settings.project
-    call = f"list_{naming.snake_case(noun)}s"
-    pages = cloud.sagemaker.get_paginator(call).paginate(NameContains=project)
-    tag = {"Key": naming.PROJECT_TAG, "Value": project}
-    for page in pages:
+    pages = cloud.sagemaker.get_paginator(f"list_{naming.snake_case(noun)}s")
+    for page in pages.paginate(NameContains=project):
         for item in page.get(items, []):
             found = item[f"{noun}Name"]
             if not found.startswith(project):
                 continue
             tags = cloud.sagemaker.list_tags(ResourceArn=item[f"{noun}Arn"]).get("Tags", [])
-            if tag not in tags:
+            if not naming.is_ours(cloud.settings, tags):
                 continue
             status = item.get(f"{noun}Status", "")
             costs = status not in _COSTLESS
@@ -96,12 +93,11 @@ def _list(cloud: Cloud, name: str) -> Iterator[Resource]:
 
 
 def table(resources: Sequence[Resource]) -> str:
-    """Return the resources as a table; what costs money is marked."""
+    """Return the resources as a table, with their costs."""
     if not resources:
         return "Nothing of this project is here."
-    return terminal.table(
-        [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
-    )
+    rows = [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
+    return terminal.table(rows)
 
 
 def _age(created: datetime) -> str:
@@ -116,14 +112,10 @@ def _costs(resource: Resource) -> str:
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
-    """Remove resources; running jobs are stopped. What is gone already is no error.
-
-    Args:
-        cloud: Where.
-        resources: As `find` returns them.
+    """Remove resources as `find` returns them, and stop running jobs; missing ones are skipped.
 
     Returns:
-        What could not be removed, and why, a line each.
+        One line per resource that could not be removed, with the reason.
     """
     failures = []
     order = [*_KINDS, _REPOSITORY]
@@ -153,7 +145,7 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
 
 
 def _delete_versions(client: Any, name: str) -> None:  # noqa: ANN401
-    """Delete the versions of a model package group, which must go before it."""
+    """Delete the versions of a model package group: only an empty group can be deleted."""
     pages = client.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
     arns = [
         package["ModelPackageArn"]

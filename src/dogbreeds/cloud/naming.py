@@ -1,13 +1,15 @@
-"""Names and tags of what this project makes on AWS.
+"""Names and tags of what this project creates on AWS.
 
-A name tells what a thing is made from (a fingerprint), so that the same command run twice meets
-what the first run made instead of making it again. A tag tells that it is ours.
+A name contains a fingerprint of what the resource is made from, so that a repeated command finds
+the result of the first run instead of creating it again. A tag marks a resource as ours.
 """
 
 import hashlib
 import json
 import re
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from dogbreeds.cloud.settings import CloudSettings
 
@@ -21,16 +23,9 @@ def fingerprint(document: object) -> str:
 
 
 def own_name(settings: CloudSettings, name: str) -> str:
-    """Return a name as this project makes it: one that does not begin with the project gets it.
+    """Return ``dogbreeds-breeds-1`` for ``breeds-1``: prefix the project where it is missing.
 
-    The policies in iam/ allow names that begin so, and `dogbreeds list` finds them.
-
-    Args:
-        settings: For the project.
-        name: As given, e.g. ``breeds-1``.
-
-    Returns:
-        For example ``dogbreeds-breeds-1``.
+    The policies in iam/ allow only names with this prefix, and `dogbreeds list` finds them.
     """
     project = settings.project
     return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
@@ -42,12 +37,12 @@ def snake_case(noun: str) -> str:
 
 
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
-    """Return how the names of a request's jobs begin, e.g. ``dogbreeds-tune-1a2b3c``.
+    """Return the prefix of the names of a request's jobs, e.g. ``dogbreeds-tune-1a2b3c``.
 
     Args:
         settings: For the project.
         kind: ``train``, ``tune`` or ``batch``.
-        request: What the job is made from.
+        request: Everything that distinguishes the job from others.
     """
     return f"{settings.project}-{kind}-{fingerprint(request)[:6]}"
 
@@ -55,13 +50,18 @@ def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
 def job_name(prefix: str) -> str:
     """Return a job's name: its prefix and the UTC day and time.
 
-    At most 31 characters with an 11-character project; a tuning job may have 32, and its training
-    jobs' names are made from it by SageMaker.
+    At most 31 characters with an 11-character project; SageMaker allows 32 for a tuning job, from
+    which it derives the names of its training jobs.
     """
     return f"{prefix}-{time.strftime('%d%H%M%S', time.gmtime())}"
 
 
 def tags(settings: CloudSettings) -> list[dict[str, str]]:
-    """Return the tags of everything that is made."""
+    """Return the tags of everything that is created."""
     pairs = {**settings.tags, PROJECT_TAG: settings.project}
     return [{"Key": key, "Value": value} for key, value in pairs.items()]
+
+
+def is_ours(settings: CloudSettings, found: Sequence[dict[str, Any]]) -> bool:
+    """Whether the tags of a resource include the project's."""
+    return {"Key": PROJECT_TAG, "Value": settings.project} in found

@@ -1,4 +1,4 @@
-"""What a dry run would do, as a person reads it: created, updated, left as it is, and the costs."""
+"""The plan of a dry run for people: what is created, updated or kept, and the costs."""
 
 import re
 from collections.abc import Iterator
@@ -13,18 +13,14 @@ _NAMES = ("AlarmName", "DashboardName", "ModelPackageGroupName", "ResourceId", "
 
 
 def text(cloud: Cloud) -> str:
-    """Return the plan of a dry run, in lines.
-
-    Args:
-        cloud: What the dry run went through.
-    """
-    lines = [f"  = {kept}: is there already, stays as it is" for kept in cloud.kept]
+    """Return the plan of a dry run, as lines."""
+    lines = [f"  = {kept}: exists already, stays as it is" for kept in cloud.kept]
     for request in cloud.requests:
         for operation, content in request.items():
             lines.append(f"  {_change(operation, content)}")
             lines += [f"      {detail}" for detail in _details(cloud.settings, operation, content)]
     if cloud.offline:
-        lines.append(f"Not looked up: what is there already ({cloud.offline}).")
+        lines.append(f"Not looked up: what exists already ({cloud.offline}).")
     return "\n".join(["Plan (nothing was sent):", *lines])
 
 
@@ -36,7 +32,7 @@ def _change(operation: str, content: dict[str, Any]) -> str:
 
 
 def _details(settings: CloudSettings, operation: str, content: dict[str, Any]) -> Iterator[str]:
-    """Yield what a change means: the hosts and their price, and how an update goes about."""
+    """Yield the details of a change: the hosts and their price, and the steps of an update."""
     if operation == "CreateTrainingJob":
         yield _job(settings, content, 1)
     elif operation == "CreateHyperParameterTuningJob":
@@ -51,7 +47,7 @@ def _details(settings: CloudSettings, operation: str, content: dict[str, Any]) -
     if policy := deployment.get("BlueGreenUpdatePolicy"):
         kind = policy["TrafficRoutingConfiguration"]["Type"].lower().replace("_", "-")
         seconds = policy["TerminationWaitInSeconds"]
-        yield f"traffic moves {kind}; the old version goes after {seconds} s"
+        yield f"traffic moves {kind}; the old version is removed after {seconds} s"
     if policy := deployment.get("RollingUpdatePolicy"):
         yield f"hosts are replaced in steps of {policy['MaximumBatchSize']['Value']} %"
     if alarms := deployment.get("AutoRollbackConfiguration", {}).get("Alarms"):

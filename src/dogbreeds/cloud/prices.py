@@ -1,4 +1,4 @@
-"""What instances cost per hour: the settings' own prices, else a list with its date."""
+"""Prices of instances per hour: the settings' own, else a list with its date."""
 
 import functools
 import tomllib
@@ -18,13 +18,13 @@ def _shipped() -> dict[str, Any]:
 
 
 def per_hour(settings: CloudSettings, instance_type: str, count: float = 1) -> float | None:
-    """Return about how many USD per hour instances cost, None for a type that is not listed."""
+    """Return the approximate USD per hour of instances, None for a type that is not listed."""
     price = settings.prices.get(instance_type, _shipped()["usd"].get(instance_type))
     return None if price is None else price * count
 
 
 def in_words(settings: CloudSettings, instance_type: str, count: float, unit: str) -> str:
-    """Return a cost with where its price comes from, or that the price is not known."""
+    """Return a cost with the source of its price, or that the price is not known."""
     price = per_hour(settings, instance_type, count)
     if price is None:
         return f"price of {instance_type} not known (give it in [prices])"
@@ -34,15 +34,9 @@ def in_words(settings: CloudSettings, instance_type: str, count: float, unit: st
 
 
 def of_resource(cloud: Cloud, kind: str, name: str) -> float | None:
-    """Return about how many USD per hour an endpoint or running job costs.
+    """Return the approximate USD per hour of an endpoint or running job.
 
-    Args:
-        cloud: Where it is.
-        kind: As in `inventory.Resource`.
-        name: Its name.
-
-    Returns:
-        None where that is not known: by the type, or because it is billed by use.
+    None where that is not known: for an unlisted instance type or a price per use.
     """
     client = cloud.sagemaker
     hosts: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Files and folders on S3, to be fetched."""
+"""Downloads of files and folders from S3."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +23,10 @@ def parse(address: str) -> tuple[str, str]:
 
 
 class S3File:
-    """An object that can be downloaded in several goes: a `dogbreeds.data.download.Remote`.
+    """An object with resumable download: a `dogbreeds.data.download.Remote`.
 
     Args:
-        cloud: Where.
+        cloud: The account.
         address: ``s3://BUCKET/KEY``.
     """
 
@@ -38,13 +38,13 @@ class S3File:
     def open(self, start: int, version: str) -> Iterator[Opened]:
         """See `dogbreeds.data.download.Remote`."""
         bucket, key = parse(self.address)
-        wanted = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
+        condition = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key, **wanted)
+            answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
         except HTTPClientError as error:
             raise BrokenOffError(f"no answer ({error})") from error
         except ClientError as error:
-            # It changed, or we have all of it already.
+            # The object changed, or the download was complete already.
             if start and error_code(error) in ("PreconditionFailed", "412", "InvalidRange", "416"):
                 head = self._client.head_object(Bucket=bucket, Key=key)
                 if (head["ContentLength"], head["ETag"]) == (start, version):
@@ -53,13 +53,13 @@ class S3File:
                 answer, start = self._client.get_object(Bucket=bucket, Key=key), 0
             else:
                 raise
-        with closing(answer["Body"]) as body:  # `with` alone would give the stream without checks
+        with closing(answer["Body"]) as body:  # `with body` would skip the length check
             total = start + answer["ContentLength"]
             yield Opened(start, total, answer["ETag"], _Body(body))
 
 
 class _Body:
-    """Tells a broken connection in the words of `dogbreeds.data.download`."""
+    """Translates a broken connection to `dogbreeds.data.download.BrokenOffError`."""
 
     def __init__(self, body: Any) -> None:  # noqa: ANN401  (botocore's)
         self._body = body
@@ -74,10 +74,10 @@ class _Body:
 
 
 def holds_objects(cloud: Cloud, address: str) -> bool:
-    """Whether there is anything below an address; where that cannot be looked up, it may be.
+    """Whether an address has objects; True where that cannot be looked up.
 
     Raises:
-        CloudError: There is no such bucket.
+        CloudError: The bucket does not exist.
     """
     if cloud.offline:
         return True
@@ -97,9 +97,8 @@ def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
     """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address."""
     bucket, prefix = parse(address)
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    for page in (
-        cloud.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    ):
+    pages = cloud.client("s3").get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=bucket, Prefix=prefix):
         yield from page.get("Contents", [])
 
 
@@ -107,23 +106,23 @@ def download_folder(
     cloud: Cloud,
     address: str,
     folder: Path,
-    wanted: Callable[[str], bool] = lambda _: True,
+    selected: Callable[[str], bool] = lambda _: True,
     on_start: Callable[[int], Callable[[int], object]] = lambda _: lambda _: None,
 ) -> int:
-    """Download all below an address; files that are there with the same size are kept.
+    """Download all objects below an address; existing files of the same size are kept.
 
     Args:
-        cloud: Where.
+        cloud: The account.
         address: ``s3://BUCKET/PREFIX``.
-        folder: Where to.
-        wanted: Whether a file is to be downloaded, by its name below the address.
-        on_start: Called with the number of files; what it returns is called with 1 for each.
+        folder: The target.
+        selected: Whether to download a file, by its name below the address.
+        on_start: Called with the number of files; its result is called with 1 per file.
 
     Returns:
-        How many files there are.
+        The number of files.
 
     Raises:
-        ArchiveError: A name would be written outside of the folder.
+        ArchiveError: A name points outside the folder.
     """
     bucket, prefix = parse(address.rstrip("/"))
     client = cloud.client("s3", connections=THREADS)
@@ -132,7 +131,7 @@ def download_folder(
         for found in list_objects(cloud, address)
         if not found["Key"].endswith("/")
     }
-    objects = {name: found for name, found in objects.items() if wanted(name)}
+    objects = {name: found for name, found in objects.items() if selected(name)}
     on_progress = on_start(len(objects))
 
     def get(name: str) -> int:
@@ -156,10 +155,10 @@ def download_folder(
 def copy_folder(
     cloud: Cloud, address: str, on_start: Callable[[int], Callable[[int], object]]
 ) -> Callable[[Path], object]:
-    """Return what downloads a folder of photos for `dogbreeds.data.fetch.fetch_folder`.
+    """Return a function that downloads photos, for `dogbreeds.data.fetch.fetch_folder`.
 
     Args:
-        cloud: Where.
+        cloud: The account.
         address: ``s3://BUCKET/PREFIX``.
         on_start: As in `download_folder`.
     """

@@ -1,4 +1,4 @@
-"""What to do on AWS and how: every setting with its default, meaning and range.
+"""Settings of the work on AWS: defaults, meanings and ranges.
 
 `dogbreeds.cloud.settings_sources` reads them from ``dogbreeds.toml``, the environment and flags.
 """
@@ -17,30 +17,38 @@ ENV_PREFIX = "DOGBREEDS_"
 OTHER_VARIABLES = (
     "DOGBREEDS_CONFIG", "DOGBREEDS_PHOTOS", "DOGBREEDS_BACKEND", "DOGBREEDS_BATCH_SIZE",
     "DOGBREEDS_BATCH_DELAY_MS", "DOGBREEDS_QUEUE_SIZE", "DOGBREEDS_FAILURE_PIPE",
-    "DOGBREEDS_PLUGINS_DIR", "DOGBREEDS_WEIGHTS_DIR",
+    "DOGBREEDS_PLUGINS_DIR", "DOGBREEDS_WEIGHTS_DIR", "DOGBREEDS_PRECISION",
 )  # fmt: skip
-"""Variables that are no settings: the settings file, the tests' photos, and the images' own."""
+"""Variables that are not settings: the settings file, the tests' photos, and the images' own."""
 
 _ARN = r"arn:aws[a-z-]*"
 _ROLE = (_ARN + r":iam::\d{12}:role/.+", "a role's ARN, arn:aws:iam::ACCOUNT:role/NAME")
 _INSTANCE_TYPE = (r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.g5.xlarge")
+_REGION = (r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1")
+_BUCKET = (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://")
+_FOLDER = (r"[^/].*[^/]|[^/]", "a folder without / at its ends")
+_URL = (r"(https?|s3)://.+", "an address https://... or s3://...")
+_SHA256 = (r"[0-9a-fA-F]{64}", "64 hexadecimal digits")
+_TOPIC = (_ARN + r":sns:[a-z0-9-]+:\d{12}:.+", "a topic's ARN, arn:aws:sns:...")
+# A tuning job's name has at most 32 characters, 21 of which are ours (naming.py).
+_PROJECT = (r"[a-z](-?[a-z0-9]){1,10}", "2 to 11 of a-z, 0-9 and -, beginning with a letter")
 _S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
 
 
 class ConfigError(DogbreedsError, ValueError):
-    """A setting is unknown or impossible; the message names its place and what was expected."""
+    """A setting is unknown or invalid; the message says where, and what was expected."""
 
 
 def _setting(
     default: Any,  # noqa: ANN401  (as dataclasses.field)
     text: str,
-    *,
     low: float | None = None,
     high: float | None = None,
+    *,
     choices: Sequence[str] = (),
     pattern: tuple[str, str] | None = None,
 ) -> Any:  # noqa: ANN401
-    """Describe a setting: ranges for numbers; for words, choices or a pattern and its meaning."""
+    """Describe a setting: a number's range, or a string's choices or pattern with its meaning."""
     metadata = {"help": text, "low": low, "high": high, "choices": choices, "pattern": pattern}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -49,24 +57,16 @@ def _setting(
 class Aws:
     """The account."""
 
-    region: str = _setting(
-        "", "region; default: the profile's",
-        pattern=(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1"),
-    )  # fmt: skip
+    region: str = _setting("", "region; default: the profile's", pattern=_REGION)
     profile: str = _setting("", "profile of ~/.aws/config; default: the usual credentials")
     role: str = _setting("", "role that jobs run as (iam/job-role.json)", pattern=_ROLE)
     endpoint_role: str = _setting(
-        "", "role that endpoints and transform jobs run as (iam/endpoint-role.json); default: role",
+        "",
+        "role that endpoints and transform jobs run as (iam/endpoint-role.json); default: role",
         pattern=_ROLE,
-    )  # fmt: skip
-    bucket: str = _setting(
-        "", "bucket for everything that jobs write",
-        pattern=(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://"),
-    )  # fmt: skip
-    prefix: str = _setting(
-        "dogbreeds", "folder in the bucket",
-        pattern=(r"[^/].*[^/]|[^/]", "a folder without / at its ends"),
-    )  # fmt: skip
+    )
+    bucket: str = _setting("", "bucket for everything that jobs write", pattern=_BUCKET)
+    prefix: str = _setting("dogbreeds", "folder in the bucket", pattern=_FOLDER)
     kms_key: str = _setting("", "KMS key for volumes and outputs; default: S3's own encryption")
 
 
@@ -77,25 +77,17 @@ class Images:
     training: str = _setting("dogbreeds-training", "ECR repository of the training image")
     serving: str = _setting("dogbreeds-serving", "ECR repository of the serving image")
     flavor: str = _setting("gpu", "which images to use", choices=("gpu", "cpu"))
-    keep: int = _setting(
-        50, "images that a repository keeps; endpoints need theirs", low=1, high=1000
-    )
-    training_uri: str = _setting("", "this image instead of the one pushed last")
-    serving_uri: str = _setting("", "likewise")
+    keep: int = _setting(50, "images that a repository keeps; endpoints need theirs", 1, 1000)
+    training_uri: str = _setting("", "training image instead of the one pushed last")
+    serving_uri: str = _setting("", "serving image instead of the one pushed last")
 
 
 @dataclass(frozen=True)
 class Data:
     """Where `dogbreeds data fetch` finds photos."""
 
-    url: str = _setting(
-        udacity.URL, "a zip or tar archive, or a folder on S3",
-        pattern=(r"(https?|s3)://.+", "an address https://... or s3://..."),
-    )  # fmt: skip
-    sha256: str = _setting(
-        "", "of the archive, in hexadecimal; default: not checked",
-        pattern=(r"[0-9a-fA-F]{64}", "64 hexadecimal digits"),
-    )  # fmt: skip
+    url: str = _setting(udacity.URL, "a zip or tar archive, or a folder on S3", pattern=_URL)
+    sha256: str = _setting("", "of the archive; default: not checked", pattern=_SHA256)
 
 
 @dataclass(frozen=True)
@@ -105,20 +97,14 @@ class Training:
     data: str = _setting("", "photos: s3://BUCKET/PREFIX with train/ valid/ test/", pattern=_S3_URI)
     weights: str = _setting("", "channel `weights`: s3://BUCKET/PREFIX", pattern=_S3_URI)
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
-    instance_count: int = _setting(1, "instances; with several, torchrun", low=1, high=100)
-    volume_gb: int = _setting(50, "disk of each instance, GB", low=1, high=16384)
-    max_run: int = _setting(14400, "stop after so many seconds", low=60, high=2419200)
+    instance_count: int = _setting(1, "instances; with several, torchrun", 1, 100)
+    volume_gb: int = _setting(50, "disk of each instance, GB", 1, 16384)
+    max_run: int = _setting(14400, "time limit in seconds", 60, 2419200)
     input_mode: str = _setting("File", "how channels reach the job", choices=("File", "FastFile"))
     spot: bool = _setting(False, "Spot capacity with checkpoints: cheaper, may wait")
-    max_wait: int = _setting(
-        28800, "Spot: give up after so many seconds, run time included", low=60, high=2419200
-    )
-    retries: int = _setting(
-        0, "start again so often after an internal error of SageMaker's", low=0, high=30
-    )
-    warm_pool: int = _setting(
-        0, "keep the instances so many seconds for the next job", low=0, high=21600
-    )
+    max_wait: int = _setting(28800, "Spot: time limit in seconds, with the wait", 60, 2419200)
+    retries: int = _setting(0, "restarts after an internal error of SageMaker", 0, 30)
+    warm_pool: int = _setting(0, "seconds to keep the instances for the next job", 0, 21600)
     debugger: bool = _setting(
         False, "Debugger tensors and rules; closed to accounts new since 2026-07-30"
     )
@@ -137,12 +123,10 @@ class Training:
 class Tuning:
     """A search for hyperparameters."""
 
-    objective: str = _setting("valid_accuracy", "metric to maximise or minimise")
-    strategy: str = _setting(
-        "Bayesian", "search strategy", choices=("Bayesian", "Random", "Hyperband")
-    )
-    max_jobs: int = _setting(12, "training jobs in all", low=1, high=750)
-    parallel_jobs: int = _setting(3, "training jobs at a time", low=1, high=100)
+    objective: str = _setting("valid_accuracy", "metric to maximize or minimize")
+    strategy: str = _setting("Bayesian", "strategy", choices=("Bayesian", "Random", "Hyperband"))
+    max_jobs: int = _setting(12, "training jobs in all", 1, 750)
+    parallel_jobs: int = _setting(3, "training jobs at a time", 1, 100)
     early_stopping: bool = _setting(True, "stop jobs that fall behind the others")
 
 
@@ -152,56 +136,35 @@ class Endpoint:
 
     name: str = _setting("", "the endpoint's name; default: the project's")
     kind: str = _setting(
-        "real-time",
-        "kind of endpoint",
-        choices=("real-time", "serverless", "async", "multi-model"),
+        "real-time", "kind of endpoint", choices=("real-time", "serverless", "async", "multi-model")
     )
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
-    instance_count: int = _setting(1, "instances at the start", low=1, high=100)
-    max_instances: int = _setting(
-        0, "scale up to so many instances; 0: no scaling", low=0, high=100
-    )
+    instance_count: int = _setting(1, "instances at the start", 1, 100)
+    max_instances: int = _setting(0, "scale up to this many instances; 0: no scaling", 0, 100)
     scale_to_zero: bool = _setting(False, "async: no instance while no request waits")
     requests_per_instance: int = _setting(
-        600,
-        "scaling: requests per minute and instance (async: waiting requests)",
-        low=1,
-        high=100000,
+        600, "scaling: requests per minute and instance (async: waiting requests)", 1, 100000
     )
-    memory_mb: int = _setting(
-        4096, "serverless: memory, 1024 to 6144 in steps of 1024", low=1024, high=6144
-    )
-    concurrency: int = _setting(
-        4, "serverless, async: requests at a time (async: an instance)", low=1, high=1000
-    )
-    capture_percent: int = _setting(
-        0, "share of requests and answers kept in the bucket", low=0, high=100
-    )
+    memory_mb: int = _setting(4096, "serverless: memory, 1024 to 6144 in steps of 1024", 1024, 6144)
+    concurrency: int = _setting(4, "serverless, async (per instance): requests at a time", 1, 1000)
+    capture_percent: int = _setting(0, "percentage of requests and answers to store", 0, 100)
     update: str = _setting(
-        "all-at-once", "how a new version takes over",
+        "all-at-once",
+        "how a new version takes over",
         choices=("all-at-once", "canary", "linear", "rolling"),
-    )  # fmt: skip
-    step_percent: int = _setting(
-        10, "canary, linear, rolling: share of instances per step", low=1, high=50
     )
-    bake_seconds: int = _setting(
-        300, "wait between steps and before the old version goes", low=0, high=3600
-    )
+    step_percent: int = _setting(10, "canary, linear, rolling: % of instances per step", 1, 50)
+    bake_seconds: int = _setting(300, "wait between steps and before the old version goes", 0, 3600)
     alarms: tuple[str, ...] = _setting(
-        (), "CloudWatch alarms that roll an update back; default: the endpoint's own"
+        (), "alarms that roll an update back; default: the endpoint's"
     )
-    monitoring: bool = _setting(True, "make alarms and a dashboard with the endpoint")
-    alarm_topic: str = _setting(
-        "", "SNS topic that the endpoint's alarms tell",
-        pattern=(_ARN + r":sns:[a-z0-9-]+:\d{12}:.+", "a topic's ARN, arn:aws:sns:..."),
-    )  # fmt: skip
-    max_latency_ms: int = _setting(
-        2000, "alarm: 95 % of the answers are expected in so many milliseconds", low=1, high=60000
-    )
+    monitoring: bool = _setting(True, "create alarms and a dashboard with the endpoint")
+    alarm_topic: str = _setting("", "SNS topic that receives the endpoint's alarms", pattern=_TOPIC)
+    max_latency_ms: int = _setting(2000, "alarm: 95th percentile of latency, ms", 1, 60000)
     ami_version: str = _setting(
-        "", "InferenceAmiVersion of GPU hosts; default: what the image's CUDA needs"
+        "", "InferenceAmiVersion of GPU hosts; default: by the image's CUDA"
     )
-    startup_seconds: int = _setting(600, "time to become ready", low=60, high=3600)
+    startup_seconds: int = _setting(600, "time to become ready", 60, 3600)
     environment: dict[str, str] = field(
         default_factory=dict, metadata={"help": "environment variables of the container"}
     )
@@ -212,9 +175,9 @@ class Transform:
     """A batch transform job."""
 
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
-    instance_count: int = _setting(1, "instances", low=1, high=100)
-    max_payload_mb: int = _setting(6, "largest photo, MB", low=1, high=100)
-    concurrency: int = _setting(8, "photos at a time an instance", low=1, high=100)
+    instance_count: int = _setting(1, "instances", 1, 100)
+    max_payload_mb: int = _setting(6, "largest photo, MB", 1, 100)
+    concurrency: int = _setting(8, "photos at a time per instance", 1, 100)
 
 
 @dataclass(frozen=True)
@@ -229,20 +192,16 @@ class Network:
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """All settings; a section each.
+    """All settings, by section.
 
     Attributes:
-        project: Names of all that is made begin with it, and all is tagged with it.
-        tags: More tags for all that is made.
-        prices: USD an hour by instance type, for cost estimates.
-        origins: Where a value comes from, by ``section.key``; a default has no entry.
+        project: Prefix of the names of all resources, and their tag.
+        tags: More tags for all resources.
+        prices: USD per hour by instance type, for cost estimates.
+        origins: Source of a value, by ``section.key``; a default has no entry.
     """
 
-    project: str = _setting(
-        "dogbreeds", "names of all that is made begin with it",
-        # A tuning job's name has at most 32 characters, 21 of which are ours (naming.py).
-        pattern=(r"[a-z](-?[a-z0-9]){1,10}", "2 to 11 of a-z, 0-9 and -, beginning with a letter"),
-    )  # fmt: skip
+    project: str = _setting("dogbreeds", "prefix of the names of all resources", pattern=_PROJECT)
     aws: Aws = field(default_factory=Aws)
     images: Images = field(default_factory=Images)
     data: Data = field(default_factory=Data)
@@ -251,23 +210,18 @@ class CloudSettings:
     endpoint: Endpoint = field(default_factory=Endpoint)
     transform: Transform = field(default_factory=Transform)
     network: Network = field(default_factory=Network)
-    tags: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "tags of all that is made"}
-    )
+    tags: dict[str, str] = field(default_factory=dict, metadata={"help": "tags of all resources"})
     prices: dict[str, float] = field(
         default_factory=dict,
-        metadata={"help": "USD an hour by instance type", "low": 0, "high": None},
+        metadata={"help": "USD per hour by instance type", "low": 0, "high": None},
     )
     origins: dict[str, str] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
-        """Refuse to go on without values that have no default.
-
-        Args:
-            names: Such as ``"aws.role"``.
+        """Require settings without a default, such as ``"aws.role"``.
 
         Raises:
-            ConfigError: One of them is empty; the message says how to give it.
+            ConfigError: One of them is empty; the message says how to set it.
         """
         for name in names:
             section, key = name.split(".")
@@ -280,15 +234,9 @@ class CloudSettings:
 
 
 SECTIONS: dict[str, type] = {
-    "aws": Aws,
-    "images": Images,
-    "data": Data,
-    "training": Training,
-    "tuning": Tuning,
-    "endpoint": Endpoint,
-    "transform": Transform,
-    "network": Network,
-}
+    "aws": Aws, "images": Images, "data": Data, "training": Training, "tuning": Tuning,
+    "endpoint": Endpoint, "transform": Transform, "network": Network,
+}  # fmt: skip
 TOP = {f.name: f for f in dataclasses.fields(CloudSettings) if f.name not in SECTIONS}
 del TOP["origins"]
 
@@ -300,7 +248,7 @@ def setting_field(name: str) -> "dataclasses.Field[Any]":
 
 
 def environment_name(name: str) -> str:
-    """Return the variable of a setting: ``DOGBREEDS_AWS_REGION`` for ``aws.region``."""
+    """Return the environment variable of a setting: ``DOGBREEDS_AWS_REGION`` for ``aws.region``."""
     return ENV_PREFIX + name.replace(".", "_").upper()
 
 
@@ -313,7 +261,7 @@ def setting_names() -> Iterator[str]:
 
 
 def describe(settings: CloudSettings) -> str:
-    """Return the settings as TOML, each with where it comes from."""
+    """Return the settings as TOML, each with its source."""
     lines: list[tuple[str, str]] = []
     section = ""
     for name in setting_names():

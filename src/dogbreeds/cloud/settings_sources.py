@@ -1,7 +1,6 @@
-"""Reading the settings of `dogbreeds.cloud.settings`.
+"""Sources of the settings of `dogbreeds.cloud.settings`: defaults, file, environment, flags.
 
-A later source wins over an earlier one: defaults, file, environment, flags. Every value remembers
-where it came from, so that an impossible one is reported at its place.
+A later source overrides an earlier one. Every value records its source for error messages.
 """
 
 import dataclasses
@@ -26,7 +25,7 @@ from dogbreeds.cloud.settings import (
     environment_name,
     setting_field,
     setting_names,
-)
+)  # fmt: skip
 
 
 def load(
@@ -37,19 +36,19 @@ def load(
     """Read the settings.
 
     Args:
-        file: Default: ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it is there.
+        file: Default: ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it exists.
         environ: ``DOGBREEDS_AWS_REGION`` sets ``aws.region``; lists are separated by commas.
-            ``AWS_REGION`` does too, where the file names no region.
-        flags: By setting name; the strongest.
+            ``AWS_REGION`` does too, unless the file names a region.
+        flags: By setting name; they override the other sources.
 
     Raises:
-        ConfigError: A key is unknown, a value impossible, or a named file is not there.
+        ConfigError: A key is unknown, a value invalid, or a named file missing.
     """
     given: dict[str, tuple[object, str]] = {}
-    if region := environ.get("AWS_REGION"):  # boto3 itself reads AWS_DEFAULT_REGION alone
+    if region := environ.get("AWS_REGION"):  # boto3 itself reads only AWS_DEFAULT_REGION
         given["aws.region"] = (region, "AWS_REGION")
-    if file is None and environ.get("DOGBREEDS_CONFIG"):
-        file = Path(environ["DOGBREEDS_CONFIG"])
+    if file is None and (name := environ.get("DOGBREEDS_CONFIG")):
+        file = Path(name)
     if file is None and DEFAULT_FILE.is_file():
         file = DEFAULT_FILE
     if file is not None:
@@ -70,7 +69,7 @@ def load(
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, object]:
-    """Return settings given as ``SECTION.KEY=VALUE``, for `load`'s flags.
+    """Return settings given as ``SECTION.KEY=VALUE``, for the flags of `load`.
 
     Raises:
         ConfigError: There is no such setting, or no ``=``.
@@ -87,16 +86,16 @@ def read_settings(pairs: Sequence[str]) -> dict[str, object]:
 
 
 def override(settings: CloudSettings, name: str, value: object, origin: str) -> CloudSettings:
-    """Return the settings with another value, which is checked as that of a flag is.
+    """Return the settings with another value, which is validated as that of a flag.
 
     Args:
-        settings: What `load` returned.
+        settings: As returned by `load`.
         name: Such as ``"training.data"``.
         value: The value.
-        origin: Where it comes from, e.g. the flag.
+        origin: Its source, e.g. the flag.
 
     Raises:
-        ConfigError: The value is impossible.
+        ConfigError: The value is invalid.
     """
     section, _, key = name.rpartition(".")
     part = dataclasses.replace(getattr(settings, section), **{key: _convert(name, value, origin)})
@@ -106,25 +105,21 @@ def override(settings: CloudSettings, name: str, value: object, origin: str) -> 
 
 def _read_file(path: Path) -> dict[str, tuple[object, str]]:
     try:
-        text = path.read_text()
-        document = tomllib.loads(text)
+        document = tomllib.loads(text := path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
     given: dict[str, tuple[object, str]] = {}
     for top, content in document.items():
+        place = f"{path}:{_line_of(text, top)}"
         if top in TOP:
-            given[top] = (content, f"{path}:{_line_of(text, top)}")
+            given[top] = (content, place)
         elif top not in SECTIONS:
-            raise ConfigError(
-                f"{path}:{_line_of(text, top)}: unknown section or key {top!r}"
-                + _nearest(top, [*SECTIONS, *TOP])
-            )
+            hint = _nearest(top, [*SECTIONS, *TOP])
+            raise ConfigError(f"{place}: unknown section or key {top!r}{hint}")
         elif not isinstance(content, dict):
-            raise ConfigError(
-                f"{path}:{_line_of(text, top)}: expected a section [{top}], got {content!r}"
-            )
+            raise ConfigError(f"{place}: expected a section [{top}], got {content!r}")
         else:
             known = [f.name for f in dataclasses.fields(SECTIONS[top])]
             for key, value in content.items():
@@ -137,7 +132,7 @@ def _read_file(path: Path) -> dict[str, tuple[object, str]]:
 
 
 def _line_of(text: str, *path: str) -> int:
-    """Return the line where a key or section stands; the TOML parser does not tell."""
+    """Return the line of a key or section, which the TOML parser does not provide."""
     here: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[+([^\]]+)\]", line):
@@ -182,19 +177,16 @@ def _convert(name: str, value: object, origin: str) -> object:
     kind = typing.get_type_hints(owner)[described.name]
     try:
         if kind is bool:
-            converted: object = _to_bool(value)
-        elif kind is int:
-            converted = _to_number(value, int, described.metadata)
-        elif kind is str:
-            converted = _to_word(value, described.metadata)
-        elif kind == tuple[str, ...]:
-            converted = _to_list(value)
-        else:
-            number = kind == dict[str, float]
-            converted = _to_table(value, described.metadata if number else None)
+            return _to_bool(value)
+        if kind is int:
+            return _to_number(value, int, described.metadata)
+        if kind is str:
+            return _to_word(value, described.metadata)
+        if kind == tuple[str, ...]:
+            return _to_list(value)
+        return _to_table(value, described.metadata if kind == dict[str, float] else None)
     except ValueError as error:
         raise ConfigError(f"{origin}: {name}: expected {error}, got {value!r}") from None
-    return converted
 
 
 def _to_bool(value: object) -> bool:
@@ -206,14 +198,14 @@ def _to_bool(value: object) -> bool:
 
 def _to_number(value: object, kind: type, metadata: Mapping[str, Any]) -> float:
     low, high = metadata["low"], metadata["high"]
-    wanted = "a whole number" if kind is int else "a number"
-    wanted += f" from {low:g}" + (f" to {high:g}" if high is not None else "")
+    expected = "a whole number" if kind is int else "a number"
+    expected += f" from {low:g}" + (f" to {high:g}" if high is not None else "")
     try:
         number: float = kind(str(value))
     except ValueError:
-        raise ValueError(wanted) from None
+        raise ValueError(expected) from None
     if isinstance(value, bool) or not low <= number <= (high if high is not None else number):
-        raise ValueError(wanted)
+        raise ValueError(expected)
     return number
 
 

@@ -1,5 +1,6 @@
-"""Photos to S3: only what changed, many at a time."""
+"""Uploads of photos to S3: only what changed, in parallel."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -19,20 +20,20 @@ from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.shards import INDEX
 from dogbreeds.model.photo_formats import is_photo_file
 
-_PART = 16 * 2**20  # bytes; larger files go up in several parts
+_PART = 16 * 2**20  # bytes; larger files are uploaded in parts
 _DELETED_AT_ONCE = 1000  # S3's limit
-# S3 refuses requests by clocks that are further off: a file older than its object by more is older.
+# S3 rejects clocks with a larger offset, so a file older than its object by more is unchanged.
 _CLOCK_SKEW = 15 * 60
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an upload would do.
+    """The difference between local photos and S3.
 
     Attributes:
-        address: ``s3://BUCKET/PREFIX``, without a slash at its end.
-        files: What is to be sent, by name below the address.
-        unchanged: How many files are there already.
+        address: ``s3://BUCKET/PREFIX``, without a trailing slash.
+        files: Files to send, by name below the address.
+        unchanged: Number of files that S3 has already.
         surplus: Names below the address that are not among the photos.
     """
 
@@ -43,7 +44,7 @@ class Plan:
 
 
 def destination(settings: CloudSettings) -> str:
-    """Return where photos go: where jobs read them, or a folder of the bucket."""
+    """Return the address for photos: where jobs read them, else a folder of the bucket."""
     if settings.training.data:
         return settings.training.data.rstrip("/")
     settings.require("aws.bucket")
@@ -54,15 +55,15 @@ def find_files(folder: Path) -> dict[str, Path]:
     """Return the photos, shards and labels of a photos directory.
 
     Returns:
-        Files by their path in it, with the split's own name: jobs read ``valid``, not ``val``.
+        Files by path, with the canonical name of the split: jobs read ``valid``, not ``val``.
 
     Raises:
-        PhotosError: There are none.
+        PhotosError: There are none, or S3 cannot store a file's name.
     """
     files = {}
     for split, root in find_roots(folder).items():
         for path in walk(root):
-            if not path.is_file():  # a link to nothing
+            if not path.is_file():  # a broken link
                 continue
             if path.suffix.lower() == ".tar" or path.name == INDEX or is_photo_file(path):
                 files[(PurePath(split) / path.relative_to(root)).as_posix()] = path
@@ -77,16 +78,11 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 
 def plan(cloud: Cloud, address: str, files: Mapping[str, Path]) -> Plan:
-    """Compare photos with what is on S3.
+    """Compare photos, as of `find_files`, with the objects below ``s3://BUCKET/PREFIX``.
 
-    A file is sent if there is none of its name and size, or if it was touched since it was sent
-    and has another content than the object by its ETag. (Where a bucket encrypts by KMS, ETags
-    say nothing of the content; then what was touched is sent again.)
-
-    Args:
-        cloud: Where.
-        address: ``s3://BUCKET/PREFIX``.
-        files: Of `find_files`.
+    A file is sent if S3 has none of its name and size, or if it was touched after the upload and
+    its ETag differs from the object's. (With KMS encryption, ETags are no digests of the content;
+    then every touched file is sent again.)
     """
     _, prefix = parse(address)
     changed: dict[str, Future[bool]] = {}
@@ -98,9 +94,7 @@ def plan(cloud: Cloud, address: str, files: Mapping[str, Path]) -> Plan:
                 changed[name] = pool.submit(_changed, files[name], found)
             else:
                 surplus.append(name)
-    new = {
-        name: path for name, path in files.items() if name not in changed or changed[name].result()
-    }
+    new = {n: path for n, path in files.items() if n not in changed or changed[n].result()}
     return Plan(address, new, len(files) - len(new), sorted(surplus))
 
 
@@ -109,43 +103,39 @@ def _changed(path: Path, there: Mapping[str, Any]) -> bool:
     if there["Size"] != status.st_size:
         return True
     sent: datetime = there["LastModified"]
-    # The time of change, too: a copied or unpacked file may bring an old time of modification.
+    # Check ctime too: a copied or unpacked file may keep an old mtime.
     touched = max(status.st_mtime, status.st_ctime)
     return touched > sent.timestamp() - _CLOCK_SKEW and there["ETag"].strip('"') != _etag(path)
 
 
 def _etag(path: Path) -> str:
-    """Return the ETag that S3 gives what `send` sends: of the bytes, or of the parts' hashes."""
-    hashes = []
+    """Return the ETag that S3 assigns in `send`: of the bytes, or of the hashes of the parts."""
+    md5 = functools.partial(hashlib.md5, usedforsecurity=False)
     with path.open("rb") as stream:
-        while part := stream.read(_PART):
-            hashes.append(hashlib.md5(part, usedforsecurity=False))
-    if len(hashes) == 1 and path.stat().st_size < _PART:
-        return hashes[0].hexdigest()
-    if not hashes:
-        return hashlib.md5(b"", usedforsecurity=False).hexdigest()
-    joined = b"".join(part.digest() for part in hashes)
-    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(hashes)}"
+        hashes = [md5(part) for part in iter(functools.partial(stream.read, _PART), b"")]
+    if path.stat().st_size < _PART:
+        return (hashes or [md5()])[0].hexdigest()
+    return f"{md5(b''.join(part.digest() for part in hashes)).hexdigest()}-{len(hashes)}"
 
 
 def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> None:
-    """Upload files; S3 compares each with a CRC-32 that is made here.
+    """Upload files; S3 verifies each by a CRC-32 that is computed here.
 
     Args:
-        cloud: Where.
-        planned: What.
-        on_progress: Called with the number of bytes of each file that is there.
+        cloud: The account.
+        planned: What to send.
+        on_progress: Called with the number of bytes of each uploaded file.
 
     Raises:
-        OSError: A file cannot be read; what was sent before stays.
+        CloudError: An upload failed.
+        OSError: A file cannot be read; uploaded files stay.
     """
     from boto3.s3.transfer import S3UploadFailedError, TransferConfig
 
     client = cloud.client("s3", connections=2 * THREADS)
     bucket, prefix = parse(planned.address)
-    key = cloud.settings.aws.kms_key
     options = {"ChecksumAlgorithm": "CRC32"}
-    if key:
+    if key := cloud.settings.aws.kms_key:
         options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
     parts = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
 
@@ -163,16 +153,16 @@ def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> N
             for size in pool.map(put, planned.files):
                 on_progress(size)
         except S3UploadFailedError as error:
-            raise CloudError(f"{error}; run the same command again to go on") from error
+            raise CloudError(f"{error}; run the same command again to resume") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def delete_surplus(cloud: Cloud, planned: Plan) -> None:
-    """Delete what is on S3 below the address but not among the photos.
+    """Delete the objects below the address that are not among the photos.
 
     Raises:
-        CloudError: Something could not be deleted.
+        CloudError: An object could not be deleted.
     """
     bucket, prefix = parse(planned.address)
     keys = [{"Key": f"{prefix}/{name}".lstrip("/")} for name in planned.surplus]
@@ -184,5 +174,5 @@ def delete_surplus(cloud: Cloud, planned: Plan) -> None:
 
 
 def size_of(files: Iterable[Path]) -> int:
-    """Return how many bytes files have together."""
+    """Return the total size of files in bytes."""
     return sum(path.stat().st_size for path in files)

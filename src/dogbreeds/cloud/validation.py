@@ -1,6 +1,6 @@
-"""Requests against AWS's own service models: enums, patterns and limits, before anything is sent.
+"""Validation of requests by AWS's service models: enums, patterns and limits, before sending.
 
-botocore itself checks names, types and lower limits only; its models hold the rest.
+botocore itself checks only names, types and lower limits; its models hold the rest.
 """
 
 import difflib
@@ -14,11 +14,11 @@ def problems(shape: Any, value: Any, path: str, *, enums: bool = True) -> Iterat
     """Yield what a service would refuse in a value.
 
     Args:
-        shape: botocore's description of what is expected.
-        value: What would be sent: dicts, lists, strings and numbers.
-        path: Where the value is, e.g. ``CreateEndpointConfig.ProductionVariants``.
-        enums: Whether words must be known. A service may know more of them (new instance types)
-            than an older botocore.
+        shape: botocore's model of the expected value.
+        value: The request or a part of it: dicts, lists, strings and numbers.
+        path: Location of the value, e.g. ``CreateEndpointConfig.ProductionVariants``.
+        enums: Whether to check enums. A service may support values (new instance types) that an
+            older botocore does not know.
     """
     kind, low, high = shape.type_name, shape.metadata.get("min", 0), shape.metadata.get("max")
     sized = kind in ("list", "map", "string")

@@ -1,4 +1,4 @@
-"""Alarms and a dashboard of an endpoint: made with it, named after it, removed with it."""
+"""Alarms and a dashboard per endpoint: created with it, named after it, removed with it."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from dogbreeds.cloud.endpoints.config import MAIN
 from dogbreeds.cloud.settings import CloudSettings
 
 FILE = Path(__file__).with_suffix(".json")
-_WAKE = "wake"  # of scaling.py
+_WAKE = "wake"  # made by scaling.py
 
 
 def rollback_names(settings: CloudSettings, name: str) -> list[str]:
-    """Return the alarms that tell a bad version of an endpoint; none where none are made."""
+    """Return the alarms that indicate a bad version of an endpoint; empty without monitoring."""
     return [f"{name}-5xx", f"{name}-latency"] if settings.endpoint.monitoring else []
 
 
@@ -25,12 +25,7 @@ def _read(cloud: Cloud, name: str) -> dict[str, Any]:
 
 
 def ensure(cloud: Cloud, name: str) -> None:
-    """Make or renew the alarms and the dashboard of an endpoint.
-
-    Args:
-        cloud: Where; ``endpoint.alarm_topic`` is told when an alarm goes off.
-        name: The endpoint's name.
-    """
+    """Create or update an endpoint's dashboard, and alarms that notify ``endpoint.alarm_topic``."""
     endpoint, client = cloud.settings.endpoint, cloud.client("cloudwatch")
     document = _read(cloud, name)
     alarms = document["alarms"]

@@ -1,18 +1,16 @@
-"""What an endpoint is made of: its models, hosts and data capture, as an endpoint configuration."""
+"""Endpoint configurations: models, hosts and data capture."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dogbreeds.cloud import drivers, naming
-from dogbreeds.cloud.aws import Cloud, is_missing
+from dogbreeds.cloud.aws import Cloud, get_if_exists
 from dogbreeds.cloud.endpoints.models import ensure_model
 from dogbreeds.cloud.images.uri import cuda_of_image
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 
 MAIN, CHALLENGER, SHADOW = "main", "challenger", "shadow"
-_LEAST = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
+_MIN_STEP = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Variant:
 
     Attributes:
         source: As in `models.archive_of`.
-        share: Of the requests, above 0 and below 1 (a shadow may have 1).
+        share: Of the requests, above 0 and below 1 (up to 1 for a shadow).
     """
 
     source: str
@@ -32,7 +30,7 @@ class Variant:
         """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``.
 
         Raises:
-            ConfigError: It is something else, or the share is out of range.
+            ConfigError: The form is another, or the share is out of range.
         """
         source, at, share = text.rpartition("@")
         try:
@@ -45,15 +43,15 @@ class Variant:
 
 
 def endpoint_name(settings: CloudSettings) -> str:
-    """Return the name of the endpoint that the settings speak of, see `naming.own_name`."""
+    """Return the endpoint's name in the settings, see `naming.own_name`."""
     return naming.own_name(settings, settings.endpoint.name or settings.project)
 
 
 def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant | None) -> None:
-    """Refuse what SageMaker would refuse.
+    """Check settings that SageMaker would refuse.
 
     Raises:
-        ConfigError: Settings do not go together.
+        ConfigError: Settings are missing or contradictory.
     """
     endpoint = settings.endpoint
     settings.require("aws.role")
@@ -63,15 +61,14 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
         raise ConfigError("a serverless endpoint has no VPC and no network isolation")
     if endpoint.kind == "serverless" and settings.images.flavor == "gpu":
         raise ConfigError("a serverless endpoint has no GPU: use the CPU image (images.flavor cpu)")
-    if endpoint.update in ("linear", "rolling") and endpoint.step_percent < _LEAST[endpoint.update]:
+    least = _MIN_STEP.get(endpoint.update, 0)
+    if endpoint.step_percent < least:
         raise ConfigError(
-            f"endpoint.step_percent: expected at least {_LEAST[endpoint.update]} for update"
-            f" {endpoint.update}, got {endpoint.step_percent}"
+            f"endpoint.step_percent: expected at least {least} for update {endpoint.update},"
+            f" got {endpoint.step_percent}"
         )
     if endpoint.scale_to_zero and (endpoint.kind != "async" or not endpoint.max_instances):
-        raise ConfigError(
-            "endpoint.scale_to_zero needs endpoint.kind async and endpoint.max_instances"
-        )
+        raise ConfigError("endpoint.scale_to_zero needs kind async and endpoint.max_instances")
     if endpoint.kind != "real-time" and (shadow or endpoint.capture_percent):
         raise ConfigError("a shadow and data capture need endpoint.kind real-time")
     if endpoint.kind != "real-time" and challenger:
@@ -79,7 +76,7 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
     if endpoint.kind == "multi-model" and drivers.has_gpu(endpoint.instance_type):
         raise ConfigError(
             f"a multi-model endpoint of this image needs a CPU instance, got"
-            f" {endpoint.instance_type}: on GPUs SageMaker wants Triton for it"
+            f" {endpoint.instance_type}: on GPUs SageMaker requires Triton for it"
         )
     if challenger and shadow:
         raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
@@ -91,37 +88,30 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
             f" ({endpoint.instance_count}), got {endpoint.max_instances}"
         )
     if endpoint.max_instances and endpoint.kind == "serverless":
-        raise ConfigError(
-            "a serverless endpoint scales by itself: leave out endpoint.max_instances"
-        )
+        raise ConfigError("a serverless endpoint scales by itself: omit endpoint.max_instances")
 
 
 def ensure_config(
     cloud: Cloud, source: str, challenger: Variant | None, shadow: Variant | None
 ) -> str:
-    """Make an endpoint configuration, or find the one made of the same things.
+    """Return the name of an endpoint configuration, which is created unless an equal one exists.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         source: The main model, as in `models.archive_of`.
         challenger: Answers its share of the requests.
         shadow: Gets copies of its share of the requests.
-
-    Returns:
-        The configuration's name.
     """
     settings = cloud.settings
     endpoint = settings.endpoint
     weight = 1 - challenger.share if challenger else 1.0
-    request: dict[str, Any] = {
-        "ProductionVariants": [_variant(cloud, MAIN, ensure_model(cloud, source), weight)]
-    }
+    variants = [_variant(cloud, MAIN, source, weight)]
     if challenger:
-        model = ensure_model(cloud, challenger.source)
-        request["ProductionVariants"].append(_variant(cloud, CHALLENGER, model, challenger.share))
+        variants.append(_variant(cloud, CHALLENGER, challenger.source, challenger.share))
+    request: dict[str, Any] = {"ProductionVariants": variants}
     if shadow:
-        model = ensure_model(cloud, shadow.source)
-        request["ShadowProductionVariants"] = [_variant(cloud, SHADOW, model, shadow.share)]
+        mirror = _variant(cloud, SHADOW, shadow.source, shadow.share)
+        request["ShadowProductionVariants"] = [mirror]
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
     if endpoint.capture_percent:
         request["DataCaptureConfig"] = {
@@ -143,29 +133,21 @@ def ensure_config(
     if endpoint.kind != "serverless" and not drivers.has_local_disk(endpoint.instance_type):
         request |= _if(KmsKeyId=settings.aws.kms_key)
     name = f"{settings.project}-config-{naming.fingerprint(request)}"
-    try:
-        cloud.sagemaker.describe_endpoint_config(EndpointConfigName=name)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
+    if get_if_exists(cloud.sagemaker.describe_endpoint_config, EndpointConfigName=name):
+        cloud.keep("endpoint configuration", name)
+    else:
         cloud.sagemaker.create_endpoint_config(
             EndpointConfigName=name, Tags=naming.tags(settings), **request
         )
-    else:
-        cloud.keep("endpoint configuration", name)
     return name
 
 
-def _variant(cloud: Cloud, name: str, model: str, weight: float) -> dict[str, Any]:
+def _variant(cloud: Cloud, name: str, source: str, weight: float) -> dict[str, Any]:
     endpoint = cloud.settings.endpoint
-    variant: dict[str, Any] = {"VariantName": name, "ModelName": model}
+    variant: dict[str, Any] = {"VariantName": name, "ModelName": ensure_model(cloud, source)}
     if endpoint.kind == "serverless":
-        return variant | {
-            "ServerlessConfig": {
-                "MemorySizeInMB": endpoint.memory_mb,
-                "MaxConcurrency": endpoint.concurrency,
-            }
-        }
+        limits = {"MemorySizeInMB": endpoint.memory_mb, "MaxConcurrency": endpoint.concurrency}
+        return variant | {"ServerlessConfig": limits}
     ami = endpoint.ami_version
     if not ami and drivers.has_gpu(endpoint.instance_type):
         ami = drivers.endpoint_ami(endpoint.instance_type, cuda_of_image(cloud, "serving")) or ""

@@ -1,16 +1,14 @@
-"""Endpoints: from archives to live models, and from one version to the next.
+"""Endpoints: from artifacts to live models, and from one version to the next.
 
-Model and endpoint configuration are named by what they are made of, so that the same command run
-again finds them and goes on where it was interrupted.
+Model and endpoint configuration are named by fingerprints, so that a repeated command finds them
+and resumes where it was interrupted.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 from dogbreeds.cloud.endpoints import alarms
 from dogbreeds.cloud.endpoints.config import Variant, check, endpoint_name, ensure_config
 from dogbreeds.cloud.jobs import follow
@@ -20,10 +18,10 @@ from dogbreeds.cloud.settings import CloudSettings
 def deploy(
     cloud: Cloud, source: str, *, challenger: Variant | None = None, shadow: Variant | None = None
 ) -> str:
-    """Make an endpoint, or bring it to a new version; what is there already is left as it is.
+    """Create an endpoint, or update it to a new version; an equal one is left as it is.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         source: The main model, as in `models.archive_of`.
         challenger: Answers its share of the requests (A/B test).
         shadow: Gets copies of its share of the requests; its answers are dropped.
@@ -32,7 +30,7 @@ def deploy(
         The name of the endpoint configuration that is or becomes live.
 
     Raises:
-        ConfigError, CloudError: Something is missing or impossible, or the endpoint is busy.
+        ConfigError, CloudError: Something is missing or invalid, or the endpoint is busy.
     """
     settings = cloud.settings
     check(settings, challenger, shadow)
@@ -74,14 +72,11 @@ def _existing(cloud: Cloud, name: str) -> dict[str, Any] | None:
     Raises:
         CloudError: The endpoint is somebody else's.
     """
-    try:
-        description: dict[str, Any] = cloud.sagemaker.describe_endpoint(EndpointName=name)
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
+    description = get_if_exists(cloud.sagemaker.describe_endpoint, EndpointName=name)
+    if description is None:
+        return None
     tags = cloud.sagemaker.list_tags(ResourceArn=description["EndpointArn"])["Tags"]
-    if {"Key": naming.PROJECT_TAG, "Value": cloud.settings.project} not in tags:
+    if not naming.is_ours(cloud.settings, tags):
         raise CloudError(
             f"endpoint {name} was not made by this project (it lacks the tag"
             f" {naming.PROJECT_TAG}): choose another endpoint.name"
@@ -90,10 +85,10 @@ def _existing(cloud: Cloud, name: str) -> dict[str, Any] | None:
 
 
 def _update_options(settings: CloudSettings) -> dict[str, Any]:
-    """Return how an update goes about, with rollback on alarms."""
+    """Return the options of an update, with rollback on alarms."""
     endpoint = settings.endpoint
     options: dict[str, Any] = {}
-    if endpoint.max_instances:  # the number of instances is the scaling's business
+    if endpoint.max_instances:  # autoscaling sets the number of instances
         options["RetainAllVariantProperties"] = True
         options["ExcludeRetainedVariantProperties"] = [
             {"VariantPropertyType": "DesiredWeight"},
@@ -110,17 +105,14 @@ def _update_options(settings: CloudSettings) -> dict[str, Any]:
         routing["CanarySize"] = step
     elif endpoint.update == "linear":
         routing["LinearStepSize"] = step
-    policy: dict[str, Any] = {
-        "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": routing,
-            "TerminationWaitInSeconds": endpoint.bake_seconds,
-        }
-    }
     if endpoint.update == "rolling":
+        rolling = {"MaximumBatchSize": step, "WaitIntervalInSeconds": endpoint.bake_seconds}
+        policy: dict[str, Any] = {"RollingUpdatePolicy": rolling}
+    else:
         policy = {
-            "RollingUpdatePolicy": {
-                "MaximumBatchSize": step,
-                "WaitIntervalInSeconds": endpoint.bake_seconds,
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": routing,
+                "TerminationWaitInSeconds": endpoint.bake_seconds,
             }
         }
     names = endpoint.alarms or alarms.rollback_names(settings, endpoint_name(settings))
@@ -129,29 +121,21 @@ def _update_options(settings: CloudSettings) -> dict[str, Any]:
 
 
 def _rollback(names: Sequence[str]) -> dict[str, Any]:
-    """Return the option that undoes a deployment when one of some alarms goes off."""
+    """Return the option that rolls a deployment back when one of the alarms goes off."""
     chosen = [{"AlarmName": name} for name in names]
     configuration = {"AutoRollbackConfiguration": {"Alarms": chosen}}
     return {"DeploymentConfig": configuration} if chosen else {}
 
 
 def wait(cloud: Cloud, config: str) -> None:
-    """Wait until the endpoint runs a configuration.
-
-    Args:
-        cloud: Where, with which settings.
-        config: As `deploy` returns it.
+    """Wait until the endpoint runs a configuration, as returned by `deploy`.
 
     Raises:
-        CloudError: It failed or was rolled back; the message has SageMaker's reason and the
-            container's last lines.
+        CloudError: It failed or was rolled back; the message contains SageMaker's reason and the
+            container's last log lines.
     """
     name = endpoint_name(cloud.settings)
-    description = follow.follow(
-        cloud,
-        describe=lambda: dict(cloud.sagemaker.describe_endpoint(EndpointName=name)),
-        status_key="EndpointStatus",
-    )
+    description = follow.follow(cloud, "Endpoint", name)
     status = description["EndpointStatus"]
     if status == "InService" and description["EndpointConfigName"] == config:
         return

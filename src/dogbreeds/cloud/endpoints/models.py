@@ -1,22 +1,20 @@
-"""SageMaker models: an archive and the serving image, under a name made of both."""
-
-from botocore.exceptions import ClientError
+"""SageMaker models: an artifact and the serving image, under a name made of both."""
 
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 from dogbreeds.cloud.images.uri import job_image
 
 
 def archive_of(cloud: Cloud, source: str) -> str:
-    """Return the S3 address of an archive.
+    """Return the S3 address of a model artifact.
 
     Args:
-        cloud: Where to look.
-        source: Its address itself, the name of a training or tuning job (then of its best
-            training job; see `naming.own_name`), or the ARN of an approved model package.
+        cloud: The account and region.
+        source: Its address, the name of a training or tuning job (of which the best training job
+            counts; see `naming.own_name`), or the ARN of an approved model package.
 
     Raises:
-        CloudError: There is no such thing, or it has no archive (yet).
+        CloudError: The source does not exist, or it has no artifact (yet).
     """
     if source.startswith("s3://"):
         if not source.endswith(".tar.gz"):
@@ -35,11 +33,8 @@ def archive_of(cloud: Cloud, source: str) -> str:
             )
         return str(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
     source = naming.own_name(cloud.settings, source)
-    try:
-        job = cloud.sagemaker.describe_training_job(TrainingJobName=source)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
+    job = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=source)
+    if job is None:
         return _best_archive(cloud, source)
     artifacts = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     if job["TrainingJobStatus"] not in ("Completed", "Stopped") or not artifacts:
@@ -48,17 +43,13 @@ def archive_of(cloud: Cloud, source: str) -> str:
 
 
 def _best_archive(cloud: Cloud, tuning_job: str) -> str:
-    try:
-        job = cloud.sagemaker.describe_hyper_parameter_tuning_job(
-            HyperParameterTuningJobName=tuning_job
+    describe = cloud.sagemaker.describe_hyper_parameter_tuning_job
+    job = get_if_exists(describe, HyperParameterTuningJobName=tuning_job)
+    if job is None:
+        raise CloudError(
+            f"no training or tuning job {tuning_job}: expected one, s3://.../model.tar.gz, or"
+            " a model package's ARN (dogbreeds list shows the jobs)"
         )
-    except ClientError as error:
-        if is_missing(error):
-            raise CloudError(
-                f"no training or tuning job {tuning_job}: expected one, s3://.../model.tar.gz, or"
-                " a model package's ARN (dogbreeds list shows the jobs)"
-            ) from error
-        raise
     best = job.get("BestTrainingJob", {}).get("TrainingJobName")
     if not best:
         raise CloudError(f"tuning job {tuning_job} has no best training job yet")
@@ -66,17 +57,14 @@ def _best_archive(cloud: Cloud, tuning_job: str) -> str:
 
 
 def ensure_model(cloud: Cloud, source: str) -> str:
-    """Make a SageMaker model, or find the one made of the same things.
+    """Return the name of a SageMaker model, which is created unless an equal one exists.
 
     Args:
-        cloud: Where, with which settings.
-        source: As in `archive_of`; for a multi-model endpoint the ``s3://`` folder of its archives.
-
-    Returns:
-        The model's name.
+        cloud: The account, region and settings.
+        source: As in `archive_of`; for a multi-model endpoint the ``s3://`` folder of artifacts.
 
     Raises:
-        CloudError: As `archive_of` does.
+        CloudError: As for `archive_of`.
         ConfigError: Settings are missing, or there is no image.
     """
     settings = cloud.settings
@@ -87,26 +75,17 @@ def ensure_model(cloud: Cloud, source: str) -> str:
     environment = dict(settings.endpoint.environment)
     made_of = [image, archive, environment, settings.network, role]
     name = f"{settings.project}-model-{naming.fingerprint(made_of)}"
-    try:
-        cloud.sagemaker.describe_model(ModelName=name)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-    else:
+    if get_if_exists(cloud.sagemaker.describe_model, ModelName=name):
         cloud.keep("model", name)
         return name
     network = settings.network
     container = {"Image": image, "ModelDataUrl": archive, "Environment": environment}
+    vpc = {"Subnets": list(network.subnets), "SecurityGroupIds": list(network.security_groups)}
     cloud.sdk.create_model(
         name,
         role,
         container | ({"Mode": "MultiModel"} if several else {}),
-        vpc_config={
-            "Subnets": list(network.subnets),
-            "SecurityGroupIds": list(network.security_groups),
-        }
-        if network.subnets
-        else None,
+        vpc_config=vpc if network.subnets else None,
         enable_network_isolation=network.isolation,
         tags=naming.tags(settings),
     )

@@ -1,4 +1,4 @@
-"""Asking a live endpoint about photos."""
+"""Predictions of a live endpoint."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import s3
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, get_if_exists
 from dogbreeds.cloud.endpoints.config import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
 
@@ -27,13 +27,13 @@ _ASYNC_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an endpoint says about a photo.
+    """An endpoint's answer for a photo.
 
     Attributes:
         photo: The file.
         answer: ``predicted_label``, ``class_name``, ``probability``, ...; None if it was refused.
-        error: Why it was refused; empty if it was not.
-        variant: The variant that answered; empty where SageMaker does not tell.
+        error: Why it was refused; empty otherwise.
+        variant: The variant that answered; empty where SageMaker does not report it.
     """
 
     photo: Path
@@ -45,21 +45,22 @@ class Prediction:
 def predict(
     cloud: Cloud, photos: Sequence[Path], target: str | None = None
 ) -> Iterator[Prediction]:
-    """Return the prediction of each photo, in order; several are asked for at a time.
+    """Return the prediction of each photo, in order; requests run in parallel.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         photos: Photo files.
-        target: The archive's name, for a multi-model endpoint.
+        target: Name of the artifact, for a multi-model endpoint.
 
     Raises:
-        botocore.exceptions.ClientError: AWS refused; a photo that the model refuses is not that.
+        ConfigError: A multi-model endpoint needs a target.
+        botocore.exceptions.ClientError: AWS refused, other than a photo that the model refuses.
     """
     name = endpoint_name(cloud.settings)
     kind = cloud.settings.endpoint.kind
     ask = _ask_async if kind == "async" else functools.partial(_ask, target=target)
     if kind == "multi-model" and not target:
-        raise ConfigError("a multi-model endpoint needs to be told which model: --target-model")
+        raise ConfigError("a multi-model endpoint needs the name of a model: --target-model")
     client = cloud.client("sagemaker-runtime")
     return _concurrently(lambda photo: ask(cloud, client, name, photo), photos)
 
@@ -67,7 +68,7 @@ def predict(
 def _concurrently(
     predict_one: Callable[[Path], Prediction], photos: Sequence[Path]
 ) -> Iterator[Prediction]:
-    """Yield what a function makes of each photo, in order.
+    """Yield a function's result per photo, in order.
 
     The threads are daemons, unlike those of a ThreadPoolExecutor: Ctrl-C does not wait for an
     endpoint that hangs.
@@ -85,7 +86,7 @@ def _concurrently(
                 return
             try:
                 future.set_result(predict_one(photo))
-            except Exception as error:  # raised where the result is waited for
+            except Exception as error:  # raised by result()
                 future.set_exception(error)
 
     try:
@@ -121,7 +122,7 @@ def _ask(
 
 
 def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:  # noqa: ANN401
-    """Put the photo into the bucket, ask, and wait for the answer there."""
+    """Upload the photo to the bucket, invoke the endpoint, and poll for the answer."""
     settings = cloud.settings
     settings.require("aws.bucket")
     storage = cloud.client("s3")
@@ -146,13 +147,8 @@ def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:
 
 def _fetch(client: Any, uri: str) -> bytes | None:  # noqa: ANN401
     bucket, key = s3.parse(uri)
-    try:
-        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
-    return body
+    answer = get_if_exists(client.get_object, Bucket=bucket, Key=key)
+    return None if answer is None else bytes(answer["Body"].read())
 
 
 def _content_type(photo: Path) -> str:
@@ -160,7 +156,7 @@ def _content_type(photo: Path) -> str:
 
 
 def _refusal(error: ClientError) -> str:
-    """Return the model's own words; raise what is not about this photo."""
+    """Return the model's message; raise errors that do not concern this photo."""
     if error_code(error) != "ModelError":
         raise error
     return str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
@@ -176,15 +172,15 @@ def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
 
 
 def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
-    """Ask the endpoint about a photo, or about a plain brown picture where none is given.
+    """Return the endpoint's prediction of a photo, or of a plain brown picture without one.
 
     Args:
-        cloud: Where, with which settings.
-        source: What was deployed; a multi-model endpoint is asked for one archive of its folder.
+        cloud: The account, region and settings.
+        source: The deployed model; of a multi-model endpoint's folder, one artifact is invoked.
         photo: The photo.
 
     Raises:
-        CloudError: It does not answer as our model does.
+        CloudError: The answer is not that of our model.
     """
     several = cloud.settings.endpoint.kind == "multi-model"
     target = _first_archive(cloud, source) if several else None

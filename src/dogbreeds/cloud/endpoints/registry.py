@@ -1,4 +1,4 @@
-"""The model registry: archives as versions of a model package group, with their metrics."""
+"""The model registry: artifacts as versions of a model package group, with their metrics."""
 
 import json
 from typing import Any
@@ -12,16 +12,16 @@ _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
 
 
 def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
-    """Make a version of the project's model package group.
+    """Create a version in the project's model package group.
 
     Args:
-        cloud: Where, with which settings.
-        source: The model, as in `models.archive_of`; a job's metrics are kept with it.
-        approve: Approve it at once; otherwise somebody has to, before it can be deployed by ARN.
+        cloud: The account, region and settings.
+        source: The model, as in `models.archive_of`; a job's metrics are stored with it.
+        approve: Approve it at once; otherwise a person must, before it can be deployed by ARN.
 
     Returns:
-        The version's ARN. The same archive and image make one version only: registered again, it
-        is found, and approved if that is asked for.
+        The version's ARN. An artifact and image have one version: registered again, it is found,
+        and approved if requested.
 
     Raises:
         ConfigError, CloudError: Something is missing.
@@ -67,13 +67,11 @@ def _ensure_group(cloud: Cloud, group: str) -> str:
 
 
 def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | None:
-    pages = cloud.sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageGroupName=group
-    )
+    pages = cloud.sagemaker.get_paginator("list_model_packages")
     try:
         arns = [
             package["ModelPackageArn"]
-            for page in pages
+            for page in pages.paginate(ModelPackageGroupName=group)
             for package in page.get("ModelPackageSummaryList", [])
         ]
     except cloud.sagemaker.exceptions.ClientError as error:
@@ -89,7 +87,7 @@ def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | Non
 
 
 def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
-    """Return the last metrics of a training job; none for an archive's address."""
+    """Return the final metrics of a training job; empty for an artifact's address."""
     if source.startswith(("s3://", "arn:")) or cloud.offline:
         return {}
     name = naming.own_name(cloud.settings, source)
@@ -101,7 +99,7 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
 
 
 def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Return a version's metrics as the registry takes them; it refuses empty ones."""
+    """Return a version's metrics as options of the registry, which refuses empty ones."""
     if not metrics:
         return {}
     return {
@@ -111,20 +109,14 @@ def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[st
 
 
 def _put_metrics(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Write the metrics as the registry's pages read them; return where."""
+    """Write the metrics in the format of the registry's pages; return where."""
     aws = cloud.settings.aws
-    document = {
-        "multiclass_classification_metrics": {
-            name: {"value": value, "standard_deviation": "NaN"} for name, value in metrics.items()
-        }
-    }
+    values = {name: {"value": v, "standard_deviation": "NaN"} for name, v in metrics.items()}
+    document = {"multiclass_classification_metrics": values}
     key = f"{aws.prefix}/registry/{naming.fingerprint([archive, metrics])}.json"
     try:
         cloud.client("s3").put_object(
-            Bucket=aws.bucket,
-            Key=key,
-            Body=json.dumps(document).encode(),
-            ContentType="application/json",
+            Bucket=aws.bucket, Key=key, Body=json.dumps(document), ContentType="application/json"
         )
     except cloud.client("s3").exceptions.NoSuchBucket as error:
         raise CloudError(f"aws.bucket: there is no bucket {aws.bucket}") from error

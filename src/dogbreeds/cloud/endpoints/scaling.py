@@ -1,4 +1,4 @@
-"""How many instances an endpoint has: following its load, down to none for asynchronous ones."""
+"""Autoscaling of endpoints by load, down to zero instances for asynchronous ones."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 def scale(cloud: Cloud) -> None:
-    """Set the number of instances to follow the load, or end that, as the settings say."""
+    """Register autoscaling as the settings say, or remove it."""
     endpoint = cloud.settings.endpoint
     name = endpoint_name(cloud.settings)
     if endpoint.kind == "serverless":
@@ -28,22 +28,18 @@ def scale(cloud: Cloud) -> None:
     least = 0 if endpoint.scale_to_zero else endpoint.instance_count
     client.register_scalable_target(**target, MinCapacity=least, MaxCapacity=endpoint.max_instances)
     if endpoint.kind == "async":
-        metric: dict[str, Any] = {
-            "CustomizedMetricSpecification": {
-                "MetricName": "ApproximateBacklogSizePerInstance",
-                "Namespace": "AWS/SageMaker",
-                "Dimensions": [{"Name": "EndpointName", "Value": name}],
-                "Statistic": "Average",
-            }
+        backlog = {
+            "MetricName": "ApproximateBacklogSizePerInstance",
+            "Namespace": "AWS/SageMaker",
+            "Dimensions": [{"Name": "EndpointName", "Value": name}],
+            "Statistic": "Average",
         }
+        metric: dict[str, Any] = {"CustomizedMetricSpecification": backlog}
         if endpoint.scale_to_zero:
             _wake(cloud, client, name, target)
     else:
-        metric = {
-            "PredefinedMetricSpecification": {
-                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
-            }
-        }
+        load = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+        metric = {"PredefinedMetricSpecification": load}
     client.put_scaling_policy(
         **target,
         PolicyName=f"{name}-load",
@@ -58,8 +54,7 @@ def scale(cloud: Cloud) -> None:
 
 
 def _wake(cloud: Cloud, client: Any, name: str, target: dict[str, str]) -> None:  # noqa: ANN401
-    """Start an instance when a request waits and there is none: targets per instance cannot."""
-    step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
+    """Start an instance when a request waits and there is none, unlike target tracking."""
     policy = client.put_scaling_policy(
         **target,
         PolicyName=f"{name}-wake",
@@ -68,7 +63,7 @@ def _wake(cloud: Cloud, client: Any, name: str, target: dict[str, str]) -> None:
             "AdjustmentType": "ChangeInCapacity",
             "MetricAggregationType": "Average",
             "Cooldown": 300,
-            "StepAdjustments": [step],
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
         },
     )
     cloud.client("cloudwatch").put_metric_alarm(

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[4]
 """The repository's root: images are built and pushed from a checkout."""
 
 _CREDENTIAL_HELPER = """#!/bin/sh
-# Docker asks for the registry's credentials here; they never are in a file or on a command line.
+# Docker asks for the registry's credentials here, so they are in no file and on no command line.
 [ "$1" = get ] || exit 1
 printf '%s' "$REGISTRY_CREDENTIALS"
 """
@@ -30,12 +30,12 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
     """Push both images of a flavor and write their digests for jobs to use.
 
     Every image gets the tags ``VERSION-FLAVOR`` and ``git-SHA-FLAVOR``. Tags are immutable in ECR:
-    a tag that is there already is left alone.
+    an existing tag stays as it is.
 
     Args:
         cloud: For ECR; its settings name repositories and flavor.
         registry: ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in;
-            empty: the account's ECR, where repositories are made if they are missing.
+            empty: the account's ECR, where missing repositories are created.
 
     Returns:
         The address with digest of ``training`` and ``serving``.
@@ -44,17 +44,15 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
         CloudError: An image was not built, or Docker failed.
         botocore.exceptions.ClientError: AWS refused.
     """
+    images = ("training", "serving")
     if registry:
-        return {
-            image: _push_image(cloud.settings, image, registry, os.environ)
-            for image in ("training", "serving")
-        }
+        return {i: _push_image(cloud.settings, i, registry, os.environ) for i in images}
     client = cloud.client("ecr")
-    for image in ("training", "serving"):
-        _local_image(cloud.settings, image)  # both must be there before anything is made
+    for image in images:
+        _local_image(cloud.settings, image)  # fail before anything is created
     uris = {}
     with _logged_in(client) as (host, environ):
-        for image in ("training", "serving"):
+        for image in images:
             repository = getattr(cloud.settings.images, image)
             ensure_repository(client, cloud.settings, repository)
             uris[image] = _push_image(cloud.settings, image, host, environ, client)
@@ -64,11 +62,11 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
 
 
 def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None:  # noqa: ANN401
-    """Make a repository if it is missing; its lifecycle policy is renewed if it is ours.
+    """Create a repository if it is missing, and renew the lifecycle policy of one of ours.
 
     Args:
         client: ECR's.
-        settings: ``images.keep`` is how many images the repository keeps.
+        settings: ``images.keep`` is the number of images that the repository keeps.
         name: The repository's name.
     """
     try:
@@ -81,7 +79,7 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
     except client.exceptions.RepositoryAlreadyExistsException:
         [repository] = client.describe_repositories(repositoryNames=[name])["repositories"]
         tags = client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
-        if {"Key": naming.PROJECT_TAG, "Value": settings.project} not in tags:
+        if not naming.is_ours(settings, tags):
             return
     rule = {
         "rulePriority": 1,
@@ -99,11 +97,11 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
 
 
 def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
-    """Return what ECR's scan found in an image, in words.
+    """Return the summary of ECR's scan of an image.
 
     Args:
         client: ECR's.
-        image: ``registryId`` (or not), ``repositoryName`` and ``imageId``.
+        image: ``registryId`` (optional), ``repositoryName`` and ``imageId``.
     """
     name = f"scan of {image['repositoryName']}"
     try:
@@ -118,27 +116,21 @@ def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
 
 @contextmanager
 def _logged_in(client: Any) -> Iterator[tuple[str, dict[str, str]]]:  # noqa: ANN401
-    """Give the account's registry and an environment in which Docker may push to it."""
+    """Yield the account's registry and an environment in which Docker may push to it."""
     [authorization] = client.get_authorization_token()["authorizationData"]
     host = authorization["proxyEndpoint"].removeprefix("https://")
-    user, _, password = (
-        base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
-    )
+    token = base64.b64decode(authorization["authorizationToken"]).decode()
+    user, _, password = token.partition(":")
     with docker_credentials(host, user, password) as environ:
         yield host, environ
 
 
 @contextmanager
 def docker_credentials(host: str, user: str, password: str) -> Iterator[dict[str, str]]:
-    """Give an environment in which Docker is logged in to a registry.
+    """Yield an environment in which Docker is logged in to a registry, ``HOST[:PORT]``.
 
-    `docker login` would write the password to a file, so Docker gets a configuration of its own
-    that asks a credential helper, which reads the environment.
-
-    Args:
-        host: The registry, ``HOST[:PORT]``.
-        user: The user's name.
-        password: Such as ECR's token.
+    `docker login` would write the password to a file. Instead, Docker gets a configuration of its
+    own with a credential helper that reads the environment.
     """
     own = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
     with tempfile.TemporaryDirectory(prefix="dogbreeds-docker-") as name:
@@ -149,7 +141,7 @@ def docker_credentials(host: str, user: str, password: str) -> Iterator[dict[str
         (folder / "config.json").write_text(json.dumps({"credHelpers": {host: "dogbreeds"}}))
         if (own / "cli-plugins").is_dir():
             (folder / "cli-plugins").symlink_to(own / "cli-plugins")
-        # The chosen context is part of the configuration that is left behind.
+        # The new configuration lacks the selected context, so pass its engine.
         engine = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
         yield {
             **os.environ,
@@ -171,20 +163,20 @@ def _push_image(
     local, image_id, base = _local_image(settings, image)
     repository = getattr(settings.images, image)
     tags = [f"{__version__}-{settings.images.flavor}", _revision_tag(settings, image_id)]
-    wanted, digest = tags, ""
+    missing, digest = tags, ""
     if client is not None:
         there = {tag: _find_in_ecr(client, repository, tag) for tag in tags}
+        missing = [tag for tag, found in there.items() if not found]
         for tag, found in there.items():
             if found and found[1] != image_id:
                 print(
                     f"{repository}:{tag} is another build and stays as it is (raise the version in"
-                    " pyproject.toml to publish this one under a version of its own)"
+                    " pyproject.toml to publish this one under its own version)"
                 )
             elif found:
                 digest = found[0]
-        wanted = [tag for tag, found in there.items() if not found]
-    if wanted:
-        digest = _push_tags(registry, repository, local, wanted, environ)
+    if missing:
+        digest = _push_tags(registry, repository, local, missing, environ)
     if client is not None:
         _check_manifest(client, repository, digest)
     uri = f"{registry}/{repository}@{digest}"
@@ -203,67 +195,63 @@ def _push_tags(
         [str(ROOT / "docker" / "push"), registry, *names],
         env=environ, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
-    lines = [
-        line
-        for line in done.stdout.splitlines()
-        if line.startswith(f"{registry}/{repository}@sha256:")
-    ]
+    start = f"{registry}/{repository}@sha256:"
+    lines = [line for line in done.stdout.splitlines() if line.startswith(start)]
     if done.returncode != 0 or not lines:
         raise CloudError(f"pushing {', '.join(names)} to {registry} failed; see above")
     return lines[-1].partition("@")[2]
 
 
 def _local_image(settings: CloudSettings, image: str) -> tuple[str, str, str]:
-    """Return name, id and base of an image that `make build` made."""
+    """Return name, id and base of an image built by `make build`."""
     local = f"dogbreeds-{image}:{__version__}-{settings.images.flavor}"
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
     try:
         answer = _docker("image", "inspect", "--format", "{{.Id}} " + label, local)
     except CloudError as error:
-        if "no such image" not in str(error).lower():  # the engine is down, or out of reach
+        if "no such image" not in str(error).lower():  # the engine is down or unreachable
             raise
-        flavor = settings.images.flavor
-        raise CloudError(
-            f"no image {local} here: run make build FLAVOR={flavor} ({error})"
-        ) from error
+        hint = f"run make build FLAVOR={settings.images.flavor}"
+        raise CloudError(f"no image {local} here: {hint} ({error})") from error
     image_id, _, base = answer.partition(" ")
     return local, image_id, base
 
 
 def _revision_tag(settings: CloudSettings, image_id: str) -> str:
-    """Return ``git-SHA-FLAVOR``; with uncommitted changes the image's own digits are added."""
+    """Return ``git-SHA-FLAVOR``; with uncommitted changes, part of the image's id is added."""
     git = ["git", "-C", str(ROOT)]
     try:
         revision = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
         changed = subprocess.check_output([*git, "status", "--porcelain", "src", "containers"])
     except (OSError, subprocess.CalledProcessError) as error:
-        raise CloudError(f"cannot tell the git revision of {ROOT}: {error}") from error
+        raise CloudError(f"cannot read the git revision of {ROOT}: {error}") from error
     tag = f"git-{revision.strip()}-{settings.images.flavor}"
     return f"{tag}-{image_id.removeprefix('sha256:')[:8]}" if changed else tag
 
 
 def _find_in_ecr(client: Any, repository: str, tag: str) -> tuple[str, str] | None:  # noqa: ANN401
-    """Return digest and image id behind a tag, if it is there."""
+    """Return digest and image id of a tag, None if the repository lacks it."""
     answer = client.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageTag": tag}],
         acceptedMediaTypes=[DOCKER_MANIFEST],
     )
-    for found in answer["images"]:
-        manifest = json.loads(found["imageManifest"])
-        return found["imageId"]["imageDigest"], manifest.get("config", {}).get("digest", "")
-    return None
+    if not answer["images"]:
+        return None
+    [found] = answer["images"]
+    manifest = json.loads(found["imageManifest"])
+    return found["imageId"]["imageDigest"], manifest.get("config", {}).get("digest", "")
 
 
 def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa: ANN401
-    """Refuse an image that SageMaker would refuse, with "Unsupported manifest media type"."""
+    """Refuse an image that SageMaker would refuse with "Unsupported manifest media type"."""
     answer = client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
     media_type = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
     if media_type != DOCKER_MANIFEST:
         raise CloudError(
             f"{repository}@{digest} has manifest type {media_type}, which SageMaker may refuse:"
-            " build with make build, which asks for Docker's type, on an engine whose image store"
-            " keeps it (not containerd's)"
+            " build with make build, which requests Docker's type, on an engine whose image store"
+            " preserves it (not containerd's)"
         )
 
 

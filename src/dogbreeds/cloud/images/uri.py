@@ -1,4 +1,4 @@
-"""The images that were pushed last: what `dogbreeds push` writes and every job reads."""
+"""The images that were pushed last: written by `dogbreeds push`, read by jobs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ IMAGES_FILE = Path(".dogbreeds/images.json")
 """By flavor, then by image: ``uri`` (with digest), ``tags``, ``base`` (the base image's name)."""
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-"""The one manifest type that SageMaker takes for sure; it refuses OCI indexes."""
+"""The one manifest type that SageMaker always accepts; it refuses OCI indexes."""
 
 ECR_IMAGE = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
@@ -27,7 +27,7 @@ _BASE_LABEL = "org.opencontainers.image.base.name"
 
 
 def read_images() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what `IMAGES_FILE` holds; nothing where nothing was pushed.
+    """Return the content of `IMAGES_FILE`; empty if nothing was pushed.
 
     Raises:
         ConfigError: The file is damaged.
@@ -42,13 +42,7 @@ def read_images() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
-    """Keep where an image was pushed to; the file is replaced as a whole.
-
-    Args:
-        flavor: ``gpu`` or ``cpu``.
-        image: ``training`` or ``serving``.
-        entry: As in `IMAGES_FILE`.
-    """
+    """Record a pushed image by flavor (``gpu``, ``cpu``) and name in `IMAGES_FILE`, atomically."""
     images = read_images()
     images.setdefault(flavor, {})[image] = entry
     IMAGES_FILE.parent.mkdir(exist_ok=True)
@@ -67,10 +61,10 @@ def image_uri(settings: CloudSettings, image: str) -> str:
     """
     if given := getattr(settings.images, f"{image}_uri"):
         return str(given)
+    flavor = settings.images.flavor
     try:
-        return str(read_images()[settings.images.flavor][image]["uri"])
+        return str(read_images()[flavor][image]["uri"])
     except KeyError:
-        flavor = settings.images.flavor
         raise ConfigError(
             f"no {image} image of flavor {flavor} is in {IMAGES_FILE}: run"
             f" make build push FLAVOR={flavor}, or give images.{image}_uri"
@@ -78,16 +72,16 @@ def image_uri(settings: CloudSettings, image: str) -> str:
 
 
 def pushed_image_uri(image: str) -> str:
-    """Return the address of the image that jobs take, by the settings found here: for notebooks.
+    """Return the address of the image for jobs, by the settings found here; for notebooks.
 
     Raises:
-        ConfigError: As `image_uri` does, or the settings cannot be read.
+        ConfigError: As for `image_uri`, or the settings cannot be read.
     """
     return image_uri(settings_sources.load(), image)
 
 
 def job_image(cloud: Cloud, image: str) -> str:
-    """Return `image_uri`, if a job of this region can pull it.
+    """Return `image_uri` after checking that a job of this region can pull it.
 
     Raises:
         ConfigError: It is in another region, or there is none.
@@ -103,13 +97,9 @@ def job_image(cloud: Cloud, image: str) -> str:
 
 
 def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
-    """Return the CUDA version of an image, None for one without CUDA.
+    """Return the CUDA version of an image, ``training`` or ``serving``; None without CUDA.
 
-    Where nothing tells the image's base, it is taken for one of CUDA 12.
-
-    Args:
-        cloud: Where, with which settings.
-        image: ``training`` or ``serving``.
+    An image whose base is unknown is assumed to have CUDA 12.
     """
     uri = image_uri(cloud.settings, image)
     for entries in read_images().values():
@@ -120,23 +110,25 @@ def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
     except ClientError as error:
         if not is_missing(error) and not error_code(error).startswith("AccessDenied"):
             raise
-        base = ""  # the repository is not to be seen from here
-    return (
-        None if cloud.settings.images.flavor == "cpu" and not base else drivers.cuda_of_base(base)
-    )
+        base = ""  # the repository is not accessible
+    return drivers.cuda_of_base(base) if base or cloud.settings.images.flavor != "cpu" else None
+
+
+def in_ecr(parts: re.Match[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return repository and image id of a match of `ECR_IMAGE`, as parameters of ECR's calls."""
+    key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
+    return {"registryId": parts["account"], "repositoryName": parts["repository"]}, key
 
 
 def _base_in_ecr(cloud: Cloud, uri: str) -> str:
-    """Return the base that an image in ECR names in its labels, or its CUDA; empty for neither."""
+    """Return the base in an image's labels in ECR, else its CUDA version; empty for neither."""
     parts = ECR_IMAGE.fullmatch(uri)
     if not parts:
         return ""
     client = cloud.client("ecr")
-    where = {"registryId": parts["account"], "repositoryName": parts["repository"]}
-    key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
-    found = client.batch_get_image(
-        **where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST]
-    ).get("images")
+    where, key = in_ecr(parts)
+    answer = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])
+    found = answer.get("images")
     config = json.loads(found[0]["imageManifest"]).get("config", {}) if found else {}
     if "digest" not in config:
         return ""

@@ -1,15 +1,13 @@
-"""Jobs that are there already, so that the same command does not pay for a second one."""
+"""Existing jobs, so that a repeated command does not pay for a second one."""
 
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 
-# What tells one job from another: the fields of a request whose values must be those of the job.
+# Fields of a request that must equal those of an existing job of the same name.
 _COMPARED = re.compile(
     r"(TrainingJobDefinition\.Static)?HyperParameters\.(?!_).*|.*TrainingImage|.*S3Uri|ModelName"
     r"|.*ParameterRanges.*|.*InstanceType|.*InstanceCount"
@@ -25,28 +23,24 @@ def find(
     new: bool,
     submit: Callable[[], object],
 ) -> str | None:
-    """Return a job of this name, or else one that runs from the same request.
+    """Return the job of this name, or without a name, a running one of the same request.
 
     Args:
-        cloud: Where.
+        cloud: The account.
         noun: ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
-        prefix: How the names of the request's jobs begin (`naming.job_prefix`).
-        name: The name that was requested.
-        new: Whether another job is requested all the same; a name is never used twice.
-        submit: Sends the request; it is rehearsed to compare it with a job of the name.
+        prefix: Prefix of the names of the request's jobs (`naming.job_prefix`).
+        name: The requested name.
+        new: Whether a second job is requested; a name is never used twice.
+        submit: Sends the request; a rehearsal compares it with the job of this name.
 
     Raises:
-        CloudError: The job of this name was made with other settings.
+        CloudError: The job of this name has other settings.
     """
     snake = naming.snake_case(noun)
     found = None
     if name:
-        try:
-            there = getattr(cloud.sagemaker, f"describe_{snake}")(**{f"{noun}Name": name})
-        except ClientError as error:
-            if not is_missing(error):
-                raise
-        else:
+        call = getattr(cloud.sagemaker, f"describe_{snake}")
+        if there := get_if_exists(call, **{f"{noun}Name": name}):
             _compare(cloud, noun, name, there, submit)
             found = name
     elif not new:
@@ -57,14 +51,14 @@ def find(
     if found:
         hint = "" if name else " (--new does)"
         cloud.keep("job", found)
-        cloud.say(f"{found} is there already: not starting another{hint}")
+        cloud.say(f"{found} exists already: not starting another{hint}")
     return found
 
 
 def _compare(
     cloud: Cloud, noun: str, name: str, there: dict[str, Any], submit: Callable[[], object]
 ) -> None:
-    """Refuse a job that was made with other settings: its results would be taken for new ones."""
+    """Refuse a job with other settings: its results would be mistaken for those of this request."""
     with cloud.rehearsal() as requests:
         submit()
     here = dict(_leaves(requests[-1][f"Create{noun}"]))
@@ -78,7 +72,7 @@ def _compare(
     ]
     if different:
         raise CloudError(
-            f"{name} is there already, with other settings; choose another --name:\n"
+            f"{name} exists already, with other settings; choose another --name:\n"
             + "\n".join(different)
         )
 

@@ -1,4 +1,4 @@
-"""Waiting for something on AWS: its status, its log, and patience with a bad connection."""
+"""Following something on AWS: its status and its log, tolerating a bad connection."""
 
 import sys
 import time
@@ -12,11 +12,12 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
+from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, explain, is_missing, is_throttling
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0
-"""How long a lost connection or throttling is borne before giving up."""
+"""Time to tolerate a lost connection or throttling, in seconds."""
 
 _ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "UpdateRollbackFailed")
 _LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
@@ -24,20 +25,19 @@ _LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
 
 def follow(
     cloud: Cloud,
-    describe: Callable[[], dict[str, Any]],
-    status_key: str,
-    log_group: str = "",
-    log_prefix: str = "",
+    noun: str,
+    name: str,
+    *,
+    log: bool = False,
     status: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, Any]:
-    """Print status and log until the end. Nothing is stopped when this is interrupted.
+    """Print status and log until the end. An interruption stops nothing on AWS.
 
     Args:
-        cloud: For the logs.
-        describe: Returns the thing's description.
-        status_key: The description's field with its status.
-        log_group: CloudWatch log group; empty: no log is shown.
-        log_prefix: How the names of its streams begin.
+        cloud: The account.
+        noun: ``Endpoint``, ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
+        name: Name of the endpoint or job.
+        log: Whether to print the job's log from CloudWatch.
         status: Makes the status line from the description; default: status and message.
 
     Returns:
@@ -47,16 +47,16 @@ def follow(
         CloudError: The connection was lost for `PATIENCE_SECONDS`.
         botocore.exceptions.ClientError: AWS refused for another reason.
     """
-    log = _Log(cloud, log_group, log_prefix) if log_group else None
+    describe = getattr(cloud.sagemaker, f"describe_{naming.snake_case(noun)}")
+    reader = _Log(cloud, f"/aws/sagemaker/{noun}s", f"{name}/") if log else None
     line = _StatusLine()
     lost_since: float | None = None
     while True:
         try:
-            description = describe()
-            ended = description[status_key] in _ENDED
-            if log:
-                for text in log.read():
-                    line.print_above(text)
+            description = dict(describe(**{f"{noun}Name": name}))
+            ended = description[f"{noun}Status"] in _ENDED
+            for text in reader.read() if reader else ():
+                line.print_above(text)
             lost_since = None
         except (*_LOST, ClientError) as error:
             if isinstance(error, ClientError) and not is_throttling(error):
@@ -68,7 +68,7 @@ def follow(
             line.show(f"no answer ({type(error).__name__}), trying again")
             time.sleep(POLL_SECONDS)
             continue
-        line.show(status(description) if status else _status(description, status_key))
+        line.show(status(description) if status else _status(description, f"{noun}Status"))
         if ended:
             line.end()
             return description
@@ -84,7 +84,7 @@ def _status(description: dict[str, Any], status_key: str) -> str:
 
 
 class _StatusLine:
-    """The last line of a terminal; elsewhere a line whenever the status changes."""
+    """The last line of a terminal; elsewhere one line per change of the status."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -110,7 +110,7 @@ class _StatusLine:
 
 
 class _Log:
-    """New lines of all streams of a job, a stream a host."""
+    """New lines of all streams of a job: one stream per host."""
 
     def __init__(self, cloud: Cloud, group: str, prefix: str) -> None:
         self._client = cloud.client("logs")
@@ -118,7 +118,7 @@ class _Log:
         self._tokens: dict[str, str] = {}
 
     def read(self) -> list[str]:
-        """Return the lines that came since the last call; with several hosts, named by host."""
+        """Return the lines since the last call; with several hosts, labeled by host."""
         try:
             prefix = {"logStreamNamePrefix": self._prefix} if self._prefix else {}
             pages = self._client.get_paginator("describe_log_streams").paginate(
@@ -145,7 +145,7 @@ class _Log:
             )
             lines += [event["message"].rstrip() for event in page["events"]]
             token = page["nextForwardToken"]
-            if token == self._tokens.get(name):  # CloudWatch's sign that there is no more
+            if token == self._tokens.get(name):  # CloudWatch repeats the token at the end
                 return lines
             self._tokens[name] = token
 

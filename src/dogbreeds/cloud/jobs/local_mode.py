@@ -1,7 +1,7 @@
 """Local mode: the SDK's own Estimator, Model and Transformer over the local Docker engine.
 
-No AWS account, no credentials, no telemetry. What the SDK leaves behind (containers, temporary
-folders) is removed, also after a failure or Ctrl-C.
+It uses no AWS account, credentials or telemetry. Containers and temporary folders of the SDK are
+removed, also after a failure or Ctrl-C.
 """
 
 import os
@@ -30,35 +30,35 @@ from dogbreeds.training.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from sagemaker.local import LocalSession
 
-_ROLE = "arn:aws:iam::000000000000:role/local"  # of the right form; nobody reads it
+_ROLE = "arn:aws:iam::000000000000:role/local"  # valid in form, used by nothing
 _NAME = "dogbreeds-local"
 
-# The SDK looks for "v2" in `docker compose version`, which not every build of compose prints; then
-# it takes a program of this name.
+# The SDK looks for "v2" in the output of `docker compose version`, where some builds of compose do
+# not print it, and then falls back to a program named docker-compose.
 _COMPOSE = '#!/bin/sh\nexec docker compose "$@"\n'
 
 
 def image_name(settings: CloudSettings, image: str) -> str:
-    """Return the local image's name: as given, or as `make build` named it."""
+    """Return the local image's name: as given, or the name that `make build` uses."""
     given = getattr(settings.images, f"{image}_uri")
     return str(given or f"dogbreeds-{image}:{__version__}-{settings.images.flavor}")
 
 
 def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
-    """Train in local containers; with several instances, one each.
+    """Train in local containers; with several instances, one container per instance.
 
     Args:
         settings: ``training.instance_count``, ``training.hyperparameters``,
             ``training.environment`` and the image are used.
         photos: A photos directory.
-        out: Folder for ``model.tar.gz`` and ``output.tar.gz``.
+        out: Target folder of ``model.tar.gz`` and ``output.tar.gz``.
 
     Returns:
-        The archive.
+        The model artifact.
 
     Raises:
-        ConfigError: The hyperparameters are impossible, or there are no photos.
-        CloudError: There is no engine or image, or the job failed; the message has its reason.
+        ConfigError: The hyperparameters are invalid, or there are no photos.
+        CloudError: Engine or image is missing, or the job failed; the message contains its reason.
     """
     try:
         Settings.from_mapping(settings.training.hyperparameters)
@@ -75,7 +75,6 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
             roots = find_roots(ensure_split(photos, Path(made) / "photos"))
         except PhotosError as error:
             raise ConfigError(str(error)) from error
-        channels = {split: root.resolve() for split, root in roots.items()}
         from sagemaker.estimator import Estimator
 
         estimator = Estimator(
@@ -91,15 +90,15 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
         )
         try:
             with _noticing_ctrl_c():
-                estimator.fit({name: path.as_uri() for name, path in channels.items()})
-        except RuntimeError as error:  # of the SDK, with compose's command line
+                estimator.fit({split: root.resolve().as_uri() for split, root in roots.items()})
+        except RuntimeError as error:  # from the SDK, with compose's command line
             raise CloudError(_failure(out / "output.tar.gz") or str(error)) from error
     return out / "model.tar.gz"
 
 
 @contextmanager
 def _noticing_ctrl_c() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the context if the SDK swallowed it, as it does."""
+    """Raise KeyboardInterrupt at the end of the context even if the SDK swallowed it."""
     pressed = False
 
     def note(*_: object) -> None:
@@ -117,7 +116,7 @@ def _noticing_ctrl_c() -> Iterator[None]:
 
 
 def _failure(output: Path) -> str:
-    """Return the reason that the job left in its failure file, if any."""
+    """Return the reason in the job's failure file, if any."""
     try:
         with tarfile.open(output) as archive:
             stream = archive.extractfile("failure")
@@ -128,25 +127,21 @@ def _failure(output: Path) -> str:
 
 @contextmanager
 def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
-    """Serve an archive in a local container while the context lasts.
+    """Serve a model artifact in a local container within the context.
 
     Args:
         settings: ``endpoint.environment`` and the image are used.
         archive: A ``model.tar.gz``.
-        port: Where the container listens on this machine.
+        port: Port of the container on this machine.
 
     Yields:
         The SDK's Predictor.
 
     Raises:
-        CloudError: There is no archive, engine or image, the port is taken, or the container did
+        CloudError: Artifact, engine or image is missing, the port is taken, or the container did
             not become ready.
     """
-    _check_archive(archive)
-    try:
-        check_port(port)  # the SDK takes whatever answers there for its container
-    except OSError as error:
-        raise CloudError(str(error)) from error
+    _check(archive, port)
     image = image_name(settings, "serving")
     with _session(image, port) as session:
         predictor = _deploy(session, settings, image, archive)
@@ -176,24 +171,24 @@ def _deploy(session: "LocalSession", settings: CloudSettings, image: str, archiv
             _instance_type(settings),
             endpoint_name=_NAME,
             deserializer=JSONDeserializer(),
-            wait=False,  # it is ready when this returns; the SDK would look again after 30 s
+            wait=False,  # it is ready already; the SDK would poll after 30 s
         )
     except RuntimeError as error:
         raise CloudError(f"the container did not become ready ({error}); see above") from error
 
 
 def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
-    """Ask a local endpoint about a photo.
+    """Return a local endpoint's answer for a photo.
 
     Raises:
-        CloudError: It refused; the message is the container's answer.
+        CloudError: The container refused; the message is its answer.
     """
     suffix = photo.suffix.lower().removeprefix(".").replace("jpg", "jpeg")
     try:
         answer: dict[str, Any] = predictor.predict(
             photo.read_bytes(), initial_args={"ContentType": f"image/{suffix}"}
         )
-    except ValueError as error:  # what the SDK makes of an answer that is no JSON
+    except ValueError as error:  # raised by the SDK for an answer that is not JSON
         raise CloudError(f"{photo}: {error}") from error
     if "predicted_label" not in answer:
         raise CloudError(f"{photo}: {answer}")
@@ -209,18 +204,14 @@ def transform(
         settings: As for `serving`.
         archive: A ``model.tar.gz``.
         photos: A folder of photos of one type.
-        out: Folder for the answers: a file ``PHOTO.out`` for every photo.
+        out: Target folder of the answers: one file ``PHOTO.out`` per photo.
         content_type: Their type.
-        port: Where the container listens on this machine.
+        port: Port of the container on this machine.
 
     Raises:
         CloudError: As for `serving`, or a photo was refused.
     """
-    _check_archive(archive)
-    try:
-        check_port(port)  # the SDK takes whatever answers there for its container
-    except OSError as error:
-        raise CloudError(str(error)) from error
+    _check(archive, port)
     if not photos.is_dir():
         raise CloudError(f"expected a folder of photos, found none at {photos}")
     out.mkdir(parents=True, exist_ok=True)
@@ -228,14 +219,9 @@ def transform(
     with _session(image, port) as session:
         from sagemaker.transformer import Transformer
 
-        session.sagemaker_client.create_model(
-            _NAME,
-            {
-                "Image": image,
-                "ModelDataUrl": archive.resolve().as_uri(),
-                "Environment": dict(settings.endpoint.environment),
-            },
-        )
+        environment = dict(settings.endpoint.environment)
+        container = {"Image": image, "ModelDataUrl": archive.resolve().as_uri()}
+        session.sagemaker_client.create_model(_NAME, {**container, "Environment": environment})
         transformer = Transformer(
             _NAME,
             1,
@@ -257,14 +243,18 @@ def _instance_type(settings: CloudSettings) -> str:
     return "local_gpu" if settings.images.flavor == "gpu" else "local"
 
 
-def _check_archive(archive: Path) -> None:
+def _check(archive: Path, port: int) -> None:
     if not archive.is_file():
         raise CloudError(f"expected a model.tar.gz, found none at {archive}")
+    try:
+        check_port(port)  # the SDK mistakes any server there for its container
+    except OSError as error:
+        raise CloudError(str(error)) from error
 
 
 @contextmanager
 def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
-    """Give a local session in a folder of its own; all it started is gone at the end."""
+    """Yield a local session in a temporary folder; its containers are removed at the end."""
     _check_image(image)
     quieten_sdk()
     from sagemaker.local import LocalSession
@@ -280,7 +270,7 @@ def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
             os.environ["PATH"] = f"{path}{os.pathsep}{shim.parent}"
         containers = root / "containers"
         containers.mkdir()
-        # Keys that fit nowhere: the SDK hands those it finds to the containers.
+        # Use invalid keys: the SDK passes those it finds to the containers.
         boto_session = boto3.Session("local", "local", region_name="us-east-1")
         session = LocalSession(boto_session, sagemaker_config=SDK_CONFIG)
         session.config = {
@@ -307,7 +297,7 @@ def _check_image(image: str) -> None:
 def _remove_containers(containers: Path, image: str) -> None:
     """Remove the containers that were started from compose files below a folder.
 
-    The SDK has deleted the compose files of servers by now, so the containers' labels must tell.
+    The SDK has deleted the compose files of servers by now, so look at the containers' labels.
     """
     label = "com.docker.compose.project.working_dir"
     listed = _docker("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
@@ -315,8 +305,8 @@ def _remove_containers(containers: Path, image: str) -> None:
         identifier, _, folder = line.partition(" ")
         if folder and Path(folder).is_relative_to(containers):
             _docker("rm", "--force", "--volumes", identifier)
-    _docker("network", "rm", "sagemaker-local")  # stays where another job uses it
-    if os.getuid() != 0:  # what containers wrote as root must be removable
+    _docker("network", "rm", "sagemaker-local")  # fails while another job uses it
+    if os.getuid() != 0:  # make files that containers wrote as root removable
         chown = ("--entrypoint=chown", f"--volume={containers}:/left", "--network=none", image)
         _docker("run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")
 

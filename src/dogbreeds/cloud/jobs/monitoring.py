@@ -1,4 +1,4 @@
-"""System metrics and tensors of training jobs, fetched from S3."""
+"""Downloads of training jobs' system metrics and tensors from S3."""
 
 import tarfile
 from pathlib import Path
@@ -12,47 +12,40 @@ from dogbreeds.cloud.settings import CloudSettings
 
 
 def fetch_profile(settings: CloudSettings, job: str, folder: Path) -> Path:
-    """Download a job's system metrics: those of SageMaker's Profiler, or what the job sampled.
+    """Download a job's system metrics: those of SageMaker's Profiler, or the job's own samples.
 
     Args:
-        settings: Region and profile of where the job ran.
+        settings: Region and profile of the job.
         job: Its name.
-        folder: Where to; an empty one.
+        folder: The target, an empty folder.
 
     Returns:
-        What `dogbreeds.job_output.profile.read_profile` reads.
+        The folder for `dogbreeds.job_output.profile.read_profile`.
 
     Raises:
-        CloudError: There is no such job, or it has neither.
+        CloudError: The job does not exist, or it has neither.
         botocore.exceptions.ClientError: AWS refused.
     """
     return _fetch(settings, job, folder, "ProfilerConfig", "profiler-output")
 
 
 def fetch_trial(settings: CloudSettings, job: str, folder: Path) -> Path:
-    """Download the tensors of a job's Debugger, or what the job itself found in them.
+    """Download the tensors of a job's Debugger, or the job's own findings in them.
 
-    Args:
-        settings: Region and profile of where the job ran.
-        job: Its name.
-        folder: Where to; an empty one.
-
-    Raises:
-        CloudError: There is no such job, or it has neither.
-        botocore.exceptions.ClientError: AWS refused.
+    Arguments, result and errors are those of `fetch_profile`.
     """
     return _fetch(settings, job, folder, "DebugHookConfig", "debug-output")
 
 
 def _fetch(settings: CloudSettings, job: str, folder: Path, section: str, name: str) -> Path:
-    """Download a job's output, and what SageMaker keeps apart from it; one may be missing."""
+    """Download a job's output and SageMaker's separate output; one of them may be missing."""
     check_name(job)
     job = naming.own_name(settings, job)
     missing: CloudError | None = None
     try:
         with tarfile.open(fetch_output(settings, job, folder)) as archive:
             archive.extractall(folder, filter="data")
-    except CloudError as error:  # a job that failed may have no output
+    except CloudError as error:  # a failed job may have no output
         missing = error
     cloud = Cloud(settings)
     try:

@@ -1,4 +1,4 @@
-"""What training jobs left on S3 besides their models."""
+"""Outputs of training jobs on S3, other than their models."""
 
 import re
 from pathlib import Path
@@ -6,46 +6,43 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, s3
-from dogbreeds.cloud.aws import Cloud, CloudError, is_missing
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, is_missing
 from dogbreeds.cloud.settings import CloudSettings
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's own rule
 
 
 def check_name(job: str) -> None:
-    """Refuse what is no file, no folder and no job's name, before AWS is asked.
+    """Check the name of a job that is no local file or folder, before asking AWS.
 
     Raises:
-        CloudError: It cannot be a name.
+        CloudError: It is not a valid name.
     """
     if not _JOB_NAME.fullmatch(job):
         raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
 
 
 def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
-    """Download the ``output.tar.gz`` of a training job, with what stood in ``/opt/ml/output/data``.
+    """Download the ``output.tar.gz`` of a training job, the content of ``/opt/ml/output/data``.
 
     Args:
-        settings: Region and profile of where the job ran.
+        settings: Region and profile of the job.
         job: Its name.
-        folder: Where to put the file, under the job's name.
+        folder: The target; the file is named after the job.
 
     Raises:
-        CloudError: There is no such job, or it left none.
+        CloudError: The job does not exist, or it has no output.
         botocore.exceptions.ClientError: AWS refused.
     """
     check_name(job)
     job = naming.own_name(settings, job)
     cloud = Cloud(settings)
-    try:
-        found = cloud.sagemaker.describe_training_job(TrainingJobName=job)
-    except ClientError as error:
-        if is_missing(error):
-            raise CloudError(
-                f"no training job {job}, and no file or folder of that name (dogbreeds list shows"
-                " the jobs; the table of a tuning job is what dogbreeds tune wrote)"
-            ) from error
-        raise
+    found = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=job)
+    if found is None:
+        raise CloudError(
+            f"no training job {job}, and no file or folder of that name (dogbreeds list shows"
+            " the jobs; the table of a tuning job is what dogbreeds tune wrote)"
+        )
     bucket, prefix = s3.parse(found["OutputDataConfig"]["S3OutputPath"].rstrip("/"))
     key = f"{prefix}/{job}/output/output.tar.gz".lstrip("/")
     file = folder / f"{job}.tar.gz"

@@ -22,13 +22,13 @@ BAKED_WEIGHTS = "resnet18"
 
 
 def check(settings: CloudSettings) -> Settings:
-    """Refuse what SageMaker would refuse later or only fail at after minutes of paid time.
+    """Check settings before SageMaker refuses them or the job fails after minutes of paid time.
 
     Returns:
         The hyperparameters.
 
     Raises:
-        ConfigError: Settings are missing, or do not go together.
+        ConfigError: Settings are missing, invalid or contradictory.
     """
     settings.require("aws.role", "aws.bucket", "training.data")
     job = settings.training
@@ -52,7 +52,7 @@ def check(settings: CloudSettings) -> Settings:
 
 
 def _check_weights(hyperparameters: Settings, channel: str) -> None:
-    """Refuse starting weights that are neither in the image nor in a channel."""
+    """Require that the initial weights are in the image or in a channel."""
     weights, model = hyperparameters.weights, hyperparameters.model
     if weights == "imagenet" and model != BAKED_WEIGHTS:
         raise SettingsError(
@@ -68,15 +68,14 @@ def _check_weights(hyperparameters: Settings, channel: str) -> None:
 
 
 def channels(cloud: Cloud) -> dict[str, str]:
-    """Return the S3 address of each channel: the splits that are there, and starting weights.
+    """Return the S3 address of each channel: the existing splits, and initial weights.
 
     Raises:
-        ConfigError: There is no ``train/``, or neither ``valid/`` nor ``test/``.
+        ConfigError: ``train/`` is missing, or both ``valid/`` and ``test/``.
     """
     settings = cloud.settings
     root = settings.training.data.rstrip("/")
-    addresses = {split: f"{root}/{split}/" for split in SPLITS}
-    there = {split: uri for split, uri in addresses.items() if s3.holds_objects(cloud, uri)}
+    there = {s: uri for s in SPLITS if s3.holds_objects(cloud, uri := f"{root}/{s}/")}
     if "train" not in there or len(there) == 1:
         missing = "train/" if "train" not in there else "valid/ or test/"
         raise ConfigError(
@@ -91,16 +90,16 @@ def channels(cloud: Cloud) -> dict[str, str]:
 def make_estimator(
     cloud: Cloud, checkpoints: str | None, hyperparameters: Mapping[str, str]
 ) -> "Estimator":
-    """Make the Estimator of a training or tuning job.
+    """Return the Estimator of a training or tuning job.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         checkpoints: Folder of the job's checkpoints below the prefix, used on Spot capacity; None:
-            checkpoints are not kept.
+            checkpoints are not stored.
         hyperparameters: By name.
 
     Raises:
-        ConfigError: As `check` does, or there is no image.
+        ConfigError: As for `check`, or there is no image.
     """
     settings = cloud.settings
     check(settings)
@@ -109,7 +108,8 @@ def make_estimator(
 
     job, network = settings.training, settings.network
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
-    keep_checkpoints = job.spot and checkpoints is not None
+    stores_checkpoints = job.spot and checkpoints is not None
+    volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
     return Estimator(
         image_uri=image,
         role=settings.aws.role,
@@ -117,9 +117,7 @@ def make_estimator(
         instance_type=job.instance_type,
         keep_alive_period_in_seconds=job.warm_pool or None,
         volume_size=job.volume_gb,
-        volume_kms_key=None
-        if drivers.has_local_disk(job.instance_type)
-        else settings.aws.kms_key or None,
+        volume_kms_key=volume_key or None,
         max_run=job.max_run,
         input_mode=job.input_mode,
         output_path=f"{root}/jobs",
@@ -134,7 +132,7 @@ def make_estimator(
         encrypt_inter_container_traffic=network.encrypt_traffic or None,
         use_spot_instances=job.spot,
         max_wait=job.max_wait if job.spot else None,
-        checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if keep_checkpoints else None,
+        checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if stores_checkpoints else None,
         enable_network_isolation=network.isolation,
         environment=dict(job.environment) or None,
         **_debugger(settings, root),
@@ -150,13 +148,12 @@ def _debugger(settings: CloudSettings, root: str) -> dict[str, Any]:
 
     options: dict[str, Any] = {"debugger_hook_config": False, "disable_profiler": True}
     if settings.training.debugger:
-        # The tensor collections that the rules need are added by the SDK.
+        # The SDK adds the tensor collections that the rules need.
         options["debugger_hook_config"] = DebuggerHookConfig(s3_output_path=f"{root}/debugger")
-        options["rules"] = [
-            Rule.sagemaker(rule_configs.vanishing_gradient()),
-            Rule.sagemaker(rule_configs.loss_not_decreasing()),
-            Rule.sagemaker(rule_configs.overfit()),
-        ]
+        rules = (
+            rule_configs.vanishing_gradient, rule_configs.loss_not_decreasing, rule_configs.overfit
+        )  # fmt: skip
+        options["rules"] = [Rule.sagemaker(rule()) for rule in rules]
     if settings.training.profiler:
         options["disable_profiler"] = False
         options["profiler_config"] = ProfilerConfig(
@@ -169,7 +166,7 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
     """Start a training job, or find the one that the same command started before.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         name: The job's name, see `naming.own_name`; a job of this name is not started again.
         new: Start another job even if the same one is running.
 
@@ -177,8 +174,8 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
         The job's name.
 
     Raises:
-        ConfigError: The settings are incomplete or impossible.
-        CloudError: A job of this name was made with other settings.
+        ConfigError: The settings are incomplete or invalid.
+        CloudError: A job of this name has other settings.
         botocore.exceptions.ClientError: AWS refused.
     """
     settings = cloud.settings
@@ -202,12 +199,7 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
 
 
 def report(cloud: Cloud, description: dict[str, Any]) -> str:
-    """Return what a job reached, cost and left, in lines for people.
-
-    Args:
-        cloud: For the prices.
-        description: Of DescribeTrainingJob.
-    """
+    """Return the metrics, cost and artifact of a job from its description, as lines for people."""
     lines = [f"{description['TrainingJobName']}: {description['TrainingJobStatus']}"]
     metrics = {m["MetricName"]: m["Value"] for m in description.get("FinalMetricDataList", [])}
     lines += [f"  {name:<20}{value:.4f}" for name, value in metrics.items()]
@@ -227,21 +219,12 @@ def report(cloud: Cloud, description: dict[str, Any]) -> str:
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Follow a job's log to its end.
-
-    Returns:
-        The job's description.
+    """Follow a job's log to its end and return its description.
 
     Raises:
-        CloudError: The job failed or was stopped; the message has SageMaker's reason.
+        CloudError: The job failed or was stopped; the message contains SageMaker's reason.
     """
-    description = follow.follow(
-        cloud,
-        describe=lambda: dict(cloud.sagemaker.describe_training_job(TrainingJobName=name)),
-        status_key="TrainingJobStatus",
-        log_group="/aws/sagemaker/TrainingJobs",
-        log_prefix=f"{name}/",
-    )
+    description = follow.follow(cloud, "TrainingJob", name, log=True)
     if description["TrainingJobStatus"] != "Completed":
         reason = description.get("FailureReason", "no reason given")
         raise CloudError(f"{report(cloud, description)}\n{reason}")

@@ -1,4 +1,4 @@
-"""Batch transform: answers for all photos of an S3 folder, without an endpoint."""
+"""Batch transform: predictions for all photos of an S3 folder, without an endpoint."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ def start(
     """Start a batch transform job, or find the one that the same command started before.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         source: The model, as in `models.archive_of`.
-        photos: ``s3://BUCKET/PREFIX`` of photos of one type; an answer is written for each.
+        photos: ``s3://BUCKET/PREFIX`` of photos of one type; one answer is written per photo.
         content_type: Their type.
         name: The job's name; a job of this name is not started again.
         new: Start another job even if the same one is running.
@@ -34,7 +34,7 @@ def start(
         The job's name.
 
     Raises:
-        ConfigError, CloudError: Something is missing or impossible.
+        ConfigError, CloudError: Something is missing or invalid.
     """
     settings = cloud.settings
     batch = settings.transform
@@ -55,10 +55,8 @@ def start(
         "InstanceType": batch.instance_type,
         "InstanceCount": batch.instance_count,
     }
-    cuda = cuda_of_image(cloud, "serving")
-    if ami := drivers.batch_ami(
-        batch.instance_type, cuda
-    ):  # which the SDK's Transformer cannot ask for
+    # The SDK's Transformer has no option for the AMI.
+    if ami := drivers.batch_ami(batch.instance_type, cuda_of_image(cloud, "serving")):
         resources["TransformAmiVersion"] = ami
     if settings.aws.kms_key and not drivers.has_local_disk(batch.instance_type):
         resources["VolumeKmsKeyId"] = settings.aws.kms_key
@@ -97,18 +95,12 @@ def wait(cloud: Cloud, name: str) -> str:
     """Follow a transform job's log to its end.
 
     Returns:
-        The S3 folder of the answers: a file ``PHOTO.out`` for every photo.
+        The S3 folder of the answers: one file ``PHOTO.out`` per photo.
 
     Raises:
         CloudError: The job failed or was stopped.
     """
-    description = follow.follow(
-        cloud,
-        describe=lambda: dict(cloud.sagemaker.describe_transform_job(TransformJobName=name)),
-        status_key="TransformJobStatus",
-        log_group="/aws/sagemaker/TransformJobs",
-        log_prefix=f"{name}/",
-    )
+    description = follow.follow(cloud, "TransformJob", name, log=True)
     if description["TransformJobStatus"] != "Completed":
         reason = description.get("FailureReason", "no reason given")
         raise CloudError(f"transform job {name} {description['TransformJobStatus']}: {reason}")

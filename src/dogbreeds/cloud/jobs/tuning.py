@@ -1,4 +1,4 @@
-"""Tuning jobs: a HyperparameterTuner over the project's one search space."""
+"""Tuning jobs: a HyperparameterTuner over the project's search space."""
 
 import csv
 import sys
@@ -18,15 +18,10 @@ from dogbreeds.system import terminal
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
 
 COLUMNS = (
-    "job_name",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "epochs",
-    "FinalObjectiveValue",
+    "job_name", "batch_size", "learning_rate", "optimizer", "epochs", "FinalObjectiveValue",
     "status",
-)
-_HYPERPARAMETERS = {"learning_rate": "lr"}  # where a column has another name
+)  # fmt: skip
+_HYPERPARAMETERS = {"learning_rate": "lr"}  # by column, where the names differ
 
 
 def start(
@@ -40,18 +35,18 @@ def start(
     """Start a tuning job, or find the one that the same command started before.
 
     Args:
-        cloud: Where, with which settings.
+        cloud: The account, region and settings.
         name: The job's name; a job of this name is not started again.
         new: Start another job even if the same one is running.
         warm_start: Names of finished tuning jobs to learn from.
-        fixed: Hyperparameters that keep their given value and are not searched for; other given
-            values of the search space are for `dogbreeds train`, and have no effect here.
+        fixed: Hyperparameters that keep their given value and are not searched; other given
+            values of the search space apply to `dogbreeds train` only.
 
     Returns:
         The job's name.
 
     Raises:
-        ConfigError: The settings are incomplete or impossible.
+        ConfigError: The settings are incomplete or invalid.
         botocore.exceptions.ClientError: AWS refused.
     """
     settings = cloud.settings
@@ -64,20 +59,20 @@ def start(
     space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
     given = settings.training.hyperparameters
     if tuning.strategy == "Hyperband" and isinstance(epochs := space.pop("epochs", None), Choice):
-        # Hyperband hands out epochs itself: each job may have the most of the space.
+        # Hyperband assigns epochs itself: each job may use up to the maximum of the space.
         given = {"epochs": str(max(epochs.values)), **given}
     kept = {name: value for name, value in given.items() if _underscored(name) not in space}
     if ignored := sorted(set(given) - set(kept)):
         print(f"searched for, whatever the settings say: {', '.join(ignored)}", file=sys.stderr)
     if not space:
         raise ConfigError(
-            f"--set fixes all that would be searched for ({', '.join(SEARCH_SPACE)}): leave one"
-            " out, or run dogbreeds train"
+            f"--set fixes the whole search space ({', '.join(SEARCH_SPACE)}): leave one out, or run"
+            " dogbreeds train"
         )
     request = [image_uri(settings, "training"), settings.training, tuning, settings.network]
     prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start), kept])
     chosen = name or naming.job_name(prefix)
-    # One checkpoint folder for all would mix the jobs up, so theirs is not kept.
+    # A common checkpoint folder would mix the jobs up, so checkpoints are not stored.
     estimator = make_estimator(cloud, None, kept)
     tuner = _make_tuner(cloud, estimator, space, warm_start)
     inputs = channels(cloud)
@@ -120,8 +115,10 @@ def _make_tuner(
         for name, space in search_space.items()
     }
     tuning = cloud.settings.tuning
-    hyperband = tuning.strategy == "Hyperband"  # it stops jobs itself
+    hyperband = tuning.strategy == "Hyperband"  # has its own early stopping
     epochs = int(estimator.hyperparameters().get("epochs", 0))
+    kind = WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM
+    warm = WarmStartConfig(kind, set(warm_start)) if warm_start else None
     return HyperparameterTuner(
         estimator=estimator,
         objective_metric_name=tuning.objective,
@@ -134,31 +131,17 @@ def _make_tuner(
         strategy_config=StrategyConfig(HyperbandStrategyConfig(epochs, 1)) if hyperband else None,
         early_stopping_type="Auto" if tuning.early_stopping and not hyperband else "Off",
         tags=naming.tags(cloud.settings),
-        warm_start_config=WarmStartConfig(
-            WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, set(warm_start)
-        )
-        if warm_start
-        else None,
+        warm_start_config=warm,
     )
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Follow a tuning job to its end.
-
-    Returns:
-        The job's description.
+    """Follow a tuning job to its end and return its description.
 
     Raises:
         CloudError: The job failed.
     """
-    description = follow.follow(
-        cloud,
-        describe=lambda: dict(
-            cloud.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        ),
-        status_key="HyperParameterTuningJobStatus",
-        status=_status,
-    )
+    description = follow.follow(cloud, "HyperParameterTuningJob", name, status=_status)
     if description["HyperParameterTuningJobStatus"] == "Failed":
         raise CloudError(f"{name} failed: {description.get('FailureReason', 'no reason given')}")
     return description
@@ -176,11 +159,10 @@ def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
     """Return the training jobs of a tuning job, the best first.
 
     Returns:
-        A row a job with `COLUMNS`; the objective is None for a job that reached none.
+        One row per job with `COLUMNS`; the objective is None for a job without one.
     """
-    pages = cloud.sagemaker.get_paginator(
-        "list_training_jobs_for_hyper_parameter_tuning_job"
-    ).paginate(HyperParameterTuningJobName=name)
+    call = "list_training_jobs_for_hyper_parameter_tuning_job"
+    pages = cloud.sagemaker.get_paginator(call).paginate(HyperParameterTuningJobName=name)
     rows = []
     for page in pages:
         for job in page["TrainingJobSummaries"]:
@@ -194,13 +176,12 @@ def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
             }
             rows.append(row)
     sign = 1 if cloud.settings.tuning.objective.endswith("loss") else -1
-    return sorted(
-        rows,
-        key=lambda row: (
-            row["FinalObjectiveValue"] is None,
-            sign * (row["FinalObjectiveValue"] or 0),
-        ),
-    )
+
+    def order(row: Mapping[str, Any]) -> tuple[bool, float]:
+        objective = row["FinalObjectiveValue"]
+        return objective is None, sign * (objective or 0)
+
+    return sorted(rows, key=order)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -213,7 +194,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
-    """Draw the objective over the learning rate: colour by optimizer, size by batch size."""
+    """Plot the objective over the learning rate: color by optimizer, size by batch size."""
     from dogbreeds.job_output.figure import Figure  # takes a second
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
