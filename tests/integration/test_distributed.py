@@ -31,7 +31,8 @@ JOB = {
 }
 # Both names lead to this machine; the first is where the processes meet.
 HOSTS = ("127.0.0.1", "localhost")
-SMALL = {"model": "resnet18", "weights": "none", "image_size": "32", "batch_size": "16"}
+SMALL = {"model": "resnet18", "weights": "none", "image_size": "32", "batch_size": "16",
+         "quantize": "false"}  # fmt: skip
 
 
 def history(processes: int, checkpoints: Path, **settings: str) -> list[dict[str, float]]:

@@ -31,6 +31,7 @@ SMALL = {
     "image_size": "32",
     "epochs": "2",
     "lr": "0.003",
+    "quantize": "false",
 }
 
 
@@ -76,7 +77,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
     sample: Path, tmp_path: Path
 ) -> None:
     tree = tmp_path / "ml"
-    training.make_tree(tree, sample, SMALL)
+    training.make_tree(tree, sample, {**SMALL, "quantize": "true"})
     result = train(tree)
     assert result.returncode == 0, result.stdout
     assert not (tree / "output" / "failure").exists()
