@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from helpers.containers import REPOSITORY, run
+from dogbreeds import __version__
+from helpers.containers import run
 
 pytestmark = pytest.mark.images
 
@@ -72,15 +73,13 @@ def test_the_users_own_pip_cannot_swap_torch(training_image: str) -> None:
 def test_images_carry_the_contract_and_their_origin(
     training_image: str, serving_image: str
 ) -> None:
-    version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.M)
-    assert version
     for image, command in ((training_image, "train"), (serving_image, "serve")):
         settings = config(image)
         assert settings["Entrypoint"] == ["/opt/dogbreeds/entrypoint.sh"]
         assert settings["Cmd"] == [command]
         assert not settings.get("User")
         labels = settings["Labels"]
-        assert labels["org.opencontainers.image.version"] == version[1]
+        assert labels["org.opencontainers.image.version"] == __version__
         base = os.environ.get("BASE_IMAGE") or "dogbreeds-base:cpu"
         assert labels["org.opencontainers.image.base.name"] == base
         assert re.fullmatch("[0-9a-f]{40}|unknown", labels["org.opencontainers.image.revision"])
