@@ -127,7 +127,7 @@ class Search:
         chosen = _suggest(trial, self.hyperparameters)
         tree = self._tree(trial)
         if not tree.exists():
-            given: dict[str, object] = {"workers": cores, **self.hyperparameters, **chosen}
+            given: dict[str, object] = {"num_workers": cores, **self.hyperparameters, **chosen}
             if self.weights:
                 given["weights"] = self.weights.name
             training.make_tree(tree, self.photos, given, self.weights)
