@@ -57,16 +57,16 @@ dogbreeds deploy s3://dog-bucket/model.tar.gz --dry-run
 
 DEMO_AND_REPORTS = """
 set -e
-dogbreeds demo --work-dir demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
+dogbreeds demo --out demo --set epochs=1 --set model=squeezenet1_1 --set debugger=true
 dogbreeds report demo -o report.html
 dogbreeds profile demo/opt-ml
-dogbreeds debug demo/opt-ml --plot findings.png || [ $? = 1 ]  # a rule may fire
+dogbreeds debug demo/opt-ml || [ $? = 1 ]  # a rule may be triggered
 """
 
 LOCAL_TUNING = """
 set -e
 dogbreeds sample photos
-dogbreeds tune --local --jobs 2 --parallel 2 --data photos --work-dir search \\
+dogbreeds tune photos --on local --max-jobs 2 --parallel-jobs 2 --out search \\
     --set model=squeezenet1_1 --set weights=none --set image-size=64 --set epochs=1
 """
 
@@ -132,9 +132,9 @@ def without_the_switch(folder: Path, *, guarded: bool) -> Path:
     copy = folder / "src"
     package = copy / "dogbreeds"
     shutil.copytree(Path(dogbreeds.__file__).parent, package)
-    edit(package / "serving/settings.py", '"ORT_DISABLE_TELEMETRY": "1"', '"ORT": "1"')
+    engine = package / "model/onnx_runtime.py"
+    edit(engine, '"ORT_DISABLE_TELEMETRY": "1"', '"ORT": "1"')
     if not guarded:
-        engine = package / "serving/backends/onnx_runtime.py"
         edit(engine, "if psutil.Process().num_threads() > threads:", "if False:")
     return copy
 

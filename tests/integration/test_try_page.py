@@ -92,7 +92,7 @@ def test_a_broken_photo_is_refused_in_the_servers_words_and_the_next_is_answered
     with opened(browser, address) as page:
         give(page, photo()[:500])
         expect(page.locator("#state")).to_contain_text("The model refused this (400): ")
-        expect(page.locator("#state")).to_contain_text("Truncated")
+        expect(page.locator("#state")).to_contain_text("truncated JPEG photo")
         expect(page.locator("#bars li")).to_have_count(0)
         give(page, photo("PNG"), "photo.png")
         expect_answer(page)
