@@ -128,7 +128,7 @@ def test_serve_demo_prints_a_curl_line_and_a_page_that_work_until_ctrl_c(tmp_pat
         )
         assert page is not None
         with urllib.request.urlopen(page[1], timeout=10) as response:
-            assert b"Which breed is it?" in response.read()
+            assert b"Which class is it?" in response.read()
         started = demo.descendants()
         assert len(started) >= 2  # serve and its Java front end at least
         assert demo.press_ctrl_c() == 0

@@ -14,7 +14,7 @@ from helpers.serving_process import CLASSES, photo, serving
 
 pytestmark = pytest.mark.integration
 
-NAMES = [breed.name.replace("_", " ") for breed in CLASSES]
+NAMES = [named.name.replace("_", " ") for named in CLASSES]
 
 
 def give(page: Page, content: bytes, name: str = "photo.jpg") -> None:
@@ -26,7 +26,7 @@ def give(page: Page, content: bytes, name: str = "photo.jpg") -> None:
 
 def expect_answer(page: Page) -> None:
     expect(page.locator("#bars li")).to_have_count(len(CLASSES), timeout=30_000)
-    assert page.locator("#breed").inner_text() in NAMES
+    assert page.locator("#prediction").inner_text() in NAMES
     shares = [float(text.strip("%")) for text in page.locator("#bars b").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     assert shares == sorted(shares, reverse=True)
@@ -70,7 +70,7 @@ def test_a_page_whose_server_is_gone_says_so_and_goes_on_when_it_is_back(early: 
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (PHONE, True)])
-def test_a_photo_gets_its_breed_with_bars_and_the_time_taken(
+def test_a_photo_gets_its_class_with_bars_and_the_time_taken(
     browser: Browser, address: str, tmp_path: Path, width: int, dark: bool
 ) -> None:
     with opened(browser, address, width=width, dark=dark) as page:

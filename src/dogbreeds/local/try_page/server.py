@@ -28,7 +28,7 @@ def try_page(model_server: str, port: int) -> Iterator[str]:
         OSError: The port cannot be used.
     """
     document = page(
-        "Which breed is it?",
+        "Which class is it?",
         asset("try.html", __package__),
         css=asset("try.css", __package__),
         script=asset("try.js", __package__),

@@ -3,8 +3,8 @@
 const LIMIT_MB = 25; // of the model server, as of SageMaker's real-time endpoints
 const RETRY_MS = 1000;
 const at = (id) => document.getElementById(id);
-const [stage, hint, photo, video, answer, state, breed, bars, time] =
-  ["stage", "hint", "photo", "video", "answer", "state", "breed", "bars", "time"].map(at);
+const [stage, hint, photo, video, answer, state, prediction, bars, time] =
+  ["stage", "hint", "photo", "video", "answer", "state", "prediction", "bars", "time"].map(at);
 let asked = 0; // counts the questions: only the last one's answer is shown
 let stream = null;
 
@@ -16,7 +16,7 @@ function show(text, problem = false) {
   state.classList.toggle("problem", problem);
   answer.classList.remove("waiting");
   if (text) {
-    breed.textContent = time.textContent = "";
+    prediction.textContent = time.textContent = "";
     bars.replaceChildren();
   }
 }
@@ -33,7 +33,7 @@ async function ask(file) {
     return show(`This file is too large: ${size} MB. The model takes at most ${LIMIT_MB} MB.`, true);
   }
   answer.classList.add("waiting");
-  if (!breed.textContent) state.textContent = "Asking the model …";
+  if (!prediction.textContent) state.textContent = "Asking the model …";
   const begin = performance.now();
   let response;
   let body;
@@ -75,7 +75,7 @@ async function waitForServer(question, file, body) {
 
 function showAnswer({ class_name, top_k }, milliseconds, timing) {
   show("");
-  breed.textContent = readable(class_name);
+  prediction.textContent = readable(class_name);
   bars.replaceChildren(...top_k.map(({ class_name: name, probability }) => {
     const line = document.createElement("div");
     line.className = "line";
