@@ -19,6 +19,7 @@ from dogbreeds.cloud.images.ecr import scan_findings
 from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, in_ecr, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
+from dogbreeds.cloud.s3 import list_objects
 from dogbreeds.cloud.settings import ConfigError
 
 _USES = {
@@ -276,7 +277,7 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
     for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
     found = channels(cloud)
-    sizes = {name: [o["Size"] for o in s3.list_objects(cloud, uri)] for name, uri in found.items()}
+    sizes = {name: [o["Size"] for o in list_objects(cloud, uri)] for name, uri in found.items()}
     for channel, uri in found.items():
         if not sizes[channel]:
             yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
