@@ -46,7 +46,7 @@ def calls_in_source() -> dict[str, set[str]]:
     names = set()
     for path in (ROOT / "src" / "dogbreeds" / "cloud").rglob("*.py"):
         text = path.read_text()
-        names |= set(re.findall(r"\.([a-z0-9]+_\w+)[(,)]", text)) | set(
+        names |= set(re.findall(r"\.([a-z0-9]+_\w+)\b", text)) | set(
             re.findall(r'"([a-z]+_\w+)"', text)
         )
     return {name: methods[name] for name in names & set(methods)}
