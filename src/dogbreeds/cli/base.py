@@ -125,7 +125,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:  # noqa: ANN401
 
 
 PATH = click.Path(path_type=Path)
-PORT = click.IntRange(1, 32767)  # the model server accepts no higher one
+PORT = click.IntRange(1, 65535)
 
 
 def on_option(*places: str) -> Callable[[F], F]:

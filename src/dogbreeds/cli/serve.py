@@ -29,7 +29,7 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
 
     if not artifact.exists():
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
-    check_port(port)
+    check_port(port, server.HIGHEST_PORT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder,

@@ -17,7 +17,6 @@ from dogbreeds.system.ports import check_port, free_port
 
 # Random weights learn the drawn sample, at a size where a step takes milliseconds.
 _SAMPLE_HYPERPARAMETERS = {"weights": "none", "image_size": 64, "epochs": 8, "lr": 0.003}
-_HIGHEST_PORT = 32767  # the model server accepts no higher one
 _POSTED = 3  # photos that are posted
 
 
@@ -38,7 +37,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     port = free_port(18080) if port is None else port
-    check_port(port, _HIGHEST_PORT)
+    check_port(port, server.HIGHEST_PORT)
     if drawn := photos is None:
         photos = out / "photos"
         shutil.rmtree(photos, ignore_errors=True)

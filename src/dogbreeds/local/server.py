@@ -25,6 +25,10 @@ _STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
 _CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
+HIGHEST_PORT = 32767
+"""The model server accepts no higher one."""
+
+
 class ServerFailedError(DogbreedsError, RuntimeError):
     """The server did not become ready; the message is its last line on stderr."""
 

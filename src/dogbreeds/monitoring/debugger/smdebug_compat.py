@@ -57,6 +57,12 @@ os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")  # it logs a lot in every 
 # Skip the wait, once needed for S3, for the last files of a finished trial.
 os.environ.setdefault("SMDEBUG_TRAINING_END_DELAY_REFRESH", "0")
 _load_messages()
+try:
+    importlib.import_module("pyinstrument_cext")
+except ImportError:  # Python 3.13 lacks what it calls; smdebug imports it for a profiler of its own
+    _stand_in: Any = types.ModuleType("pyinstrument_cext")
+    _stand_in.setstatprofile = None
+    sys.modules[_stand_in.__name__] = _stand_in
 
 from smdebug.core import writer as _writer  # noqa: E402
 from smdebug.core.modes import ModeKeys  # noqa: E402
