@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from dogbreeds.data.examine import Facts, examine
-from dogbreeds.data.folders import Split, list_folder
+from dogbreeds.data.folders import Split
+from dogbreeds.data.listing import list_folder
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.model.photo import PhotoError, decode
 from dogbreeds.model.preprocessing import Preprocessing

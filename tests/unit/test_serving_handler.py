@@ -18,11 +18,12 @@ from PIL import Image
 from dogbreeds.model import networks
 from dogbreeds.model.artifact import Artifact, create_golden_example
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.document import Description
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import codecs
 from dogbreeds.serving.backends.pytorch import candidates
 from dogbreeds.serving.handler import Service
-from dogbreeds.serving.predictor import MAX_BATCH, Description, Predictor
+from dogbreeds.serving.predictor import MAX_BATCH, Predictor
 
 CLASSES = tuple(PhotoClass(f"{number:03d}", f"breed_{number}") for number in range(7))
 

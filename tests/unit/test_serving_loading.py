@@ -76,7 +76,7 @@ def test_an_archive_with_graphs_is_served_without_pytorch_or_another_process(
 def test_without_graphs_and_without_pytorch_the_command_that_adds_them_is_told(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds convert`"):
         loading.load(model_dir, None, 1)
 
