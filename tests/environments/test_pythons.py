@@ -26,6 +26,15 @@ MODULES = (
 )
 
 
+# smdebug, of 2023, is not made for Python 3.13: there it imports, and what it does is untested.
+WITHOUT_SMDEBUG = [
+    "--ignore=tests/unit/test_debugger.py",
+    "--ignore=tests/unit/test_rules.py",
+    "--deselect=tests/unit/test_profile.py::test_the_table_is_that_of_smdebugs_reader",
+    "--deselect=tests/unit/test_system_metrics.py::test_smdebugs_readers_read_what_is_sampled",
+]
+
+
 def find_python(version: str) -> str | None:
     """Return an interpreter of a version that starts: from the PATH, or one of pyenv's."""
     name = f"python{version}"
@@ -53,7 +62,7 @@ def python(
         shutil.rmtree(venv, ignore_errors=True)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)  # the installation included
 def test_every_package_imports_and_agrees_with_the_others(python: Path) -> None:
     code = (
         "import importlib, json, sys\n"
@@ -72,8 +81,22 @@ def test_every_package_imports_and_agrees_with_the_others(python: Path) -> None:
 
 @pytest.mark.timeout(900)  # removing the environment included
 def test_the_unit_tests_pass(python: Path) -> None:
+    version = [str(python), "-c", "import sys; print(sys.version_info[:2] < (3, 13))"]
+    has_smdebug = subprocess.run(version, capture_output=True, text=True, check=True).stdout
+    left_out = [] if has_smdebug.strip() == "True" else WITHOUT_SMDEBUG
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-n", "logical", "--dist", "loadfile", "tests/unit"],
+        [
+            str(python),
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "logical",
+            "--dist",
+            "loadfile",
+            "tests/unit",
+            *left_out,
+        ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
