@@ -170,5 +170,5 @@ def test_the_server_refuses_an_engine_that_ignores_the_switch(
         pytest.raises(AssertionError, match="exit code 1"),
     ):
         running.wait(120)
-    log = (folder / "refused/work/serve.log").read_text()
+    log = (folder / "refused" / "work" / "serve.log").read_text()
     assert "telemetry" in one_line_reason(log)
