@@ -1,6 +1,5 @@
 """Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -110,7 +109,10 @@ def test_loading_that_is_killed_means_too_little_memory(
 
 
 def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Import ONNX Runtime in a new process as the server does, with a switch of this value."""
+    """Import ONNX Runtime in a new process as the server does, with a switch of this value.
+
+    The environment is bare: variables such as GITHUB_ACTIONS turn its telemetry off.
+    """
     code = (
         "from dogbreeds.model import onnx_runtime as o;"
         f"o.NO_TELEMETRY['ORT_DISABLE_TELEMETRY'] = {switch!r};"
@@ -118,7 +120,7 @@ def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[s
     )
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"},
+        env={"HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"},
         capture_output=True,
         text=True,
         check=False,

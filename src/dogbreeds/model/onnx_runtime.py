@@ -28,6 +28,7 @@ def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
     Raises:
         TelemetryError: That thread runs, so this version ignores the switch.
     """
+    import numpy  # noqa: F401  (its threads start here, not below)
     import psutil
 
     os.environ.update(NO_TELEMETRY)
