@@ -82,22 +82,18 @@ class _Gpus:
 
     def __init__(self) -> None:
         self._devices: list[Any] = []
-        try:
+        with contextlib.suppress(Exception):  # the package or the driver is missing
             import pynvml
 
             self._nvml: Any = pynvml
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
             self._devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        except Exception:
-            return  # the package or the driver is missing
 
     def read(self) -> list[Sample]:
         samples: list[Sample] = []
         for index, device in enumerate(self._devices):
-            with contextlib.suppress(
-                self._nvml.NVMLError
-            ):  # parts of a GPU (MIG) do not support it
+            with contextlib.suppress(self._nvml.NVMLError):  # parts of a GPU (MIG) have none
                 used = self._nvml.nvmlDeviceGetUtilizationRates(device).gpu
                 samples.append(("gpu", f"gpu{index}", "GPUUtilization", used))
             with contextlib.suppress(self._nvml.NVMLError):

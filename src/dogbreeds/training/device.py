@@ -14,6 +14,7 @@ import torch
 
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.training.memory import fits_on_gpu
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Pixels [N, S, S, 3] uint8 and class indexes [N] int64, on the device."""
@@ -103,9 +104,8 @@ class PixelStore:
         if split.pixels:
             pixels = torch.from_numpy(split.pixels.array)
             if self._device.type == "cuda":
-                # Use at most a third of the free memory: the model and its activations need room.
                 free, _ = torch.cuda.mem_get_info(self._device)
-                if pixels.nbytes < free // 3:
+                if fits_on_gpu(pixels.nbytes, free):
                     pixels = pixels.to(self._device)
             self._pixels = pixels
         self.targets = torch.from_numpy(split.targets).to(self._device)

@@ -28,6 +28,7 @@ from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
 from dogbreeds.training.evaluation import Predictions, evaluate
+from dogbreeds.training.memory import passes_that_fit, runs_out
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
@@ -211,6 +212,7 @@ class Trainer:
         Raises:
             Stopped: A stop was requested; the last step has a checkpoint.
             FloatingPointError: The loss is no longer finite.
+            SettingsError: A step does not fit into the GPU's memory.
         """
         if self.step == 0:
             self.cluster.broadcast_weights(self.model)
@@ -250,10 +252,13 @@ class Trainer:
         )
         with contextlib.closing(batches), bar:
             for _ in range(first, self.steps_per_epoch):
-                self._train_step(batches, parts)
+                if runs_out(functools.partial(self._train_step, batches, parts)):
+                    raise self._memory_error(len(parts))
                 self._epoch_seconds = time.monotonic() - started
                 bar.update(self.batch_size)
                 self._between_steps()
+            self._loss_sum.item()  # wait for the GPU, on which the steps were only started
+            self._epoch_seconds = time.monotonic() - started
 
     def _train_step(self, batches: Iterator[Batch], parts: tuple[torch.Tensor, ...]) -> None:
         """Run one step; nothing here waits for the GPU."""
@@ -298,6 +303,21 @@ class Trainer:
         loss = loss / self.batch_size
         self.callback.on_loss(loss, logits, targets)
         return loss
+
+    def _memory_error(self, passes: int) -> SettingsError:
+        """Return the error of a step that does not fit, after a search for what does."""
+
+        def run(photos: int) -> None:
+            [(pixels, targets)] = self.splits["train"].batches([torch.arange(photos)])
+            self._forward_loss(pixels, targets, torch.rand(DRAWS, photos)).backward()  # type: ignore[no-untyped-call]
+
+        alone = self.cluster.size == 1  # one of several would wait for the others
+        fitting = passes_that_fit(run, self.batch_size, passes) if alone else 2 * passes
+        advice = f"use gradient_accumulation_steps={fitting} or a smaller batch_size"
+        return SettingsError(
+            f"the GPU's memory is too small for {self.batch_size} photos in {passes} passes:"
+            f" {advice if fitting else 'choose a smaller model or image_size'}"
+        )
 
     def _between_steps(self) -> None:
         due = time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds

@@ -10,6 +10,7 @@ from dogbreeds.model.artifact import Artifact, create_golden_example
 from dogbreeds.model.document import Description
 from dogbreeds.model.onnx_export import ExportError, to_onnx
 from dogbreeds.model.pipeline import Pipeline
+from dogbreeds.model.torch_versions import disable_tf32
 from dogbreeds.serving.backends.choice import Backend, BackendError
 from dogbreeds.serving.backends.cuda_graphs import CudaGraphs, half_types
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
@@ -33,7 +34,7 @@ class PyTorch:
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are not float32
+        disable_tf32()
         self._pipeline.to(self._device)
 
     @torch.inference_mode()
