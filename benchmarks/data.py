@@ -26,13 +26,14 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
 
-from dogbreeds.data.workers import chunks, in_processes
+from dogbreeds.data.workers import in_processes
 from dogbreeds.model.photo import decode
 from dogbreeds.model.photo_formats import is_photo_name
 from dogbreeds.system.resources import available_cpus
@@ -60,7 +61,7 @@ def invent_photos(root: Path, photos: int) -> None:
     for split in ("train", "test"):
         for label in range(CLASSES):
             (root / split / f"{label:03d}.Class").mkdir(parents=True)
-    list(in_processes(invent, root, chunks(photos), available_cpus()))
+    list(in_processes(partial(invent, root), photos, available_cpus()))
 
 
 def timed(*command: str | Path, env: dict[str, str] | None = None) -> float:

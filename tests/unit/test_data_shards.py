@@ -119,7 +119,7 @@ def test_neighbours_in_a_shard_are_read_in_one_go(
         return pread(handle, size, offset)
 
     monkeypatch.setattr(os, "pread", count)
-    assert [data for _, data in read_photos(photos)] == expected
+    assert list(read_photos(photos)) == expected
     assert len(calls) == 1
 
 

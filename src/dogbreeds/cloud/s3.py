@@ -9,9 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code
-from dogbreeds.data.archives import ArchiveError
 from dogbreeds.data.download import BrokenOffError, Opened
 from dogbreeds.data.listing import is_junk
+from dogbreeds.model.archive import ArchiveError
 
 THREADS = 16
 

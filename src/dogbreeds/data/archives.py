@@ -1,23 +1,17 @@
 """Unpack untrusted archives: nothing outside the folder, no links, no bombs."""
 
+import io
 import os
 import shutil
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable
-from contextlib import closing
-from functools import lru_cache
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from dogbreeds.data.listing import is_junk
-from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.workers import OnStart, chunks, in_processes
+from dogbreeds.data.workers import OnStart
+from dogbreeds.model.archive import BROKEN, ArchiveError, Member, open_archive
 
-# zipfile raises these for broken archives, and the last for unknown compression methods.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 _MAX_FILES = 5_000_000
 _MAX_GROWTH = 50  # photos are compressed already; more than this is a bomb
 _HARMLESS = 100 * 2**20  # bytes that any archive may unpack to
@@ -25,14 +19,10 @@ _RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
-class ArchiveError(PhotosError):
-    """The archive is broken or unsafe; the message says why."""
-
-
 def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
     """Unpack a zip, tar or compressed tar archive to an empty folder.
 
-    A zip archive is unpacked by several processes; a tar archive can only be read in order, by one.
+    A zip archive is unpacked by several threads; a tar archive can only be read in order, by one.
     `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
 
     Raises:
@@ -40,47 +30,61 @@ def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> Non
             the folder, or unpacks to far more than photos would.
         OSError: It cannot be read or unpacked, e.g. because the disk is full.
     """
-    if zipfile.is_zipfile(archive):
-        _extract_zip(archive, folder, workers, on_start)
-    elif tarfile.is_tarfile(archive):
-        _extract_tar(archive, folder, on_start(0))
-    else:
-        with archive.open("rb") as stream:
-            start = stream.read(12)
-        raise ArchiveError(
-            f"expected a zip or tar archive, got a file of {archive.stat().st_size} bytes that"
-            f" starts with {start!r}"
-        )
+    with open_archive(archive) as members:
+        if not isinstance(members, list):
+            on_progress = on_start(0)
+            for member, target in _checked(archive, members, folder):
+                _write(member, target, on_progress)
+            return
+        places = {member.name: target for member, target in _checked(archive, members, folder)}
+    on_progress, stopped = on_start(len(places)), threading.Event()
+
+    def extract_share(first: int) -> None:
+        with open_archive(archive) as own:  # a thread needs a file position of its own
+            files = [member for member in own if member.name in places]
+            for member in files[first::workers]:
+                if not stopped.is_set():
+                    _write(member, places[member.name], on_progress)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(extract_share, range(workers)))
+        finally:
+            stopped.set()
 
 
-class _Limits:
-    """Track the files of an archive and raise where they cannot be photos."""
-
-    def __init__(self, archive: Path, folder: Path) -> None:
-        self._packed = archive.stat().st_size
-        self._most = max(_HARMLESS, _MAX_GROWTH * self._packed)
-        self._free = shutil.disk_usage(folder).free - _RESERVE
-        self._size = self._files = 0
-        self._names: set[str] = set()
-
-    def add(self, size: int) -> None:
-        self._size += size
-        self._files += 1
-        if self._size > self._most or self._files > _MAX_FILES:
+def _checked(
+    archive: Path, members: Iterable[Member], folder: Path
+) -> Iterator[tuple[Member, Path]]:
+    """Yield the files of an archive and where they go; raise where they cannot be photos."""
+    packed = archive.stat().st_size
+    free = shutil.disk_usage(folder).free - _RESERVE
+    names: set[str] = set()
+    size = files = 0
+    for member in members:
+        name = _safe_name(member.name)
+        if member.is_folder:
+            continue
+        if not member.is_file:
             raise ArchiveError(
-                f"expected photos, got an archive of {self._packed:,} bytes that unpacks to more"
-                f" than {self._size:,} bytes in {self._files:,} files: it is made to fill disks"
+                f"expected files and folders only, got a link or device {member.name!r}"
             )
-        if self._size > self._free:
+        size, files = size + member.size, files + 1
+        if size > max(_HARMLESS, _MAX_GROWTH * packed) or files > _MAX_FILES:
+            raise ArchiveError(
+                f"expected photos, got an archive of {packed:,} bytes that unpacks to more"
+                f" than {size:,} bytes in {files:,} files: it is made to fill disks"
+            )
+        if size > free:
             raise OSError(
-                f"the disk is too small: at least {self._size:,} bytes are to be unpacked,"
-                f" {max(self._free, 0):,} are free"
+                f"the disk is too small: at least {size:,} bytes are to be unpacked,"
+                f" {max(free, 0):,} are free"
             )
-
-    def take(self, name: str) -> None:
-        if name in self._names:
+        if name in names:
             raise ArchiveError(f"expected each name once, got {name!r} twice")
-        self._names.add(name)
+        if name is not None:
+            names.add(name)
+            yield member, folder / name
 
 
 def _safe_name(name: str) -> str | None:
@@ -100,93 +104,12 @@ def _safe_name(name: str) -> str | None:
     return "/".join(parts)
 
 
-class _Member(NamedTuple):
-    position: int  # in the archive's directory
-    target: Path
-
-
-def _extract_zip(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
-    limits = _Limits(archive, folder)
-    members: list[_Member] = []
+def _write(member: Member, target: Path, on_progress: Callable[[int], object]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with zipfile.ZipFile(archive) as file:
-            infos = file.infolist()
-    except _ZIP_ERRORS as error:
-        raise ArchiveError(f"broken zip archive: {error}") from error
-    for position, info in enumerate(infos):
-        if info.is_dir():
-            _safe_name(info.filename)
-            continue
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise ArchiveError(f"expected files and folders only, got a link {info.filename!r}")
-        if info.flag_bits & 1:
-            raise ArchiveError("expected a zip archive without a password")
-        limits.add(info.file_size)
-        name = _safe_name(_readable(info))
-        if name is not None:
-            limits.take(name)
-            members.append(_Member(position, folder / name))
-    for parent in {member.target.parent for member in members}:
-        parent.mkdir(parents=True, exist_ok=True)
-    job = (archive, members)
-    on_progress = on_start(len(members))
-    with closing(in_processes(_extract_chunk, job, chunks(len(members), 32), workers)) as results:
-        for done in results:
-            on_progress(done)
-
-
-def _readable(info: zipfile.ZipInfo) -> str:
-    """Return a member's name; macOS writes UTF-8 without the flag."""
-    if info.flag_bits & 0x800:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode()
-    except UnicodeError:
-        return info.filename
-
-
-@lru_cache(maxsize=1)
-def _opened(archive: Path) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
-    """Open the archive once per worker: each needs a file position of its own."""
-    file = zipfile.ZipFile(archive)
-    return file, file.infolist()
-
-
-def _extract_chunk(job: tuple[Path, list[_Member]], chunk: range) -> int:
-    archive, members = job
-    file, infos = _opened(archive)
-    for member in members[chunk.start : chunk.stop]:
-        info = infos[member.position]
-        try:
-            # zipfile stops at the size in the directory, and checks the CRC.
-            with file.open(info) as source, member.target.open("xb") as target:
-                shutil.copyfileobj(source, target, 2**20)
-        except _ZIP_ERRORS as error:
-            raise ArchiveError(f"broken zip archive: {info.filename!r}: {error}") from None
-    return len(chunk)
-
-
-def _extract_tar(archive: Path, folder: Path, on_progress: Callable[[int], object]) -> None:
-    limits = _Limits(archive, folder)
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = _safe_name(member.name)
-                if member.isdir():
-                    continue
-                if not member.isreg():
-                    got = f"a link or device {member.name!r}"
-                    raise ArchiveError(f"expected files and folders only, got {got}")
-                limits.add(member.size)
-                source = tar.extractfile(member)
-                if name is None or source is None:
-                    continue
-                limits.take(name)
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with source, target.open("xb") as out:
-                    shutil.copyfileobj(source, out, 2**20)
-                on_progress(1)
-    except (tarfile.TarError, zlib.error, EOFError, UnicodeError) as error:
-        raise ArchiveError(f"broken tar archive: {error}") from error
+        # zipfile stops at the size in the directory, and checks the CRC.
+        with member.open() or io.BytesIO() as source, target.open("xb") as out:
+            shutil.copyfileobj(source, out, 2**20)
+    except BROKEN as error:
+        raise ArchiveError(f"broken archive: {member.name!r}: {error}") from error
+    on_progress(1)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
-from dogbreeds.data.workers import chunks, in_processes
+from dogbreeds.data.workers import in_processes
 from dogbreeds.model.color import to_srgb
 from dogbreeds.model.photo import PhotoError, decode_unconverted, read_header
 
@@ -46,10 +46,20 @@ def examine(
     photos: Sequence[Photo],
     workers: int,
     on_progress: Callable[[int], object] = lambda photos: None,
+    *,
+    min_side: int = _MIN_SIDE,
+    tolerate_truncated: bool = False,
+    on_decoded: Callable[[int, Image.Image], object] = lambda position, image: None,
 ) -> list[Facts | str]:
     """Read and decode photos by several processes.
 
-    `on_progress` is called with the number of photos done since the last call.
+    Args:
+        photos: Those of shards are best in stored order.
+        workers: Number of processes.
+        on_progress: Called with the number of photos done since the last call.
+        min_side: See `decode_unconverted`; so is `tolerate_truncated`.
+        tolerate_truncated: Whether the decodable part of a truncated photo suffices.
+        on_decoded: Called in a worker, with a photo's position and its unconverted image.
 
     Returns:
         The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
@@ -57,23 +67,26 @@ def examine(
     Raises:
         OSError: A worker was killed.
     """
+
+    def examine_chunk(chunk: range) -> list[Facts | str]:
+        found: list[Facts | str] = []
+        for position, data in zip(chunk, read_photos([photos[i] for i in chunk]), strict=True):
+            try:
+                if isinstance(data, OSError):
+                    raise data
+                image = decode_unconverted(data, min_side, tolerate_truncated=tolerate_truncated)
+            except (PhotoError, OSError) as error:
+                found.append(str(error))
+                continue
+            found.append(facts_of(data, image))
+            on_decoded(position, image)
+        return found
+
     found: list[Facts | str] = []
-    with closing(in_processes(_examine_chunk, photos, chunks(len(photos)), workers)) as results:
-        for result in results:
+    with closing(in_processes(examine_chunk, len(photos), workers)) as results:
+        for chunk, result in results:
             found += result
-            on_progress(len(result))
-    return found
-
-
-def _examine_chunk(photos: Sequence[Photo], chunk: range) -> list[Facts | str]:
-    found: list[Facts | str] = []
-    for _, data in read_photos([photos[index] for index in chunk]):
-        try:
-            if isinstance(data, OSError):
-                raise data
-            found.append(facts_of(data, decode_unconverted(data, _MIN_SIDE)))
-        except (PhotoError, OSError) as error:
-            found.append(str(error))
+            on_progress(len(chunk))
     return found
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dogbreeds.data import udacity
-from dogbreeds.data.archives import ArchiveError, extract
+from dogbreeds.data.archives import extract
 from dogbreeds.data.download import Remote, download
 from dogbreeds.data.folders import find_roots, root_of
 from dogbreeds.data.listing import is_junk, list_folder
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.workers import OnStart
+from dogbreeds.model.archive import ArchiveError
 from dogbreeds.system.files import write_json
 
 _MARK = ".dogbreeds-fetch.json"  # records in the photos directory where they came from
@@ -62,7 +63,7 @@ def fetch_archive(
     next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
 
     Raises:
-        PhotosError: The archive is not what was expected.
+        PhotosError, ArchiveError: The archive is not what was expected.
         OSError: It cannot be downloaded or read, or the disk is full.
     """
     with _workplace(target) as work:
@@ -83,7 +84,7 @@ def fetch_archive(
             photos.mkdir()
             extract(archive, photos, workers, progress.extracting)
             return _finish(photos, target, address, digest)
-        except PhotosError:
+        except (PhotosError, ArchiveError):
             if not isinstance(source, Path):
                 _clear(work)  # the next call should not find it
             raise

@@ -44,7 +44,7 @@ class ShardPhoto:
 
     def read_bytes(self) -> bytes:
         """Return the encoded photo; raises OSError where the shard is unreadable or too short."""
-        [(_, data)] = read_photos([self])
+        [data] = read_photos([self])
         if isinstance(data, OSError):
             raise data
         return data
@@ -54,8 +54,8 @@ Photo = Path | ShardPhoto
 """An encoded photo with a name: a file, or a part of a shard."""
 
 
-def read_photos(photos: Sequence[Photo]) -> Iterator[tuple[Photo, bytes | OSError]]:
-    """Yield each photo with its bytes, or with the reason why it cannot be read.
+def read_photos(photos: Sequence[Photo]) -> Iterator[bytes | OSError]:
+    """Yield the bytes of each photo, or the reason why it cannot be read.
 
     Neighbors in a shard are read at once, so pass photos in shard order and few enough for memory.
     """
@@ -65,9 +65,9 @@ def read_photos(photos: Sequence[Photo]) -> Iterator[tuple[Photo, bytes | OSErro
         if not isinstance(first, ShardPhoto):
             start += 1
             try:
-                yield first, first.read_bytes()
+                yield first.read_bytes()
             except OSError as error:
-                yield first, error
+                yield error
             continue
         run = [first]
         for photo in photos[start + 1 :]:
@@ -80,17 +80,17 @@ def read_photos(photos: Sequence[Photo]) -> Iterator[tuple[Photo, bytes | OSErro
         yield from _read_run(run)
 
 
-def _read_run(run: Sequence[ShardPhoto]) -> Iterator[tuple[Photo, bytes | OSError]]:
+def _read_run(run: Sequence[ShardPhoto]) -> Iterator[bytes | OSError]:
     first, last = run[0], run[-1]
     try:
         with first.shard.open("rb", buffering=0) as stream:
             data = os.pread(stream.fileno(), last.offset + last.size - first.offset, first.offset)
     except OSError as error:
-        yield from ((photo, error) for photo in run)
+        yield from [error] * len(run)
         return
     for photo in run:
         begin = photo.offset - first.offset
         if begin + photo.size > len(data):
-            yield photo, OSError(f"shard {photo.shard} ends too early: it was cut or changed")
+            yield OSError(f"shard {photo.shard} ends too early: it was cut or changed")
         else:
-            yield photo, data[begin : begin + photo.size]
+            yield data[begin : begin + photo.size]

@@ -5,19 +5,17 @@ broken photos, and photos are decoded again whenever they are needed.
 """
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from dogbreeds.data.cache import CacheTier, SharedArray, allocate
-from dogbreeds.data.examine import Facts, facts_of
+from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import Split
-from dogbreeds.data.photo import Photo, PhotosError, read_photos
-from dogbreeds.data.workers import chunks, in_processes
-from dogbreeds.model.photo import PhotoError, decode_unconverted
+from dogbreeds.data.photo import Photo, PhotosError
 from dogbreeds.model.preprocessing import Preprocessing
 
 BrokenPhotos = Literal["drop", "tolerate", "fail"]
@@ -56,20 +54,28 @@ def decode_split(
     """
     count, size = len(split.paths), preprocessing.image_size
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
-    facts, broken = dict[int, Facts](), dict[int, str]()
-    tolerate = broken_photos == "tolerate"
-    job = _Job(split.paths, pixels.array if pixels else None, preprocessing, tolerate)
-    with closing(in_processes(_decode_chunk, job, chunks(count), workers)) as results:
-        for decoded, failures in results:
-            facts.update(decoded)
-            broken.update(failures)
-            on_progress(len(decoded) + len(failures))
+
+    def keep(position: int, image: Image.Image) -> None:
+        if pixels:
+            pixels.array[position] = preprocessing.cut(image)
+
+    found = examine(
+        split.paths,
+        workers,
+        on_progress,
+        min_side=preprocessing.resize_size,
+        tolerate_truncated=broken_photos == "tolerate",
+        on_decoded=keep,
+    )
+    broken = [
+        (path, fact) for path, fact in zip(split.paths, found, strict=True) if isinstance(fact, str)
+    ]
     if broken and broken_photos == "fail":
-        first = min(broken)
-        raise PhotosError(f"{split.paths[first]}: {broken[first]} ({len(broken)} broken in all)")
-    kept = sorted(facts)
+        path, reason = broken[0]
+        raise PhotosError(f"{path}: {reason} ({len(broken)} broken in all)")
+    kept = [position for position, fact in enumerate(found) if isinstance(fact, Facts)]
     if not kept:
-        raise PhotosError(f"no photo of split {split.name} can be decoded: {broken[0]}")
+        raise PhotosError(f"no photo of split {split.name} can be decoded: {broken[0][1]}")
     if pixels:
         if broken:  # close the gaps in place; the array may be most of the memory
             for row, source in enumerate(kept):
@@ -80,31 +86,6 @@ def decode_split(
         pixels=pixels,
         targets=np.array([split.targets[i] for i in kept], dtype=np.int64),
         paths=tuple(split.paths[i] for i in kept),
-        facts=tuple(facts[i] for i in kept),
-        broken=tuple((split.paths[i], broken[i]) for i in sorted(broken)),
+        facts=tuple(fact for fact in found if isinstance(fact, Facts)),
+        broken=tuple(broken),
     )
-
-
-class _Job(NamedTuple):
-    paths: tuple[Photo, ...]
-    pixels: npt.NDArray[np.uint8] | None
-    preprocessing: Preprocessing
-    tolerate_truncated: bool
-
-
-def _decode_chunk(job: _Job, chunk: range) -> tuple[dict[int, Facts], dict[int, str]]:
-    facts, broken = {}, {}
-    photos = read_photos([job.paths[index] for index in chunk])
-    for index, (_, data) in zip(chunk, photos, strict=True):
-        try:
-            if isinstance(data, OSError):
-                raise data
-            side, tolerate = job.preprocessing.resize_size, job.tolerate_truncated
-            image = decode_unconverted(data, side, tolerate_truncated=tolerate)
-        except (PhotoError, OSError) as error:
-            broken[index] = str(error)
-            continue
-        facts[index] = facts_of(data, image)
-        if job.pixels is not None:
-            job.pixels[index] = job.preprocessing.cut(image)
-    return facts, broken

@@ -3,9 +3,9 @@
 Each message says what was expected, what was found and what to do::
 
     DogbreedsError
-    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ExportError,
-    │                 TelemetryError
-    ├── data          PhotosError (ArchiveError), DownloadError, BrokenOffError
+    ├── model         PhotoError (PhotoTooLargeError), ModelError, ArtifactError, ArchiveError,
+    │                 ExportError, TelemetryError
+    ├── data          PhotosError, DownloadError, BrokenOffError
     ├── job_output    ReportError, ProfileError
     ├── training      SettingsError, CheckpointError, ClusterError
     ├── monitoring    TrialError
