@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dogbreeds.model.photo import PhotoError, read_header
+from dogbreeds.model.photo import PhotoError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import codecs
 from dogbreeds.serving.errors import RequestError
@@ -88,8 +88,6 @@ def test_mutated_photos_are_read_or_refused() -> None:
         try:
             pixels = PREPROCESSING.read_pixels(data, tolerate_truncated=tolerate)
             assert pixels.shape == (32, 32, 3), number
-            header = read_header(data)  # what can be decoded has a header
-            assert header.width > 0, number
             outcomes["read"] += 1
         except PhotoError as error:
             assert str(error).isascii(), number

@@ -11,7 +11,13 @@ from PIL import Image, ImageCms
 
 from dogbreeds.model import color
 from dogbreeds.model import photo as photo_module
-from dogbreeds.model.photo import PhotoError, PhotoTooLargeError, decode, read_header, upright_rgb
+from dogbreeds.model.photo import (
+    PhotoError,
+    PhotoTooLargeError,
+    decode,
+    decode_unconverted,
+    upright_rgb,
+)
 from dogbreeds.model.preprocessing import Preprocessing
 
 
@@ -377,7 +383,7 @@ def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
 def test_heic_is_read_as_any_other_format() -> None:
     data = (Path(__file__).parent / "gradient.heic").read_bytes()
     assert difference(data, photo(64, 48)) < 4
-    header = read_header(data)
+    _, header = decode_unconverted(data)
     assert (header.format, header.mode, header.width, header.height) == ("HEIC", "RGB", 64, 48)
     with pytest.raises(PhotoError, match="HEIC"):
         decode(data[:-100])

@@ -11,7 +11,7 @@ import torch
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.document import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving.backends import choice, pytorch
 from dogbreeds.serving.backends.cuda_graphs import SIZES, CudaGraphs, half_types

@@ -1,8 +1,8 @@
 """The report of `dogbreeds.data.check` for people: as text, and as a page with thumbnails."""
 
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from dogbreeds.data.check import KINDS, LEFT_OUT, ODDITIES, OFFENCES, Checked
@@ -86,7 +86,11 @@ def html(checked: Checked) -> str:
         *(f'<p class="warn">{escape(note)}</p>' for note in report["notes"]),
         "</section>",
         *(_section(checked, kind, meaning) for kind, meaning in KINDS.items()),
-        _sizes(report["sizes"]),
+        _table(
+            "Sizes",
+            ["Short side in pixels", "Photos"],
+            {label: [count] for label, count in report["sizes"].items()},
+        ),
         _classes(report["splits"]),
         "</main>",
     ]
@@ -124,34 +128,26 @@ def _picture(checked: Checked, name: str) -> str:
     return f'<img src="{address}" alt="{escape(printable(name))}" loading="lazy">'
 
 
-def _sizes(sizes: Mapping[str, int]) -> str:
-    most = max(sizes.values(), default=0) or 1
-    rows = "".join(
-        f'<tr><th>{escape(label)}</th><td class="number">{count:,}</td>'
-        f'<td><meter max="{most}" value="{count}">{count}</meter></td></tr>'
-        for label, count in sizes.items()
+def _table(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[int]]) -> str:
+    """Return a section with numbers by name; the last of each row is shown as a bar, too."""
+    most = max((numbers[-1] for numbers in rows.values()), default=0) or 1
+    first, *rest = map(escape, columns)
+    head = "".join(f'<th class="number">{column}</th>' for column in rest)
+    body = "".join(
+        f"<tr><th>{escape(printable(name))}</th>"
+        + "".join(f'<td class="number">{number:,}</td>' for number in numbers)
+        + f'<td><meter max="{most}" value="{numbers[-1]}">{numbers[-1]}</meter></td></tr>'
+        for name, numbers in rows.items()
     )
     return (
-        '<section><h2>Sizes</h2><div class="panel scroll"><table><thead><tr><th>Short side in'
-        ' pixels</th><th class="number">Photos</th><th></th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></section>"
+        f'<section><h2>{title}</h2><div class="panel"><div class="scroll tall">'
+        f'<table class="sortable"><thead><tr><th>{first}</th>{head}<th></th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div></div></section>"
     )
 
 
 def _classes(splits: Mapping[str, Mapping[str, int]]) -> str:
-    totals: Counter[str] = Counter()
-    for classes in splits.values():
-        totals.update(classes)
-    most = max(totals.values(), default=0) or 1
-    head = "".join(f'<th class="number">{escape(split or "photos")}</th>' for split in splits)
-    rows = "".join(
-        f"<tr><th>{escape(printable(label))}</th>"
-        + "".join(f'<td class="number">{c.get(label, 0)}</td>' for c in splits.values())
-        + f'<td data-value="{total}"><meter max="{most}" value="{total}">{total}</meter></td></tr>'
-        for label, total in sorted(totals.items())[:_ROWS]
-    )
-    return (
-        '<section><h2>Classes</h2><div class="panel"><div class="scroll tall">'
-        f'<table class="sortable"><thead><tr><th>Class</th>{head}<th>All</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></div></section>"
-    )
+    labels = sorted(set(chain.from_iterable(splits.values())))[:_ROWS]
+    counts = {label: [found.get(label, 0) for found in splits.values()] for label in labels}
+    rows = {label: [*numbers, sum(numbers)] for label, numbers in counts.items()}
+    return _table("Classes", ["Class", *(split or "photos" for split in splits), "All"], rows)

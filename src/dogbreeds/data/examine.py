@@ -12,7 +12,7 @@ from dogbreeds.data.near_duplicates import Look, look_of
 from dogbreeds.data.photo import Photo, read_photos
 from dogbreeds.data.workers import in_processes
 from dogbreeds.model.color import to_srgb
-from dogbreeds.model.photo import PhotoError, decode_unconverted, read_header
+from dogbreeds.model.photo import Header, PhotoError, decode_unconverted
 
 # libjpeg scales larger photos down to a short side of no less: faster, and still all of the file is
 # read, so that damage is found.
@@ -74,11 +74,13 @@ def examine(
             try:
                 if isinstance(data, OSError):
                     raise data
-                image = decode_unconverted(data, min_side, tolerate_truncated=tolerate_truncated)
+                image, stored = decode_unconverted(
+                    data, min_side, tolerate_truncated=tolerate_truncated
+                )
             except (PhotoError, OSError) as error:
                 found.append(str(error))
                 continue
-            found.append(facts_of(data, image))
+            found.append(_facts(data, image, stored))
             on_decoded(position, image)
         return found
 
@@ -90,9 +92,7 @@ def examine(
     return found
 
 
-def facts_of(data: bytes, image: Image.Image) -> Facts:
-    """Return the facts of an encoded photo, and of its image from `decode_unconverted`."""
-    stored = read_header(data)
+def _facts(data: bytes, image: Image.Image, stored: Header) -> Facts:
     digest = hashlib.blake2b(data, digest_size=16).digest()
     small = to_srgb(_shrink(image))
     # Sharpness takes a tenth of this function's time, and few photos need it.

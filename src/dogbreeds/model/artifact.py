@@ -28,6 +28,7 @@ from dogbreeds.model.document import (
     GOLDEN_PIXELS,
     GOLDEN_PROBABILITIES,
     METADATA_KEY,
+    GoldenExample,
     describe,
     parse_document,
     read_file,
@@ -36,7 +37,6 @@ from dogbreeds.model.document import TAR_FILE as TAR_FILE
 from dogbreeds.model.document import WEIGHTS_FILE as WEIGHTS_FILE
 from dogbreeds.model.document import ArtifactError as ArtifactError
 from dogbreeds.model.document import read_document as read_document
-from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.graphs import Graph, file_name
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.pipeline import Pipeline
@@ -156,13 +156,10 @@ def load(path: Path) -> Artifact:
         return Artifact(
             model=model.eval().to(memory_format=torch.channels_last),
             architecture=document["architecture"],
-            classes=description.classes,
-            preprocessing=description.preprocessing,
             metrics=document["metrics"],
             provenance=document["provenance"],
             temperature=float(document.get("temperature", 1.0)),
-            version=description.version,
-            golden_example=description.golden_example,
+            **vars(description),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, ModelError, SafetensorError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error

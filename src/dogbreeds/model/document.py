@@ -5,30 +5,39 @@ Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.model import archive
-from dogbreeds.model.archive import TAR_FILE as TAR_FILE  # re-exported with WEIGHTS_FILE
+from dogbreeds.model.archive import ArchiveError, open_archive
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.golden_example import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 
-WEIGHTS_FILE = "model.safetensors"
+TAR_FILE, WEIGHTS_FILE = "model.tar.gz", "model.safetensors"
 FORMAT = "dogbreeds-archive/1"
 METADATA_KEY = "dogbreeds"
 GOLDEN_PIXELS, GOLDEN_PROBABILITIES = "probe.pixels", "probe.probabilities"
 
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+_LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"U8": np.uint8, "F32": np.float32}  # safetensors types of golden examples
 
 
 class ArtifactError(DogbreedsError, ValueError):
     """The artifact is missing, damaged or not ours; the message says which."""
+
+
+@dataclass(frozen=True)
+class GoldenExample:
+    """An input and the model's output when it was saved, which serving must reproduce."""
+
+    pixels: npt.NDArray[np.uint8]  # [1, S, S, 3]
+    probabilities: npt.NDArray[np.float32]  # [1, classes], computed in float32 on a CPU
 
 
 @dataclass(frozen=True)
@@ -99,18 +108,6 @@ def describe(data: bytes, path: Path) -> Description:
         raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
-def read_file(path: Path, name: str) -> bytes:
-    """Return the bytes of a file at a path of `read_document`; nothing is extracted to disk.
-
-    Raises:
-        ArtifactError: It is missing or cannot be read.
-    """
-    try:
-        return archive.read_file(path, name)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(str(error)) from error
-
-
 def parse_document(data: bytes, path: Path) -> dict[str, Any]:
     """Return the JSON document in the bytes of a weights file; see `describe`."""
     try:
@@ -131,3 +128,59 @@ def _header(data: bytes) -> dict[str, Any]:
     if not 0 < length <= len(data) - 8:
         raise ValueError("its header is cut off")
     return dict(json.loads(data[8 : 8 + length]))
+
+
+def read_file(source: Path, name: str) -> bytes:
+    """Return the bytes of a file; nothing is extracted to disk.
+
+    The source is a folder that contains the file or an archive of it, or that archive. It may have
+    the file in one folder; links inside it are followed.
+
+    Raises:
+        ArtifactError: There is no such file, it cannot be read, or it is a git-LFS pointer.
+    """
+    try:
+        if source.is_dir():
+            source = _find_in(source, name)
+            if source.name == name:
+                return _no_pointer(source, source.read_bytes())
+        with source.open("rb") as stream:
+            _no_pointer(source, stream.read(len(_LFS_POINTER)))
+        with open_archive(source) as members:
+            for member in members:
+                named = _is_named(member.name, name) and not member.is_folder
+                if named and (opened := member.open()):
+                    return _no_pointer(source, opened.read())
+    except KeyError as error:
+        raise ArtifactError(f"{name} in {source} is a link to nothing: {error}") from error
+    except ArchiveError as error:
+        raise ArtifactError(f"cannot read the model archive {source}: {error}") from error
+    except OSError as error:
+        raise ArtifactError(str(error)) from error
+    raise ArtifactError(f"expected {name} in {source}: not an artifact of this project")
+
+
+def _find_in(folder: Path, name: str) -> Path:
+    archives = [path for path in sorted(folder.iterdir()) if path.name.endswith(_ARCHIVES)]
+    for found in (
+        [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()],
+        [path for path in archives if path.name == TAR_FILE] or archives,
+    ):
+        if len(found) == 1 or (found and found[0].parent == folder and found[0].name == name):
+            return found[0]
+        if found:
+            raise ArtifactError(f"expected one model in {folder}, got {', '.join(map(str, found))}")
+    if (folder / name).is_symlink():
+        raise ArtifactError(f"{folder / name} is a link to nothing")
+    raise ArtifactError(f"expected {name} or {TAR_FILE} in {folder}, found neither")
+
+
+def _is_named(member: str, name: str) -> bool:
+    parts = PurePosixPath(os.path.normpath(member)).parts
+    return parts[-1:] == (name,) and len(parts) <= 2 and ".." not in parts
+
+
+def _no_pointer(path: Path, data: bytes) -> bytes:
+    if data.startswith(_LFS_POINTER):
+        raise ArtifactError(f"{path} is a git-LFS pointer: fetch the file with git lfs pull")
+    return data

@@ -47,17 +47,6 @@ class Header:
     height: int
 
 
-def read_header(data: bytes) -> Header:
-    """Read the header of an encoded photo; no pixel is decoded.
-
-    Raises:
-        PhotoError: The bytes are not a photo, or its header is broken.
-    """
-    image, name = open_photo(data, tolerate_truncated=True)
-    clear_palette = image.mode == "P" and image.has_transparency_data
-    return Header(name, "PA" if clear_palette else image.mode, image.width, image.height)
-
-
 def decode(
     source: bytes | Readable, min_side: int | None = None, *, tolerate_truncated: bool = False
 ) -> Image.Image:
@@ -79,7 +68,7 @@ def decode(
         PhotoTooLargeError: It has more than `MAX_MEGAPIXELS` million pixels.
         OSError: The file cannot be read.
     """
-    image = decode_unconverted(source, min_side, tolerate_truncated=tolerate_truncated)
+    image, _ = decode_unconverted(source, min_side, tolerate_truncated=tolerate_truncated)
     return color.to_srgb(image)
 
 
@@ -92,14 +81,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def decode_unconverted(
     source: bytes | Readable, min_side: int | None = None, *, tolerate_truncated: bool = False
-) -> Image.Image:
+) -> tuple[Image.Image, Header]:
     """Decode a photo as `decode` does, but leave the conversion of RGB to sRGB to the caller.
 
     `color.to_srgb` converts it if ``info`` has an ``"icc_profile"``; this is faster once the photo
-    has been cropped to the model's size.
+    has been cropped to the model's size. The header tells what was stored.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     photo, name = open_photo(data, tolerate_truncated=tolerate_truncated)
+    clear_palette = photo.mode == "P" and photo.has_transparency_data
+    header = Header(name, "PA" if clear_palette else photo.mode, photo.width, photo.height)
     megapixels = photo.width * photo.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         size = f"{photo.width} x {photo.height} = {megapixels:.0f} megapixels"
@@ -121,6 +112,6 @@ def decode_unconverted(
         del photo  # hold no more than two copies of a large photo
         if image.mode != "RGB":
             image = color.to_srgb(image)
-        return image if turn is None else image.transpose(turn)
+        return (image if turn is None else image.transpose(turn)), header
     except Exception as error:
         raise broken(name, error) from error

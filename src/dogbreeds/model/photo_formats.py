@@ -3,9 +3,11 @@
 import base64
 import binascii
 import re
+from importlib import resources
 from pathlib import Path
 
-FORMATS = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
+_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "TIFF", "AVIF", "HEIC")
+FORMATS = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 """The supported photo formats."""
 
 _HEAD = 64  # bytes suffice to tell all formats apart
@@ -16,39 +18,16 @@ _NAME = re.compile(
     r"(\?.*|[_:~( -][^.]*|\.\d+)?",
     re.IGNORECASE | re.DOTALL,
 )
-_PHOTOS = {  # includes BigTIFF
-    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP",
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
-}  # fmt: skip
 _BRANDS = {  # are those of ISO base media files, whose first box is `ftyp`
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
     **dict.fromkeys((b"mif1", b"mif2", b"msf1"), "HEIC"),  # HEIF, of any codec
 }
-_OTHERS = {
-    b"\0\0\0\x0cJXL ": "a JPEG XL picture", b"\xff\x0a": "a JPEG XL picture",
-    b"\0\0\0\x0cjP": "a JPEG 2000 picture", b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
-    b"II\xbc": "a JPEG XR picture", b"BPG\xfb": "a BPG picture", b"qoif": "a QOI picture",
-    b"\x76\x2f\x31\x01": "an OpenEXR picture", b"#?RADIANCE": "a Radiance HDR picture",
-    b"DDS ": "a DDS texture", b"8BPS": "a Photoshop document (PSD)",
-    b"gimp xcf": "a GIMP document (XCF)", b"\0\0\1\0": "an icon (ICO)",
-    b"\0\0\2\0": "a cursor (CUR)", b"icns": "an icon (ICNS)", b"%PDF": "a PDF document",
-    b"%!PS": "a PostScript document", b"\xc5\xd0\xd3\xc6": "an EPS document",
-    b"IIRO": "a camera's raw file (ORF)", b"IIU\0": "a camera's raw file (RW2)",
-    b"FUJIFILMCCD-RAW": "a camera's raw file (RAF)",
-    b"II\x1a\0\0\0HEAP": "a camera's raw file (CRW)",
-    b"\x1aE\xdf\xa3": "a video (Matroska or WebM)", b"\0\0\1\xba": "a video (MPEG)",
-    b"\0\0\1\xb3": "a video (MPEG)", b"FLV\1": "a video (FLV)",
-    b"\x30\x26\xb2\x75": "a video (WMV)", b"ID3": "an audio file (MP3)",
-    b"OggS": "an audio or video file (Ogg)", b"PK\3\4": "a zip file", b"\x1f\x8b": "a gzip file",
-    b"7z\xbc\xaf": "a 7z file", b"Rar!": "a RAR file", b"\xfd7zXZ": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file", b"\0\5\x16\7": "a macOS resource file (._NAME)",
-    b"\0\0\0\1Bud1": "a macOS .DS_Store file",
-    b"\xd0\xcf\x11\xe0": "a Windows document, such as Thumbs.db",
-    b"version https://git-lfs": "a git-LFS pointer (fetch the photo with `git lfs pull`)",
-    b"/annex/objects/": "a git-annex pointer (fetch the photo with `git annex get`)",
-    b"data:image/": "base64 text (a data: URL)",
-}  # fmt: skip
+_SIGNATURES = {  # what a file is, by its first bytes; a format of `_FORMATS` or words for people
+    signature.encode().decode("unicode_escape").encode("latin-1"): name
+    for line in (resources.files(__package__) / "signatures.tsv").read_text("utf-8").splitlines()
+    for signature, name in [line.split("\t")]
+}
 
 
 def is_photo_name(name: str) -> bool:
@@ -74,7 +53,12 @@ def photo_format(head: bytes) -> str | None:
         return _BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
-    return next((name for magic, name in _PHOTOS.items() if head.startswith(magic)), None)
+    name = _signed(head)
+    return name if name in _FORMATS else None
+
+
+def _signed(head: bytes) -> str | None:
+    return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), None)
 
 
 def describe(data: bytes) -> str:
@@ -89,9 +73,8 @@ def describe(data: bytes) -> str:
         return "a camera's raw file (CR3)" if kind == b"crx " else f"a video ({_ascii(kind)})"
     if head[:4] == b"RIFF":
         return f"a RIFF file ({_ascii(head[8:12])}: video or audio)"
-    for magic, name in _OTHERS.items():
-        if head.startswith(magic):
-            return name
+    if name := _signed(head):
+        return name
     if (start := data.find(b"\xff\xd8\xff", 0, 4096)) > 0:
         return f"{start} other bytes before a JPEG photo (remove them)"
     return _describe_text(data) or f"something else (it begins with {head[:8].hex(' ')})"

@@ -52,7 +52,8 @@ class Preprocessing:
             OSError: The file cannot be read.
         """
         side = self.resize_size
-        return self.cut(decode_unconverted(source, side, tolerate_truncated=tolerate_truncated))
+        image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
+        return self.cut(image)
 
     def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """Crop an image of `decode_unconverted` to the model's input size, in sRGB."""

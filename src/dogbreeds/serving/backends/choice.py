@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.document import GoldenExample
 from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.system.errors import DogbreedsError
 

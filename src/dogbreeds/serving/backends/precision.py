@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.model.golden_example import GoldenExample
+from dogbreeds.model.document import GoldenExample
 from dogbreeds.model.graphs import Graph
 from dogbreeds.model.onnx_runtime import FLOAT32, INT8
 from dogbreeds.serving.backends.choice import BackendError, distance, seconds
