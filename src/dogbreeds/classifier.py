@@ -25,16 +25,12 @@ pixels of a Pillow image, which is decoded in full, may differ by a shade.
 
 
 class Classifier:
-    """A trained image classifier.
+    """A trained image classifier, which decodes `threads` photos in parallel.
 
     ::
 
         classifier = Classifier.load("model.tar.gz")
         classifier.predict("photo.jpg")["class_name"]
-
-    Args:
-        predictor: A started predictor.
-        threads: Number of photos to decode in parallel.
     """
 
     def __init__(self, predictor: Predictor, threads: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def _fetch_from(
     else:
         archive = Path(source)
         if archive.is_dir():
-            return fetch_folder(source, out, copy_folder(archive))
+            return fetch_folder(source, out, partial(copy_folder, archive))
         if not archive.exists():
             raise FileNotFoundError(f"there is no {source}")
     return fetch_archive(archive, out, sha256=sha256, workers=workers, progress=progress)

@@ -48,29 +48,21 @@ class S3File:
             if start and error_code(error) in ("PreconditionFailed", "412", "InvalidRange", "416"):
                 head = self._client.head_object(Bucket=bucket, Key=key)
                 if (head["ContentLength"], head["ETag"]) == (start, version):
-                    yield Opened(start, start, version, _Body(None))
+                    yield Opened(start, start, version, lambda _: b"")
                     return
                 answer, start = self._client.get_object(Bucket=bucket, Key=key), 0
             else:
                 raise
         with closing(answer["Body"]) as body:  # `with body` would skip the length check
             total = start + answer["ContentLength"]
-            yield Opened(start, total, answer["ETag"], _Body(body))
 
+            def read(size: int) -> bytes:
+                try:
+                    return bytes(body.read(size))
+                except (HTTPClientError, IncompleteReadError) as error:
+                    raise BrokenOffError(f"the connection broke ({error})") from error
 
-class _Body:
-    """Translates a broken connection to `dogbreeds.data.download.BrokenOffError`."""
-
-    def __init__(self, body: Any) -> None:  # noqa: ANN401  (botocore's)
-        self._body = body
-
-    def read(self, size: int, /) -> bytes:
-        if self._body is None:
-            return b""
-        try:
-            return bytes(self._body.read(size))
-        except (HTTPClientError, IncompleteReadError) as error:
-            raise BrokenOffError(f"the connection broke ({error})") from error
+            yield Opened(start, total, answer["ETag"], read)
 
 
 def holds_objects(cloud: Cloud, address: str) -> bool:

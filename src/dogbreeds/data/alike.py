@@ -21,18 +21,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Two or more photos that look alike, the one to keep first.
-
-    Test photos come before validation and training photos, then those with the most pixels.
-    """
+    """Two or more photos that look alike, the one to keep first: a test photo, or the largest."""
 
     members: tuple[Member, ...]
 
     def findings(self) -> list[tuple[str, dict[str, str]]]:
-        """Return kind and description of the finding for each photo that should go.
-
-        Of photos in two classes all should go: nobody knows which label is right.
-        """
+        """Return kind and description of each photo that should go: all, if in two classes."""
         kept = self.members[0]
         exact = len({member.facts.digest for member in self.members}) == 1
         conflict = len({member.label for member in self.members}) > 1
@@ -48,10 +42,10 @@ class Group:
 
 def find_alike(members: Sequence[Member]) -> list[Group]:
     """Return all groups of look-alikes, copies included, among photos that can be decoded."""
+
+    def preference(member: Member) -> tuple[int, int, int, str]:
+        pixels, size = member.facts.width * member.facts.height, member.facts.size
+        return _KEPT_FIRST.index(member.split), -pixels, -size, member.name
+
     groups = find_groups([member.facts.look for member in members])
-    return [Group(tuple(sorted((members[i] for i in g), key=_preference))) for g in groups]
-
-
-def _preference(member: Member) -> tuple[int, int, int, str]:
-    facts = member.facts
-    return (_KEPT_FIRST.index(member.split), -facts.width * facts.height, -facts.size, member.name)
+    return [Group(tuple(sorted((members[i] for i in g), key=preference))) for g in groups]

@@ -19,6 +19,9 @@ _RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
+_Placed = tuple[Member, Path]
+
+
 def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
     """Unpack a zip, tar or compressed tar archive to an empty folder.
 
@@ -31,12 +34,13 @@ def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> Non
         OSError: It cannot be read or unpacked, e.g. because the disk is full.
     """
     with open_archive(archive) as members:
+        checked = _checked(archive, members, folder)
         if not isinstance(members, list):
             on_progress = on_start(0)
-            for member, target in _checked(archive, members, folder):
+            for member, target in checked:
                 _write(member, target, on_progress)
             return
-        places = {member.name: target for member, target in _checked(archive, members, folder)}
+        places = {member.name: target for member, target in checked}
     on_progress, stopped = on_start(len(places)), threading.Event()
 
     def extract_share(first: int) -> None:
@@ -53,9 +57,7 @@ def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> Non
             stopped.set()
 
 
-def _checked(
-    archive: Path, members: Iterable[Member], folder: Path
-) -> Iterator[tuple[Member, Path]]:
+def _checked(archive: Path, members: Iterable[Member], folder: Path) -> Iterator[_Placed]:
     """Yield the files of an archive and where they go; raise where they cannot be photos."""
     packed = archive.stat().st_size
     free = shutil.disk_usage(folder).free - _RESERVE
@@ -88,11 +90,7 @@ def _checked(
 
 
 def _safe_name(name: str) -> str | None:
-    """Return a member's path, cleaned; None for junk.
-
-    Raises:
-        ArchiveError: It leads out of the folder or cannot be a file's name.
-    """
+    """Return a member's path, cleaned; None for junk. A name that leads outside raises."""
     parts = name.replace("\\", "/").split("/")  # Windows' separator, whoever wrote it
     if parts[0] == "" or ":" in parts[0] or ".." in parts:
         raise ArchiveError(f"expected names inside the archive's folder, got {name!r}")

@@ -187,7 +187,7 @@ def _notes(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def _histogram(sides: list[int]) -> dict[str, int]:
-    labels = [f"under {_EDGES[0]}", *(f"{a} to {b - 1}" for a, b in pairwise(_EDGES))]
-    labels.append(f"{_EDGES[-1]} and more")
+    between = [f"{a} to {b - 1}" for a, b in pairwise(_EDGES)]
+    labels = [f"under {_EDGES[0]}", *between, f"{_EDGES[-1]} and more"]
     counts = Counter(bisect_right(_EDGES, side) for side in sides)
     return {label: counts[i] for i, label in enumerate(labels)}

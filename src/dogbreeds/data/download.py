@@ -1,7 +1,6 @@
 """Download one large file, resuming after a broken connection or a stopped command."""
 
 import http.client
-import io
 import json
 import time
 import urllib.error
@@ -29,13 +28,6 @@ class BrokenOffError(DogbreedsError, OSError):
     """The connection broke; the bytes received so far are good."""
 
 
-class Reader(Protocol):
-    """A source of bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-
-
 @dataclass(frozen=True)
 class Opened:
     """An open remote file."""
@@ -43,7 +35,7 @@ class Opened:
     start: int  # offset in the file at which the stream begins
     total: int | None  # size of the file in bytes; None if the server does not say
     version: str  # changes when the file does, e.g. its ETag; empty if unknown
-    stream: Reader
+    read: Callable[[int], bytes]  # up to so many bytes; none at the end
 
 
 class Remote(Protocol):
@@ -67,12 +59,8 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
     """Download to a file; an existing part of the same version is kept.
 
     On failure the file stays, with ``NAME.json`` next to it, for the next call to resume.
-
-    Args:
-        remote: What to download.
-        file: Where to.
-        on_start: Called with the size in bytes, or None, whenever the file is opened; may raise.
-        on_progress: Called with the number of bytes present so far.
+    `on_start` is called with the size in bytes, or None, whenever the file is opened, and may
+    raise; `on_progress` with the number of bytes present so far.
 
     Raises:
         DownloadError: The server refuses the file, or the connection breaks repeatedly.
@@ -92,7 +80,7 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
                 version, total = opened.version, opened.total
                 on_start(total)
                 write_json(state_file, {"address": remote.address, "version": version})
-                have = _append(opened.stream, file, opened.start, on_progress)
+                have = _append(opened, file, on_progress)
                 if total is None:
                     return
         except BrokenOffError as error:
@@ -119,14 +107,15 @@ def _known_version(state_file: Path, address: str, file: Path) -> str:
         return ""
 
 
-def _append(stream: Reader, file: Path, start: int, on_progress: Callable[[int], object]) -> int:
+def _append(opened: Opened, file: Path, on_progress: Callable[[int], object]) -> int:
+    start = opened.start
     with file.open("r+b" if file.exists() else "wb") as out:
         out.truncate(start)
         out.seek(start)
         on_progress(start)
         while True:
             try:
-                block = stream.read(_BLOCK)
+                block = opened.read(_BLOCK)
             except (OSError, http.client.HTTPException) as error:
                 raise BrokenOffError(f"the connection broke ({error})") from error
             if not block:
@@ -158,7 +147,7 @@ class HttpFile:
                     # Nothing is left to read if the file is as long as ours; else it changed.
                     _, total = _content_range(error.headers.get("Content-Range", ""))
                     known = version if total == start else f"not {version}"
-                    yield Opened(start, total, known, io.BytesIO())
+                    yield Opened(start, total, known, lambda _: b"")
                     return
                 if error.code in _PASSING:
                     raise BrokenOffError(f"HTTP {error.code} {error.reason}") from error
@@ -174,9 +163,9 @@ class HttpFile:
         known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
         if response.status == 206:
             start, total = _content_range(response.headers.get("Content-Range", ""))
-            return Opened(start, total, known, response)
+            return Opened(start, total, known, response.read)
         length = response.headers.get("Content-Length", "")
-        return Opened(0, int(length) if length.isdecimal() else None, known, response)
+        return Opened(0, int(length) if length.isdecimal() else None, known, response.read)
 
 
 def _content_range(text: str) -> tuple[int, int | None]:

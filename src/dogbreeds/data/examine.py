@@ -51,15 +51,10 @@ def examine(
     tolerate_truncated: bool = False,
     on_decoded: Callable[[int, Image.Image], object] = lambda position, image: None,
 ) -> list[Facts | str]:
-    """Read and decode photos by several processes.
+    """Read and decode photos by several processes, as `decode_unconverted` does.
 
-    Args:
-        photos: Those of shards are best in stored order.
-        workers: Number of processes.
-        on_progress: Called with the number of photos done since the last call.
-        min_side: See `decode_unconverted`; so is `tolerate_truncated`.
-        tolerate_truncated: Whether the decodable part of a truncated photo suffices.
-        on_decoded: Called in a worker, with a photo's position and its unconverted image.
+    `on_progress` is called with the number of photos done since the last call; `on_decoded` in a
+    worker, with a photo's position and its unconverted image.
 
     Returns:
         The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.

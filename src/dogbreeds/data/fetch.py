@@ -44,10 +44,8 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
         same = mark["source"] == source and (not sha256 or mark["sha256"] == sha256)
         description = str(mark["description"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise PhotosError(
-            f"{target} exists already and was not fetched by this command: name another folder"
-            " with --out"
-        ) from None
+        came = f"{target} exists already and was not fetched by this command"
+        raise PhotosError(f"{came}: name another folder with --out") from None
     if not same:
         came = f"{target} was fetched from {mark['source']}"
         raise PhotosError(f"{came}: name another folder with --out, or remove it")
@@ -91,13 +89,9 @@ def fetch_archive(
 
 
 def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> str:
-    """Fetch photos that are not in an archive to a new directory; return a description of them.
+    """Fetch photos that are not in an archive to a new directory, as `fetch_archive` does.
 
     `copy` copies them to the given folder; it may skip files that a failed call left there.
-
-    Raises:
-        PhotosError: There are no photos.
-        OSError: They cannot be copied.
     """
     with _workplace(target) as work:
         (work / "copy").mkdir(exist_ok=True)
@@ -105,14 +99,10 @@ def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> 
         return _finish(work / "copy", target, address, "")
 
 
-def copy_folder(source: Path) -> Callable[[Path], object]:
-    """Return a function for `fetch_folder` that copies a local folder; links are followed."""
-
-    def copy(target: Path) -> None:
-        shutil.rmtree(target)
-        shutil.copytree(source, target, ignore=lambda _, names: set(filter(is_junk, names)))
-
-    return copy
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a local folder of photos for `fetch_folder`; links are followed."""
+    shutil.rmtree(target)
+    shutil.copytree(source, target, ignore=lambda _, names: set(filter(is_junk, names)))
 
 
 @contextmanager

@@ -55,14 +55,10 @@ def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folder of each split among a job's channels.
+    """Return the folder of each split among a job's channels; see `find_roots` for errors.
 
     A single channel of training photos may contain the complete photos directory: this is what
     the SageMaker SDK makes of ``fit("s3://...")``.
-
-    Raises:
-        PhotosError: Two channels or folders mean one split.
-        OSError: A folder cannot be read.
     """
     roots = name_splits(channels)
     if set(roots) == {"train"} and roots["train"].is_dir():
@@ -133,8 +129,6 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
     """List the photos of every split, given the folder of each.
-
-    ``train`` is required, and at least one of ``valid`` and ``test`` to measure accuracy.
 
     Returns:
         The classes, sorted by folder name, and the splits by name.

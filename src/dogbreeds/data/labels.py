@@ -14,9 +14,7 @@ _DELIMITERS = ",;\t"  # spreadsheets write semicolons where decimals have a comm
 def find_labels(folder: Path) -> Path | None:
     """Return the CSV file next to the photos whose header names a path and a label, if any.
 
-    Raises:
-        PhotosError: There are several.
-        OSError: One cannot be read.
+    Several raise `PhotosError`.
     """
     found = [file for file in sorted(folder.glob("*.csv")) if file.is_file() and _columns(file)]
     if len(found) > 1:

@@ -131,9 +131,6 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
 
     Hidden files and junk folders (`is_junk`) are skipped. `above` has the device and inode of each
     parent folder, to break cycles of links.
-
-    Raises:
-        OSError: A folder cannot be read.
     """
     own = _identity(folder)
     if own in above:

@@ -135,9 +135,8 @@ def _candidates(
     signs = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
     for top in range(0, len(signs), _BLOCK):
         for start in range(top, len(signs), _BLOCK):
-            equal = (
-                signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T
-            )  # minus unequal ones
+            # The number of equal bits minus that of unequal ones.
+            equal = signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T
             near = np.flatnonzero(equal >= 64 - 2 * _MAX_BITS)  # faster than in 2-D
             left, right = near // equal.shape[1] + top, near % equal.shape[1] + start
             yield left[left < right], right[left < right]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dogbreeds.system.errors import DogbreedsError
 
@@ -16,7 +16,7 @@ class PhotosError(DogbreedsError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ShardPhoto:
-    """A photo in a tar shard; it has the names and methods of a `Path` that readers use."""
+    """A photo in a tar shard; it is read like a `Path`."""
 
     shard: Path
     member: str  # path in the shard, e.g. 069.French_bulldog/Name_04761.jpg
@@ -26,21 +26,6 @@ class ShardPhoto:
 
     def __str__(self) -> str:
         return f"{self.shard}/{self.member}"
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders."""
-        return PurePosixPath(self.member).name
-
-    @property
-    def suffix(self) -> str:
-        """The file name's extension, with its dot."""
-        return PurePosixPath(self.member).suffix
-
-    @property
-    def parent(self) -> PurePosixPath:
-        """A folder with the name of the photo's class."""
-        return PurePosixPath(self.shard.name, self.label)
 
     def read_bytes(self) -> bytes:
         """Return the encoded photo; raises OSError where the shard is unreadable or too short."""
@@ -59,24 +44,23 @@ def read_photos(photos: Sequence[Photo]) -> Iterator[bytes | OSError]:
 
     Neighbors in a shard are read at once, so pass photos in shard order and few enough for memory.
     """
-    start = 0
-    while start < len(photos):
-        first = photos[start]
-        if not isinstance(first, ShardPhoto):
-            start += 1
-            try:
-                yield first.read_bytes()
-            except OSError as error:
-                yield error
-            continue
-        run = [first]
-        for photo in photos[start + 1 :]:
-            if not isinstance(photo, ShardPhoto) or photo.shard != first.shard:
-                break
-            if not 0 <= photo.offset - run[-1].offset - run[-1].size <= _GAP:
-                break
+    run: list[ShardPhoto] = []  # neighbors
+    for photo in photos:
+        if run and not (
+            isinstance(photo, ShardPhoto)
+            and photo.shard == run[-1].shard
+            and 0 <= photo.offset - run[-1].offset - run[-1].size <= _GAP
+        ):
+            yield from _read_run(run)
+            run = []
+        if isinstance(photo, ShardPhoto):
             run.append(photo)
-        start += len(run)
+            continue
+        try:
+            yield photo.read_bytes()
+        except OSError as error:
+            yield error
+    if run:
         yield from _read_run(run)
 
 

@@ -46,7 +46,7 @@ def decode_split(
 
     Of photos that cannot be decoded, `broken_photos` ``"drop"`` reports and leaves out all,
     ``"tolerate"`` keeps truncated ones with the missing part gray, and ``"fail"`` raises.
-    `on_progress` is called with the number of photos done since the last call.
+    `on_progress` is called as by `examine`.
 
     Raises:
         PhotosError: A photo is broken and `broken_photos` is ``"fail"``, or none is left.

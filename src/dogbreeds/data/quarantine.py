@@ -25,8 +25,7 @@ def folder_of(photos: Path) -> Path:
 def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
     """Move `offenders`, paths in `photos` with the reason, to the quarantine folder; return that.
 
-    Raises:
-        OSError: A photo cannot be moved; those moved before it are logged.
+    If a photo cannot be moved (`OSError`), those moved before it are logged.
     """
     quarantine = folder_of(photos)
     quarantine.mkdir(exist_ok=True)
@@ -43,11 +42,7 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
 
 
 def restore(photos: Path) -> tuple[int, list[str]]:
-    """Put all photos of the quarantine folder back.
-
-    Returns:
-        How many were put back, and the names of those that stay in quarantine because their place
-        is taken.
+    """Put all photos back; return how many, and the names of those whose place is taken.
 
     Raises:
         FileNotFoundError: There is no quarantine folder.

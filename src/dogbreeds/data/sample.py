@@ -5,15 +5,15 @@ ear shape. Position, size, background and brightness vary from photo to photo.
 """
 
 import random
-import shutil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from dogbreeds.system.files import atomic_folder
+
 _COUNTS = {"train": 40, "valid": 8, "test": 8}  # photos per breed
 _SIZE = (160, 120)
 _Color = tuple[int, int, int]
-_Circle = tuple[float, float, float]  # x, y, radius
 # The values are coat, pattern color, pattern, ears.
 _BREEDS = {
     "001.Copper_spotter": ((190, 110, 60), (70, 35, 15), "spots", "pointed"),
@@ -32,19 +32,15 @@ def draw_sample(root: Path, seed: int = 0) -> None:
         FileExistsError: `root` exists already.
         OSError: It cannot be written.
     """
-    if root.exists():
-        raise FileExistsError(f"{root} exists already: remove it or name another folder")
-    partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     rng = random.Random(seed)  # noqa: S311  (pictures, not secrets)
-    for split, count in _COUNTS.items():
-        for folder in _BREEDS:
-            target = partial / split / folder
-            target.mkdir(parents=True)
-            name = folder.split(".", 1)[1]
-            for number in range(count):
-                _draw(rng, folder).save(target / f"{name}_{number:05d}.jpg", quality=88)
-    partial.rename(root)
+    with atomic_folder(root) as partial:
+        for split, count in _COUNTS.items():
+            for folder in _BREEDS:
+                target = partial / split / folder
+                target.mkdir(parents=True)
+                name = folder.split(".", 1)[1]
+                for number in range(count):
+                    _draw(rng, folder).save(target / f"{name}_{number:05d}.jpg", quality=88)
 
 
 def _draw(rng: random.Random, folder: str) -> Image.Image:
@@ -66,39 +62,33 @@ def _draw(rng: random.Random, folder: str) -> Image.Image:
                       (ear_x + side * radius * 0.2, ear_y - radius * 0.6)]  # fmt: skip
             draw.polygon(points, fill=fur)
         else:
-            draw.ellipse(_disc(ear_x, ear_y, radius * 0.45), fill=fur)
+            draw.circle((ear_x, ear_y), radius * 0.45, fill=fur)
     head = Image.new("L", _SIZE, 0)
-    ImageDraw.Draw(head).ellipse(_disc(x, y, radius), fill=255)
+    ImageDraw.Draw(head).circle((x, y), radius, fill=255)
     coat_image = Image.new("RGB", _SIZE, fur)
-    _pattern(rng, ImageDraw.Draw(coat_image), pattern, _shade(rng, mark, 12), (x, y, radius))
+    _pattern(rng, ImageDraw.Draw(coat_image), pattern, _shade(rng, mark, 12), x, y, radius)
     image.paste(coat_image, mask=head)
     for side in (-1, 1):
-        draw.ellipse(_disc(x + side * radius * 0.35, y - radius * 0.15, radius * 0.1), fill="black")
-    draw.ellipse(_disc(x, y + radius * 0.3, radius * 0.16), fill="black")
+        draw.circle((x + side * radius * 0.35, y - radius * 0.15), radius * 0.1, fill="black")
+    draw.circle((x, y + radius * 0.3), radius * 0.16, fill="black")
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.8)))
 
 
-def _pattern(
-    rng: random.Random, draw: ImageDraw.ImageDraw, pattern: str, color: _Color, head: _Circle
-) -> None:
-    x, y, radius = head
+def _pattern(rng: random.Random, draw: ImageDraw.ImageDraw, pattern: str, color: _Color,
+             x: float, y: float, radius: float) -> None:  # fmt: skip
     if pattern == "spots":
         for _ in range(14):
             spot = (x + rng.uniform(-1, 1) * radius, y + rng.uniform(-1, 1) * radius)
-            draw.ellipse(_disc(*spot, radius * rng.uniform(0.1, 0.2)), fill=color)
+            draw.circle(spot, radius * rng.uniform(0.1, 0.2), fill=color)
     elif pattern == "stripes":
         for step in range(-4, 5):
             left = x + step * radius * 0.3
             draw.line((left, y - radius, left + radius * 0.3, y + radius), fill=color, width=6)
     elif pattern == "rings":
         for share in (0.9, 0.6, 0.3):
-            draw.ellipse(_disc(x, y, radius * share), outline=color, width=5)
+            draw.circle((x, y), radius * share, outline=color, width=5)
     elif pattern == "half":
         draw.rectangle((x, y - radius, x + radius, y + radius), fill=color)
-
-
-def _disc(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
-    return (x - radius, y - radius, x + radius, y + radius)
 
 
 def _shade(rng: random.Random, color: _Color, spread: int) -> _Color:

@@ -99,7 +99,7 @@ def _key(name: str) -> str:
 
 def write_shards(
     folder: Path,
-    name: str,
+    prefix: str,
     photos: Sequence[Photo],
     labels: Sequence[str],
     classes: Sequence[str],
@@ -109,7 +109,7 @@ def write_shards(
     """Write the photos of a split to an empty folder, as shards with an index.
 
     They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
-    shards' names begin with `name`; a shard ends once it has `shard_bytes`. The position of a
+    shards' names begin with `prefix`; a shard ends once it has `shard_bytes`. The position of a
     photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
 
     Raises:
@@ -122,29 +122,24 @@ def write_shards(
     sizes: dict[str, int] = {}
     with (folder / INDEX).open("w", encoding="utf-8") as index:
         while order:
-            shard = folder / f"{name}-{len(sizes):06d}.tar"
+            shard = folder / f"{prefix}-{len(sizes):06d}.tar"
             with tarfile.open(shard, "w") as tar:
                 while order and tar.offset < shard_bytes:
                     position = order.pop()
-                    photo, label = photos[position], labels[position]
-                    key = _free_key(f"{label}/{photo.name.removesuffix(photo.suffix)}", taken)
-                    data, member = photo.read_bytes(), f"{key}{photo.suffix.lower()}"
+                    name, label = PurePosixPath(str(photos[position])), labels[position]
+                    # A dot would end a sample's key.
+                    plain = f"{label}/{name.stem.replace('.', '_')}"
+                    numbered = (f"{plain}_{number}" for number in itertools.count(2))
+                    keys = itertools.chain([plain], numbered)
+                    key = next(key for key in keys if key not in taken)
+                    taken.add(key)
+                    data, member = photos[position].read_bytes(), f"{key}{name.suffix.lower()}"
                     offset = _append(tar, member, data)
                     _append(tar, f"{key}.cls", numbers[label])
                     index.write(json.dumps([shard.name, member, label, offset, len(data)]) + "\n")
                     on_progress(1)
             sizes[shard.name] = shard.stat().st_size
         index.write(json.dumps({"shards": sizes}) + "\n")
-
-
-def _free_key(name: str, taken: set[str]) -> str:
-    """Return an unused name without dots, which would end a sample's key."""
-    folder, slash, file = name.rpartition("/")
-    plain = f"{folder}{slash}{file.replace('.', '_')}"
-    names = itertools.chain([plain], (f"{plain}_{number}" for number in itertools.count(2)))
-    key = next(key for key in names if key not in taken)
-    taken.add(key)
-    return key
 
 
 def _append(tar: tarfile.TarFile, name: str, data: bytes) -> int:

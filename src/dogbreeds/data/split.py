@@ -38,8 +38,8 @@ def split_photos(
     Args:
         source: Unsplit photos: class folders or a labels file. They stay as they are.
         target: The photos directory to make.
-        valid: Share of each class for validation, 0 to 1.
-        test: Share of each class for the test, 0 to 1.
+        valid: Share of each class for validation, 0 to 1; `test` likewise.
+        test: Share of each class.
         seed: Of the shuffle.
         link: Make hard links instead of copies where the file system allows it.
         workers: Processes that examine the photos.

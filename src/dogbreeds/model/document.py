@@ -72,10 +72,8 @@ class Description:
 def read_document(path: Path) -> dict[str, Any]:
     """Read only an artifact's JSON document (classes, preprocessing, metrics, ...).
 
-    The path is the model directory or a ``model.tar.gz``; the former may contain the latter.
-
-    Raises:
-        ArtifactError: There is no artifact, or it is damaged or not ours.
+    The path is one of `read_file`. `ArtifactError` means that there is none, or that it is damaged
+    or not ours.
     """
     return parse_document(read_file(path, WEIGHTS_FILE), path)
 

@@ -87,7 +87,8 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
         ModelError: There are no such weights, or the file does not have that hash.
         OSError: It cannot be downloaded, read or written.
     """
-    url = _published_url(architecture)
+    check_architecture(architecture)
+    url = str(zoo.get_model_weights(architecture).DEFAULT.url)
     match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     if match is None:
         raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
@@ -106,19 +107,13 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     return final
 
 
-def _published_url(architecture: str) -> str:
-    check_architecture(architecture)
-    return str(zoo.get_model_weights(architecture).DEFAULT.url)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run ``fetch``; exit code 3 means that the network could not be reached."""
     parser = argparse.ArgumentParser(prog="python -m dogbreeds.model.networks", description=__doc__)
-    verbs = parser.add_subparsers(required=True)
-    fetch = verbs.add_parser("fetch", help="put ImageNet weights into a folder")
-    fetch.add_argument("architecture")
-    fetch.add_argument("--into", type=Path, required=True, metavar="DIR")
-    fetch.add_argument("--from", type=Path, dest="source", metavar="FILE")
+    parser.add_argument("verb", choices=["fetch"])
+    parser.add_argument("architecture")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--from", type=Path, dest="source", metavar="FILE")
     options = parser.parse_args(arguments)
     try:
         path = fetch_imagenet_weights(options.architecture, options.into, options.source)
