@@ -1,5 +1,6 @@
 """`dogbreeds data split`: stratified, the same each time, copies together, never half made."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from PIL import Image
 
 from dogbreeds.cli import main
+from dogbreeds.data.folders import Split
+from dogbreeds.data.listing import list_folder
+from dogbreeds.data.photo import PhotosError
+from dogbreeds.data.split import hold_out
 
 
 def draw(file: Path, seed: int) -> None:
@@ -109,3 +114,41 @@ def test_a_folder_that_exists_is_not_touched(
     assert run(flat, tmp_path) == 1
     assert "exists already" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def training_split(folder: Path) -> Split:
+    found = list_folder(folder)
+    targets = tuple(found.classes.index(label) for label in found.labels)
+    return Split("train", found.photos, targets, (), (), found.classes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tenth_of_each_class_stands_in_for_valid_and_no_copy_of_it_is_trained_on(
+    flat: Path, seed: int
+) -> None:
+    (flat / "003.Single").mkdir()
+    try:
+        draw(flat / "003.Single" / "1.jpg", 100)
+        train = training_split(flat)
+        rest, valid = hold_out(train, seed, workers=2)
+        assert hold_out(train, seed, workers=2) == (rest, valid)
+    finally:
+        shutil.rmtree(flat / "003.Single")
+    assert [valid.targets.count(target) for target in range(3)] == [3, 1, 0]
+    assert [rest.targets.count(target) for target in range(3)] == [27, 9, 1]
+    assert {*rest.paths, *valid.paths} == {*train.paths}
+    assert (rest.name, valid.name) == ("train", "valid")
+    for part in (rest, valid):
+        assert [train.targets[train.paths.index(path)] for path in part.paths] == [*part.targets]
+    same = {f"{number:02d}.jpg" for number in range(8)}
+    assert not same & {Path(str(path)).name for path in valid.paths}
+
+
+def test_without_two_different_photos_of_a_class_nothing_can_stand_in_for_valid(
+    tmp_path: Path,
+) -> None:
+    for name in ("a/1.png", "a/copy.png"):
+        draw(tmp_path / name, 1)
+    draw(tmp_path / "b" / "2.png", 2)
+    with pytest.raises(PhotosError, match="expected a split valid, or two different photos"):
+        hold_out(training_split(tmp_path), seed=0, workers=1)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.data.folders import Split, find_photos, hold_out
+from dogbreeds.data.folders import find_photos
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.model.classes import PhotoClass
 
@@ -107,23 +107,3 @@ def test_what_cannot_be_trained_on_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(PhotosError, match=message):
         find_photos(layout(tmp_path))
-
-
-def test_a_tenth_of_each_class_stands_in_for_valid() -> None:
-    targets = (0,) * 30 + (1,) * 5 + (2,)
-    train = Split("train", tuple(Path(f"{n}.jpg") for n in range(36)), targets, ())
-    rest, valid = hold_out(train, seed=0)
-    assert [valid.targets.count(target) for target in range(3)] == [3, 1, 0]
-    assert [rest.targets.count(target) for target in range(3)] == [27, 4, 1]
-    assert set(rest.paths) | set(valid.paths) == set(train.paths)
-    assert (rest.name, valid.name) == ("train", "valid")
-    for part in (rest, valid):
-        assert [targets[train.paths.index(path)] for path in part.paths] == list(part.targets)
-    assert hold_out(train, seed=0) == (rest, valid)
-    assert hold_out(train, seed=1) != (rest, valid)
-
-
-def test_without_two_photos_of_a_class_nothing_can_stand_in_for_valid() -> None:
-    train = Split("train", (Path("1.jpg"), Path("2.jpg")), (0, 1), ())
-    with pytest.raises(PhotosError, match="expected a split valid, or two photos of a class"):
-        hold_out(train, seed=0)

@@ -3,10 +3,9 @@
 Training applies these rules to its channels, and `dogbreeds.data.check` to a folder.
 """
 
-import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dogbreeds.data.labels import find_labels
@@ -152,39 +151,6 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
         for indexes in [tuple(targets[label] for label in found.labels)]
     }
     return tuple(parse_folder(name) for name in names), splits
-
-
-def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """Move a tenth of each class, drawn with `seed`, from ``train`` to a split ``valid``.
-
-    Each class keeps at least one photo, and gives at least one if it has two or more.
-
-    Returns:
-        The rest of ``train``, and ``valid``.
-
-    Raises:
-        PhotosError: No class has two photos.
-    """
-    photos: dict[int, list[int]] = defaultdict(list)
-    for index, target in enumerate(train.targets):
-        photos[target].append(index)
-    chooser = random.Random(seed)  # noqa: S311  (not for secrets)
-    held = {
-        index
-        for of_class in photos.values()
-        if len(of_class) > 1
-        for index in chooser.sample(of_class, max(1, len(of_class) // 10))
-    }
-    if not held:
-        raise PhotosError("expected a split valid, or two photos of a class in train; add some")
-
-    def part(name: str, indexes: list[int]) -> Split:
-        paths = tuple(train.paths[index] for index in indexes)
-        targets = tuple(train.targets[index] for index in indexes)
-        return replace(train, name=name, paths=paths, targets=targets)
-
-    kept = [index for index in range(len(train.targets)) if index not in held]
-    return part("train", kept), replace(part("valid", sorted(held)), ignored=(), left_out=())
 
 
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:

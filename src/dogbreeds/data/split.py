@@ -6,11 +6,12 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
-from dogbreeds.data.folders import SPLITS, find_problems, find_roots
+from dogbreeds.data.folders import SPLITS, Split, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.workers import OnStart
@@ -82,6 +83,43 @@ def split_photos(
     return {split: len(assigned) for split, assigned in chosen.items()}, broken
 
 
+def hold_out(train: Split, seed: int, workers: int) -> tuple[Split, Split]:
+    """Move a tenth of each class, drawn with `seed`, from ``train`` to a split ``valid``.
+
+    Look-alikes stay together. Each class keeps at least one photo, and gives one if it can.
+
+    Returns:
+        The rest of ``train``, which includes what cannot be decoded, and ``valid``.
+
+    Raises:
+        PhotosError: No class has two different photos.
+        OSError: A worker was killed.
+    """
+    members = [
+        Member(str(photo), "", train.classes[target], found)
+        for photo, target, found in zip(
+            train.paths, train.targets, examine(train.paths, workers), strict=True
+        )
+        if isinstance(found, Facts)
+    ]
+    held = {member.name for member in _assign(_units(members), {"valid": 0.1}, seed)["valid"]}
+    if not held:
+        raise PhotosError(
+            "expected a split valid, or two different photos of a class in train; add some"
+        )
+
+    def part(name: str, *, of_held: bool) -> Split:
+        chosen = [i for i, path in enumerate(train.paths) if (str(path) in held) == of_held]
+        paths = tuple(train.paths[i] for i in chosen)
+        return replace(
+            train, name=name, paths=paths, targets=tuple(train.targets[i] for i in chosen)
+        )
+
+    return part("train", of_held=False), replace(
+        part("valid", of_held=True), ignored=(), left_out=()
+    )
+
+
 def ensure_split(folder: Path, target: Path) -> Path:
     """Return the folder itself if it has splits, otherwise `target`, a split made from it.
 
@@ -134,7 +172,10 @@ def _units(members: Sequence[Member]) -> list[tuple[Member, ...]]:
 def _assign(
     units: Sequence[tuple[Member, ...]], shares: dict[str, float], seed: int
 ) -> dict[str, list[Member]]:
-    """Fill test and validation of each class with shuffled units; the rest is for training."""
+    """Fill test and validation of each class with shuffled units; the rest is for training.
+
+    The first unit of a class is always for training.
+    """
     by_class: dict[str, list[tuple[Member, ...]]] = defaultdict(list)
     for unit in units:
         by_class[min(member.label for member in unit)].append(unit)
@@ -144,7 +185,8 @@ def _assign(
         random.Random(f"{seed}/{label}").shuffle(own)  # noqa: S311
         total = sum(map(len, own))
         lacking = {split: max(1, round(total * share)) for split, share in shares.items() if share}
-        for unit in own:
+        chosen["train"].extend(own[0])
+        for unit in own[1:]:
             split = next((s for s, count in lacking.items() if count >= len(unit)), "train")
             chosen[split].extend(unit)
             if split != "train":

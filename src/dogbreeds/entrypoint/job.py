@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from dogbreeds.data.folders import find_photos, hold_out
+from dogbreeds.data.folders import find_photos
+from dogbreeds.data.split import hold_out
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
@@ -21,6 +22,7 @@ from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
+from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
@@ -81,7 +83,10 @@ def run(
     remove_partial(paths.model)  # model.tar.gz would contain it
     classes, splits = find_photos(paths.splits)
     if "valid" not in splits:
-        splits["train"], splits["valid"] = hold_out(splits["train"], settings.seed)
+        parts = train, _ = splits["train"], splits["train"]
+        if cluster.local_rank == 0:
+            parts = hold_out(train, settings.seed, settings.num_workers or available_cpus())
+        splits["train"], splits["valid"] = cluster.from_local_leader(parts)
         if cluster.is_main:
             print(f"No split valid: {len(splits['valid'].paths)} photos of train are held out of"
                   " training, to choose and calibrate the model", flush=True)  # fmt: skip
