@@ -99,14 +99,18 @@ class Classifier:
             return self._answers([photos], top_k)[0]
         return self._answers(list(photos), top_k)
 
-    def _answers(self, photos: Sequence[Photo], top_k: int) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = []
+    def probabilities(self, photos: Sequence[Photo]) -> npt.NDArray[np.float32]:
+        """Return the probability of each of `classes`, 0..1 [N, C], for N photos; see `predict`."""
+        rows = [np.empty((0, len(self.classes)), np.float32)]
         with ThreadPoolExecutor(self._threads, "decode") as pool:
             for first in range(0, len(photos), MAX_BATCH):
                 pixels = np.stack(list(pool.map(self._pixels, photos[first : first + MAX_BATCH])))
-                rows = self._predictor.predict(pixels)
-                answers += [self._predictor.description.answer(row, top_k) for row in rows]
-        return answers
+                rows.append(self._predictor.predict(pixels))
+        return np.concatenate(rows)
+
+    def _answers(self, photos: Sequence[Photo], top_k: int) -> list[dict[str, Any]]:
+        describe = self._predictor.description.answer
+        return [describe(row, top_k) for row in self.probabilities(photos)]
 
     def _pixels(self, photo: Photo) -> npt.NDArray[np.uint8]:
         preprocessing = self._predictor.description.preprocessing

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from dogbreeds import METRIC_DEFINITIONS, SEARCH_SPACE, Classifier
 from dogbreeds.cli.main import main
+from dogbreeds.data.doubts import find_doubtful
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.photo import PhotoError
@@ -108,3 +110,24 @@ def test_a_folder_is_transformed_here(
     assert main(command) == 0
     answer = json.loads((out / f"{photos[0].name}.out").read_text())
     assert answer == classifier.predict(photos[0])
+
+
+def test_the_check_names_what_a_model_doubts(
+    packed: Path, classifier: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = []
+    for number in range(12):
+        file = tmp_path / "photos" / f"{number % 2:03d}.Class" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((80, 80), 10 * number).convert("RGB").save(file)
+        names.append(file)
+    photos, page = tmp_path / "photos", tmp_path / "page.html"
+    main(["data", "check", str(photos), "--model", str(packed), "--json", "--html", str(page)])
+    findings = json.loads(capsys.readouterr().out)["findings"]["label"]
+    names.sort()
+    given = np.array([int(file.parent.name[:3]) for file in names])
+    doubtful = find_doubtful(given, classifier.probabilities(names))
+    expected = [str(names[position].relative_to(photos)) for position, _ in doubtful]
+    assert expected
+    assert [entry["photo"] for entry in findings] == expected
+    assert f'alt="{expected[0]}"' in page.read_text()

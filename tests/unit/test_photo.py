@@ -326,6 +326,38 @@ def test_a_jpeg_that_ends_too_early_is_refused_also_if_it_was_padded(
             decode(cut + end)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF"])
+def test_a_photo_whose_end_was_filled_up_is_refused(format: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), format, quality=95)
+    half = data[: len(data) // 2]
+    padded = [half + bytes(len(data) - len(half))]
+    if format == "JPEG":
+        zeros = bytes(len(data) - len(half) - 2)
+        padded += [half + b"\xff\xd9", half + zeros + b"\xff\xd9", half + b"\x1a" * len(zeros)]
+    for cut in padded:
+        with pytest.raises(PhotoError, match=f"(?i)truncated {format}"):
+            decode(cut)
+    assert decode(data + bytes(2000)).size == (160, 120)  # what follows a photo does not matter
+
+
+def test_a_gray_edge_is_no_missing_part() -> None:
+    image = photo(64, 64)
+    image.paste((128, 128, 128), (0, 32, 64, 64))
+    assert decode(encode(image, "JPEG", quality=95)).size == (64, 64)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_white_is_zero_holds_for_16_bits_of_any_byte_order(order: str) -> None:
+    values = np.asarray(photo(64, 48).convert("L"))
+    pixels = ((255 - values.astype(np.uint16)) * 257).astype(f"{order}u2").tobytes()
+    tags = {256: 64, 257: 48, 258: 16, 259: 1, 262: 0, 273: 110, 277: 1, 278: 48}
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, n) for tag, n in tags.items())
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
+    tiff = (start + entries + bytes(4)).ljust(110, b"\0") + pixels
+    assert difference(tiff, Image.fromarray(values).convert("RGB")) < 1
+
+
 def test_a_truncated_photo_can_be_tolerated() -> None:
     data = encode(photo(), "JPEG")
     half = decode(data[: len(data) // 2], tolerate_truncated=True)

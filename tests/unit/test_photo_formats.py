@@ -108,3 +108,30 @@ def test_what_is_no_photo_is_named_in_printable_ascii(data: bytes, name: str) ->
     assert re.search(name, described), described
     assert described.isascii()
     assert described.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\r\noid", "git-LFS pointer"),
+        (b"\n%PDF-1.4 and so on", "PDF"),
+        (b"<!-- made by hand --><!doctype html>", "HTML page"),
+        (b"<script>window.location='x'</script>", "HTML page"),
+        ("<!DOCTYPE html><html>".encode("utf-16"), "HTML page"),
+        (b"<!-- x -->" + b" " * 3000 + b"<svg>", "SVG"),
+        (b'"' + base64.b64encode(b"\xff\xd8\xff\xe0" * 40) + b'"', "base64 text .of a JPEG"),
+        (base64.b64encode(b"\xff\xd8\xff\xe0" * 7), "base64 text .of a JPEG"),
+        (b"\0\0\1\0moov\0\0\0lmvhd" + bytes(90), "a video"),
+        (b"\0\0\0\x08wide\0\0\1\0mdat" + bytes(90), "a video"),
+        ((b"G\x40\x11\x10" + bytes(184)) * 5, "a video"),
+        (bytes(128) + b"DICM" + b"\2", "DICOM"),
+        (b"P6\n640 480\n255\n", "Netpbm"),
+        (b"II*\0\x10\0\0\0CR\2\0", "raw file .CR2"),
+        (b"BMW and other cars are text; so is all of this line.", "text"),
+        (b"\xff" * 99, "something else"),
+        (b"\x93NUMPY\1\0v\0", "NumPy"),
+    ],
+)
+def test_disguises_of_what_is_no_photo_are_seen_through(data: bytes, name: str) -> None:
+    assert photo_format(data[:64]) is None
+    assert re.search(name, describe(data)), describe(data)

@@ -108,11 +108,19 @@ def _progress(stack: ExitStack) -> "Progress":
 @click.argument("folder", type=base.PATH)
 @base.json_option
 @base.option("--html", type=base.PATH, metavar="FILE", help="Write a page with thumbnails.")
+@base.option("--model", type=base.PATH, metavar="ARTIFACT",
+             help="A model.tar.gz that names likely wrong labels.")  # fmt: skip
 @base.option("--fix", is_flag=True, help="Move offenders to FOLDER-quarantine.")
 @base.option("--undo", is_flag=True, help="Move them back, and check nothing.")
 @_workers
 def check(
-    folder: Path, as_json: bool, html: Path | None, fix: bool, undo: bool, workers: int
+    folder: Path,
+    as_json: bool,
+    html: Path | None,
+    model: Path | None,
+    fix: bool,
+    undo: bool,
+    workers: int,
 ) -> int:
     """Find broken, duplicate and leaking photos.
 
@@ -130,6 +138,12 @@ def check(
         return _undo(folder)
     with _deferred_bar("Check") as on_start:
         checked = check_photos(folder, workers, on_start)
+    if model:
+        from dogbreeds.classifier import Classifier
+        from dogbreeds.data.doubts import add_doubts
+
+        classifier = Classifier.load(model)
+        add_doubts(checked, classifier.classes, classifier.probabilities)
     base.output(as_json, checked.report, lambda: check_report.text(checked))
     if html:  # write it before the photos that it shows are moved
         write_page(html, check_report.html(checked))

@@ -30,6 +30,7 @@ LEFT_OUT = {"left out": "photos that training does not use"}
 """Findings that only a person can fix: move them to a class folder, or fetch a link's file."""
 
 ODDITIES = {
+    "label": "the model doubts the class",
     "blank": "all black, all white or all one color",
     "dark": "hardly any light",
     "bright": "hardly anything but white",
@@ -68,6 +69,7 @@ class Checked:
 
     Attributes:
         photos: By path under the folder, e.g. ``train/069.French_bulldog/1.jpg``.
+        labels: Class folder of each photo, by the same path.
         report: JSON-ready. ``splits``: photos per class, by split. ``findings``: by kind (`KINDS`)
             a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other photo.
             ``problems``: what training refuses, in words; ``notes``: what it accepts with a
@@ -75,6 +77,7 @@ class Checked:
     """
 
     photos: dict[str, Photo]
+    labels: dict[str, str]
     report: dict[str, Any]
 
     @property
@@ -143,7 +146,8 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
         "notes": list(_notes(classes)),
         "sizes": _histogram([min(f.width, f.height) for f in facts if isinstance(f, Facts)]),
     }
-    return Checked(photos, report)
+    labels = {name: label for name, (_, label, _) in zip(photos, entries, strict=True)}
+    return Checked(photos, labels, report)
 
 
 def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:

@@ -17,8 +17,8 @@ from PIL import Image
 SIDE = 32
 """Of the gray picture, in pixels."""
 _SIGNS = 8  # lowest frequencies per axis
-_MAX_BITS = 10  # of 64 that may differ
-_MIN_CORRELATION = 0.95  # of the pictures, at the best crop
+_NEAR_BITS, _MAX_BITS = 10, 16  # of 64 that may differ
+_MIN_CORRELATION, _MIN_IF_FAR = 0.95, 0.97  # of the pictures; where more than `_NEAR_BITS` differ
 _WORTH_CROPPING = 0.8  # correlation of uncropped pictures below which no crop helps
 _CELLS = 16  # per axis of a picture, to compare
 _CROPS = ((0.0, 0.0), (0.025, 0.025), (0.05, 0.05), (0.0, 0.06), (0.06, 0.0))  # shares cut off
@@ -80,10 +80,11 @@ def _near_pairs(looks: Sequence[Look]) -> Iterable[tuple[int, int]]:
     pictures = np.frombuffer(b"".join(look.picture for look in firsts), dtype=np.uint8)
     pictures = pictures.reshape(-1, SIDE, SIDE)
     bits = np.array([look.bits for look in firsts], dtype=np.uint64)
-    for left, right in _candidates(bits):
-        for start in range(0, len(left), _CROPPED_AT_ONCE):
-            a, b = (side[start : start + _CROPPED_AT_ONCE] for side in (left, right))
-            near = _correlations(pictures[a], pictures[b]) >= _MIN_CORRELATION
+    for candidates in _candidates(bits):
+        for start in range(0, len(candidates[0]), _CROPPED_AT_ONCE):
+            a, b, differing = (part[start : start + _CROPPED_AT_ONCE] for part in candidates)
+            least = np.where(differing > _NEAR_BITS, _MIN_IF_FAR, _MIN_CORRELATION)
+            near = _correlations(pictures[a], pictures[b]) >= least
             yield from zip(positions[a[near]].tolist(), positions[b[near]].tolist(), strict=True)
 
 
@@ -118,17 +119,15 @@ def _correlations(
     """Return the correlation of N pairs of pictures, the highest over crops of either."""
     whole = _CROP[:_CELLS]
     best = (_crops(left, whole) * _crops(right, whole)).sum(axis=2)[:, 0]
-    rest = np.flatnonzero((best >= _WORTH_CROPPING) & (best < _MIN_CORRELATION))
+    rest = np.flatnonzero((best >= _WORTH_CROPPING) & (best < _MIN_IF_FAR))
     a, b = _crops(left[rest], _CROP), _crops(right[rest], _CROP)
     for crops, other in ((a, b[:, :1]), (b, a[:, :1])):
         best[rest] = np.maximum(best[rest], (crops * other).sum(axis=2).max(axis=1, initial=-1))
     return best  # type: ignore[no-any-return]
 
 
-def _candidates(
-    bits: npt.NDArray[np.uint64],
-) -> Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield positions left < right of hashes that differ in at most `_MAX_BITS` bits.
+def _candidates(bits: npt.NDArray[np.uint64]) -> Iterable[tuple[npt.NDArray[Any], ...]]:
+    """Yield positions left < right of hashes that differ in few bits, and in how many.
 
     All pairs are compared, as products of signs: BLAS takes about 10 s for 100,000 photos.
     """
@@ -139,4 +138,6 @@ def _candidates(
             equal = signs[top : top + _BLOCK] @ signs[start : start + _BLOCK].T
             near = np.flatnonzero(equal >= 64 - 2 * _MAX_BITS)  # faster than in 2-D
             left, right = near // equal.shape[1] + top, near % equal.shape[1] + start
-            yield left[left < right], right[left < right]
+            differing = 32 - equal.ravel()[near] / 2
+            once = left < right
+            yield left[once], right[once], differing[once]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from dogbreeds.model import color
 from dogbreeds.model.photo_files import PhotoError as PhotoError  # part of this module's interface
-from dogbreeds.model.photo_files import broken, exif_orientation, open_photo
+from dogbreeds.model.photo_files import broken, exif_orientation, open_photo, refuse_if_cut
 
 MAX_MEGAPIXELS = 100.0
 """Photos with more pixels are refused before they are decoded (decompression bombs)."""
@@ -107,11 +107,17 @@ def decode_unconverted(
                 raise
             photo.tile = []  # keep what was decoded before the failure
             photo.load()
+        if name == "JPEG" and not tolerate_truncated:
+            bottom = photo.crop((0, photo.height - 1, photo.width, photo.height)).convert("RGB")
+            if bottom.getextrema() == ((128, 128),) * 3:  # libjpeg fills in what is missing
+                refuse_if_cut(data)
         turn = _UPRIGHT.get(photo.info.get("orientation", 1))
         image = color.to_8_bits(photo)
         del photo  # hold no more than two copies of a large photo
         if image.mode != "RGB":
             image = color.to_srgb(image)
         return (image if turn is None else image.transpose(turn)), header
+    except PhotoError:
+        raise
     except Exception as error:
         raise broken(name, error) from error

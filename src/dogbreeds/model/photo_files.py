@@ -17,7 +17,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dogbreeds.model.photo_formats import FORMATS, describe, photo_format
@@ -29,7 +29,13 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata, for examp
 
 MAX_PROFILE_BYTES = 4 * 2**20
 _EOI = b"\xff\xd9"  # a JPEG's end marker
+_PADDING = 16  # equal bytes at the end of a compressed picture that are not part of it
+_PLAIN = 50  # pixels per byte that only plain pictures reach
+_PADDED_EOI = bytes(_PADDING) + _EOI
 _EXPECTED = f"a {FORMATS} photo"
+_DEPTHS = "8 or 16 bits per channel"
+# Pillow knows these white-is-zero pixels as little-endian only.
+OPEN_INFO[b"MM", 0, (1,), 1, (16,), ()] = ("I;16B", "I;16B")
 
 
 class PhotoError(DogbreedsError, ValueError):
@@ -84,7 +90,29 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
         raise
     except Exception as error:  # parsers raise many types on hostile headers
         raise broken(name, error) from error
+    if not tolerate_truncated:
+        _refuse_padding(data, name, image.width * image.height)
     return image, name
+
+
+def _refuse_padding(data: bytes, name: str, pixels: int) -> None:
+    """Raise if zeros fill up a WebP, AVIF or HEIC photo to the size that its container states."""
+    if len(data.rstrip(b"\0")) * _PLAIN < pixels:  # a plain picture is compressed to zeros
+        return
+    ends = []
+    if name == "WebP":
+        ends = [8 + int.from_bytes(data[4:8], "little")]
+    elif name in ("AVIF", "HEIC"):
+        starts = [found.start() - 4 for found in re.finditer(b"mdat", data)]
+        sizes = [int.from_bytes(data[start : start + 4]) for start in starts]  # 0: to the end
+        ends = [start + (size or len(data)) for start, size in zip(starts, sizes, strict=True)]
+    if any(data[max(0, end - 512) : end] == bytes(512) for end in ends):  # more than encoders leave
+        raise PhotoError(f"a truncated {name} photo, filled up with zeros")
+
+
+def refuse_if_cut(jpeg: bytes) -> None:
+    """Raise `PhotoError` if a JPEG's end marker comes before its pixels end."""
+    open_photo(jpeg[: jpeg.rindex(_EOI)] if _EOI in jpeg else jpeg)
 
 
 def broken(name: str, error: Exception) -> PhotoError:
@@ -93,6 +121,8 @@ def broken(name: str, error: Exception) -> PhotoError:
     reason = re.sub("[^ -~]+", " ", str(error))[:200] or type(error).__name__
     if isinstance(error, EOFError) or re.search("runcated|requires a buffer", reason):
         return PhotoError(f"a truncated {name} photo")
+    if reason == "unknown pixel mode":  # Pillow's
+        return PhotoError(f"a {name} photo of another kind, e.g. of floating-point pixels", _DEPTHS)
     return PhotoError(f"a broken {name} photo ({reason})")
 
 
@@ -153,8 +183,8 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
         start = max(end, start + 2)
     scan = sum(map(len, parts))
     jpeg = b"".join((*parts, memoryview(data)[start:]))
-    if not jpeg.endswith(_EOI) and jpeg.find(_EOI, scan) < 0:
-        jpeg = _with_end(jpeg, tolerate_truncated)
+    if jpeg.endswith(_PADDED_EOI) or (not jpeg.endswith(_EOI) and jpeg.find(_EOI, scan) < 0):
+        jpeg = _with_end(jpeg.removesuffix(_EOI), tolerate_truncated)
     image = JpegImageFile(io.BytesIO(jpeg))
     if image.mode == "CMYK" and not adobe:  # Pillow inverts it, as only Adobe's programs need
         image.tile = [tile._replace(args=("CMYK", "")) for tile in image.tile]
@@ -168,10 +198,10 @@ def _with_end(jpeg: bytes, tolerate_truncated: bool) -> bytes:
     """Append the end marker to a JPEG without one, if the marker is all that it lacks.
 
     Decoders skip what follows a complete scan, so different fillers must not change the picture;
-    libjpeg's own warning is not accessible. Trailing zeros are left by a failed download or copy.
+    libjpeg's own warning is not accessible. A failed download or copy leaves one byte repeated.
     """
-    end = len(jpeg.rstrip(b"\0"))
-    jpeg = jpeg[: end if len(jpeg) - end > 15 else None].removesuffix(b"\xff")
+    end = len(jpeg.rstrip(jpeg[-1:]))
+    jpeg = jpeg[: end if len(jpeg) - end >= _PADDING else None].removesuffix(b"\xff")
     if not tolerate_truncated:
         pictures = []
         for filler in (b"\0", b"\xaa"):
@@ -228,7 +258,7 @@ def _open_tiff(data: bytes) -> ImageFile.ImageFile:
     if tags.get(254, 0) == 1 or 50706 in tags:  # the first picture is only a preview
         raise PhotoError("a camera's raw file (such as DNG, NEF or ARW)")
     if image.mode in ("F", "I") and 16 not in tags.get(258, ()):
-        raise PhotoError(f"a TIFF photo of {tags.get(258, '?')} bits", "8 or 16 bits per channel")
+        raise PhotoError(f"a TIFF photo of {tags.get(258, '?')} bits", _DEPTHS)
     orientation = tags.get(0x0112, 1)
     image.info["orientation"] = orientation if orientation in range(1, 9) else 1
     image.info["white_is_zero"] = tags.get(262) == 0

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,7 @@ FORMATS = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 """The supported photo formats."""
 
 _HEAD = 64  # bytes suffice to tell all formats apart
+_TEXT = 2**16  # bytes in which an SVG or HTML tag is looked for
 
 _NAME = re.compile(
     r".+\.(jpe?g|jpe|jf?if|jfi|pjpe?g|pjp|mpo|a?png|webp|bmp|dib|gif|tiff?|avifs?|hei[cf]s?|hif)"
@@ -54,6 +56,8 @@ def photo_format(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     name = _signed(head)
+    if name == "BMP" and head[15:18] != bytes(3):  # its header's size is below 256
+        return None
     return name if name in _FORMATS else None
 
 
@@ -71,10 +75,18 @@ def describe(data: bytes) -> str:
     if head[4:8] == b"ftyp":
         kind = head[8:12]
         return "a camera's raw file (CR3)" if kind == b"crx " else f"a video ({_ascii(kind)})"
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"pnot"):
+        return "a video (QuickTime)"
+    if head[:1] == data[188:189] == data[376:377] == b"G":
+        return "a video (MPEG transport stream)"
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
     if head[:4] == b"RIFF":
         return f"a RIFF file ({_ascii(head[8:12])}: video or audio)"
-    if name := _signed(head):
-        return name
+    # Editors and web servers may put a byte order mark or empty lines first.
+    for first in (head, head.removeprefix(b"\xef\xbb\xbf").lstrip()):
+        if (name := _signed(first)) and name not in _FORMATS:
+            return name
     if (start := data.find(b"\xff\xd8\xff", 0, 4096)) > 0:
         return f"{start} other bytes before a JPEG photo (remove them)"
     return _describe_text(data) or f"something else (it begins with {head[:8].hex(' ')})"
@@ -82,25 +94,24 @@ def describe(data: bytes) -> str:
 
 def _describe_text(data: bytes) -> str | None:
     """Return the kind of text that bytes are; None where they are none."""
-    text = data[:2048].decode("utf-8-sig", errors="ignore").strip()
-    if not "".join(text.split()).isprintable():
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = data[:_TEXT].decode(encoding, errors="ignore").strip()
+    if not text or not "".join(text[:2048].split()).isprintable():
         return None
     lower = text.lower()
     shown = f'that begins with "{_ascii(text[:80].encode())}"'
     if "<svg" in lower:
         return "an SVG drawing"
-    if lower.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in lower:
+    if re.search("<(!doctype html|html|head|body|meta|script|title)", lower):
         return f"an HTML page {shown}"
     if lower.startswith("<"):
         start = re.sub(r"^<\?xml.*?\?>\s*", "", text, flags=re.DOTALL)[:80]
         return f'an XML document that begins with "{_ascii(start.encode())}"'
-    try:
-        packed = "".join(text.split())[:_HEAD].translate(str.maketrans("-_", "+/"))
-        decoded = base64.b64decode(packed, validate=True) if len(packed) == _HEAD else b""
-    except (binascii.Error, ValueError):
-        decoded = b""
-    if found := photo_format(decoded):
-        return f"base64 text (of a {found} photo)"
+    with suppress(binascii.Error, ValueError):
+        packed = "".join(text.split()).strip("\"'")[:_HEAD].translate(str.maketrans("-_", "+/"))
+        decoded = base64.b64decode(packed[: len(packed) // 4 * 4], validate=True)
+        if found := photo_format(decoded):
+            return f"base64 text (of a {found} photo)"
     return f"text {shown}"
 
 
