@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dogbreeds.cli import main
 from dogbreeds.data.check import check
 from dogbreeds.data.check_report import text
 from dogbreeds.data.folders import find_channels, find_photos, find_roots
+from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
 
@@ -291,3 +293,28 @@ def test_a_labelled_folder_is_split_by_itself(tmp_path: Path) -> None:
     (tmp_path / "in" / "labels.csv").write_text("path,label\n" + "".join(lines))
     classes, _ = find_photos(find_roots(ensure_split(tmp_path / "in", tmp_path / "made")))
     assert [item.name for item in classes] == ["cats", "dogs"]
+
+
+def test_what_is_refused_for_lack_of_a_split_is_split_by_the_command_that_it_names(
+    tmp_path: Path,
+) -> None:
+    for number in range(12):
+        draw(tmp_path / "dogs" / "train" / f"00{number % 2}.Breed" / f"{number}.jpg", number)
+    with pytest.raises(PhotosError) as refused:
+        find_photos(find_roots(tmp_path / "dogs"))
+    arguments = str(refused.value).partition("dogbreeds ")[2].split()
+    assert arguments == ["data", "split", str(tmp_path / "dogs" / "train"), "OUT"]
+    assert main.main([*arguments[:-1], str(tmp_path / "out")]) == 0
+    _, splits = find_photos(find_roots(tmp_path / "out"))
+    assert set(splits) == {"train", "valid", "test"}
+
+
+def test_a_labels_file_beside_folders_without_classes_labels_their_photos(tmp_path: Path) -> None:
+    lines = ["path,label"]
+    for number in range(4):
+        name = f"{('train', 'valid')[number // 2]}/{number}.jpg"
+        draw(tmp_path / name, number)
+        lines.append(f"{name},{'ab'[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    assert find_roots(tmp_path) == {"": tmp_path}
+    assert list_folder(tmp_path).labels == ("a", "b", "a", "b")

@@ -83,6 +83,8 @@ def find_roots(folder: Path) -> dict[str, Path]:
     # "train" may be a class next to "car" and "bus" if it contains photos but no class folders.
     if len(folders) > len(splits) and all(map(_is_class, splits.values())):
         return {"": folder}
+    if not any(map(_folders, splits.values())) and find_labels(folder):  # names train/1.jpg etc.
+        return {"": folder}
     return splits or {"": folder}
 
 
@@ -163,9 +165,10 @@ def find_problems(listings: Mapping[str, Listing]) -> list[str]:
         if "train" not in listings:
             problems.append(f"expected a split train, got {', '.join(sorted(listings)) or 'none'}")
         if not listings.keys() & {"valid", "test"}:
+            roots = " ".join(str(found.root) for found in listings.values())
             problems.append(
                 "expected a split valid or test to measure accuracy on, got only"
-                f" {', '.join(listings) or 'none'}: make them with dogbreeds data split"
+                f" {', '.join(listings) or 'none'}: make them with dogbreeds data split {roots} OUT"
             )
     for split, found in listings.items():
         if not found.classes:
