@@ -58,8 +58,7 @@ class SharedArray:
 def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedArray:
     """Make an array of zeros; tier ``"file"`` puts it into the temporary directory (``TMPDIR``).
 
-    Raises:
-        OSError: The disk has no room.
+    A full disk raises `OSError`.
     """
     size = max(math.prod(shape), 1)
     if tier == "memory":
@@ -76,8 +75,7 @@ def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedA
 def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Map an array at `SharedArray.location` that another process of this host allocated.
 
-    Raises:
-        OSError: The other process is gone or belongs to another user.
+    `OSError` means that the process is gone or belongs to another user.
     """
     handle = os.open(location, os.O_RDWR)
     try:

@@ -69,7 +69,12 @@ def fetch_archive(
             address, archive = str(source.resolve()), source
         else:
             address, archive = source.address, work / "archive"
-            download(source, archive, _with_room(work, progress.downloading), progress.downloaded)
+
+            def on_start(total: int | None) -> None:
+                _check_room(work, total or 0)
+                progress.downloading(total)
+
+            download(source, archive, on_start, progress.downloaded)
         try:
             # Hash a local archive only on request: it takes another pass over the file.
             digest = ""
@@ -124,22 +129,15 @@ def _workplace(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work)
 
 
-def _with_room(
-    folder: Path, on_start: Callable[[int | None], object]
-) -> Callable[[int | None], object]:
+def _check_room(folder: Path, total: int) -> None:
     """Raise if a download cannot fit; the unpacked photos need about as much again."""
-
-    def check(total: int | None) -> None:
-        have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        free = shutil.disk_usage(folder).free + have
-        if total is not None and 2 * total > free:
-            raise OSError(
-                f"the disk is too small: {2 * total:,} bytes are needed for the archive and its"
-                f" photos, {free:,} are free"
-            )
-        on_start(total)
-
-    return check
+    have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    free = shutil.disk_usage(folder).free + have
+    if 2 * total > free:
+        raise OSError(
+            f"the disk is too small: {2 * total:,} bytes are needed for the archive and its"
+            f" photos, {free:,} are free"
+        )
 
 
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:

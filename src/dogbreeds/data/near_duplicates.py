@@ -46,11 +46,7 @@ def look_of(image: Image.Image) -> Look:
 
 
 def find_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Return groups of N photos that look the same.
-
-    Returns:
-        Sorted positions of each group of two or more, sorted. Groups are transitive.
-    """
+    """Return the sorted positions of each group of two or more looks; groups are transitive."""
     parents = list(range(len(looks)))
 
     def root(position: int) -> int:

@@ -71,10 +71,7 @@ class Artifact:
 def save(artifact: Artifact, folder: Path) -> Path:
     """Write an artifact to a model directory such as ``/opt/ml/model``; return the weights file.
 
-    The directory is created if missing; the file is replaced atomically.
-
-    Raises:
-        OSError: The folder cannot be written, or the disk is full. An older file stays.
+    It is replaced atomically: where `OSError` is raised, an older file stays.
     """
     document = {
         "format": FORMAT,
@@ -127,9 +124,7 @@ def create_golden_example(
 def pack(folder: Path, tar: Path) -> None:
     """Write the ``model.tar.gz`` that SageMaker makes of a folder that `save` wrote to, atomically.
 
-    Raises:
-        ArtifactError: The folder contains no artifact of ours.
-        OSError: The file cannot be written.
+    A folder without an artifact of ours raises `ArtifactError`.
     """
     read_document(folder)
     with atomic_write(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:

@@ -127,10 +127,7 @@ def broken(name: str, error: Exception) -> PhotoError:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation in EXIF data, 1 to 8, however broken the rest; 1 if there is none.
-
-    The data is a TIFF structure, with or without the prefix "Exif" and two zero bytes.
-    """
+    """Return the orientation in EXIF data, 1 to 8, however broken the rest; 1 if there is none."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "little", b"MM": "big"}.get(exif[:2])
     if order is None or exif[2:4] not in (b"*\0", b"\0*"):
