@@ -23,8 +23,8 @@ from dogbreeds.model.graphs import Graph, describe_int8, file_name, read_graphs
 from dogbreeds.model.onnx_export import to_onnx
 from dogbreeds.model.onnx_runtime import FLOAT32, INT8, Session
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.serving.backends.choice import BackendError
-from dogbreeds.serving.backends.precision import choose_precision
+from dogbreeds.serving.backends.onnx_runtime import choose_precision
+from dogbreeds.serving.predictor import BackendError
 from dogbreeds.system.resources import int8_saturates
 from dogbreeds.training.stop import Stopped
 from helpers.small_jobs import store

@@ -13,9 +13,9 @@ from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import GoldenExample
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.serving.backends import choice, pytorch
+from dogbreeds.serving.backends import pytorch
 from dogbreeds.serving.backends.cuda_graphs import SIZES, CudaGraphs, half_types
-from dogbreeds.serving.predictor import MAX_BATCH
+from dogbreeds.serving.predictor import MAX_BATCH, Backend, BackendError, choose, start
 
 CPU = torch.device("cpu")
 GOLDEN = GoldenExample(np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 1), 0.5, np.float32))
@@ -84,7 +84,7 @@ def test_16_bit_types_by_compute_capability() -> None:
 
 
 def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
-    with pytest.raises(choice.BackendError, match="needs an NVIDIA GPU"):
+    with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
         pytorch.create_predictor(archive, CPU, 1, "cuda-graphs")
 
 
@@ -100,15 +100,15 @@ def test_cuda_graphs_without_a_gpu_are_refused(archive: Artifact) -> None:
     ],
 )
 def test_the_fastest_that_agrees_is_chosen(
-    others: list[choice.Backend], wanted: str | None, chosen: str
+    others: list[Backend], wanted: str | None, chosen: str
 ) -> None:
     reference = Echo("reference", 0.5, 0.01)
-    assert choice.choose([reference, *others], GOLDEN, wanted).name == chosen
+    assert choose([reference, *others], GOLDEN, wanted).name == chosen
 
 
 def test_a_model_that_answers_otherwise_than_in_training_is_not_served() -> None:
-    with pytest.raises(choice.BackendError, match=r"within 0.001, got 0.01 apart"):
-        choice.choose([Echo("reference", 0.51), Echo("fast", 0.49)], GOLDEN)
+    with pytest.raises(BackendError, match=r"within 0.001, got 0.01 apart"):
+        choose([Echo("reference", 0.51), Echo("fast", 0.49)], GOLDEN)
 
 
 def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_pa
         for weight in loaded.model.parameters():
             weight.add_(1)
     changed = pytorch.create_predictor(loaded, CPU, 1)
-    with pytest.raises(choice.BackendError, match="when it was saved"):
+    with pytest.raises(BackendError, match="when it was saved"):
         changed.start()
 
 
@@ -145,8 +145,8 @@ class Broken(Echo):
 
 def test_a_backend_that_does_not_start_is_left_out_unless_it_was_asked_for() -> None:
     reference, broken = Echo("reference", 0.5), Broken("broken", 0.5)
-    assert choice.start([reference, broken], 1) == [reference]
+    assert start([reference, broken], 1) == [reference]
     with pytest.raises(RuntimeError, match="capturing"):
-        choice.start([reference, broken], 1, "broken")
+        start([reference, broken], 1, "broken")
     with pytest.raises(RuntimeError, match="capturing"):
-        choice.start([broken, reference], 1)
+        start([broken, reference], 1)

@@ -17,8 +17,8 @@ from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
-from dogbreeds.serving.backends import choice
 from dogbreeds.serving.loading import LoadError
+from dogbreeds.serving.predictor import start
 
 
 @pytest.fixture(scope="module")
@@ -156,4 +156,4 @@ def test_no_other_backend_takes_the_place_of_one_that_reports() -> None:
             raise TelemetryError("a thread runs")
 
     with pytest.raises(TelemetryError, match="a thread runs"):
-        choice.start([Silent(), Loud()], threads=1)
+        start([Silent(), Loud()], threads=1)

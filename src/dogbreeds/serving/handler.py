@@ -74,19 +74,12 @@ def handle(data: list[dict[str, Any]] | None, context: _Context) -> list[bytes] 
 
 @dataclass(eq=False)
 class Service:
-    """Answers batches of requests with one predictor.
-
-    Attributes:
-        predictor: A started predictor.
-        default_accept: The answer's type if a request names none.
-        threads: How many photos are decoded in parallel.
-        max_request_bytes: Limit for a decompressed body.
-    """
+    """Answers batches of requests with one started predictor."""
 
     predictor: Predictor
-    default_accept: str
-    threads: int = 1
-    max_request_bytes: int = 25 * 2**20
+    default_accept: str  # the answer's type if a request names none
+    threads: int = 1  # how many photos are decoded in parallel
+    max_request_bytes: int = 25 * 2**20  # limit for a decompressed body
 
     # Created on first use, because threads do not survive the worker's fork.
     @functools.cached_property
@@ -101,7 +94,8 @@ class Service:
         description, begin = self.predictor.description, time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
         photos = [photo for request in requests for photo in getattr(request, "photos", ())]
-        pixels = self._decode(photos)
+        # A single photo does not pay for the pool.
+        pixels = list((self._pool.map if len(photos) > 1 else map)(self._pixels, photos))
         decoded = time.perf_counter()
         results = iter(self._predict(pixels))
         predicted = time.perf_counter()
@@ -147,11 +141,6 @@ class Service:
             )
         except Exception as error:
             return _refusal(error)
-
-    def _decode(self, photos: list[bytes | RequestError]) -> list[_Pixels | RequestError]:
-        # A single photo does not pay for the pool.
-        decode = self._pool.map if len(photos) > 1 else map
-        return list(decode(self._pixels, photos))
 
     def _predict(self, photos: list[_Pixels | RequestError]) -> list[_Row | RequestError]:
         good = [pixels for pixels in photos if isinstance(pixels, np.ndarray)]

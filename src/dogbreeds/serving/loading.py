@@ -19,8 +19,7 @@ from pathlib import Path
 from dogbreeds.model.document import WEIGHTS_FILE, Description, describe, parse_document, read_file
 from dogbreeds.model.graphs import read_graphs
 from dogbreeds.model.onnx_runtime import INT8
-from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
-from dogbreeds.serving.backends.precision import choose_precision
+from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime, choose_precision
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import PYTORCH
 from dogbreeds.system import processes

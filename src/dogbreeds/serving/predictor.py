@@ -1,19 +1,48 @@
-"""From a batch of pixels to probabilities, on the fastest available backend."""
+"""From a batch of pixels to probabilities, on the fastest backend that agrees with training.
+
+Each backend has a module in `backends`: `onnx_runtime` for CPUs, `pytorch` for any device,
+`cuda_graphs` for GPUs. By ``benchmarks/serving_backends.py`` ONNX Runtime takes about 0.7 of
+PyTorch's time per photo on two cores, and far less where other processes share the cores.
+"""
 
 import logging
+import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dogbreeds.model.document import Description
-from dogbreeds.serving.backends import choice
-from dogbreeds.serving.backends.choice import Backend
+from dogbreeds.model.document import Description, GoldenExample
+from dogbreeds.model.onnx_runtime import TelemetryError
+from dogbreeds.system.errors import DogbreedsError
 
 MAX_BATCH = 16
 """Larger batches are split: they cost memory and are no faster."""
 
 logger = logging.getLogger(__name__)
+
+
+class BackendError(DogbreedsError, RuntimeError):
+    """The requested backend is not available, or no backend reproduces the golden example."""
+
+
+class Backend(Protocol):
+    """An engine that holds a model.
+
+    Attributes:
+        name: One of `settings.BACKENDS`.
+        tolerance: Largest allowed difference of a probability from PyTorch's in float32 on a CPU.
+    """
+
+    name: str
+    tolerance: float
+
+    def start(self, threads: int) -> None:
+        """Prepare to run in the calling process: thread pools do not survive a fork."""
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return probabilities [N, classes] for pixels [N, S, S, 3]."""
 
 
 @dataclass(eq=False)
@@ -35,27 +64,84 @@ class Predictor:
     def start(self) -> None:
         """Choose a backend and warm it up; call it in the process that will predict.
 
-        A backend that does not start, or does not reproduce the golden example, is not used.
-
         Raises:
             BackendError: No backend reproduces the golden example.
         """
-        started = choice.start(self.candidates, self.threads, self.requested)
+        started = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
         assert golden_example is not None  # the loader makes one for older artifacts  # noqa: S101
-        self.backend = choice.choose(started, golden_example, self.requested)
+        self.backend = choose(started, golden_example, self.requested)
         self.candidates = [self.backend]  # frees the others' memory
         version, name = self.description.version, self.backend.name
         logger.info("ready: model %s on %s, %d threads", version, name, self.threads)
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return the probability of each class.
-
-        Args:
-            pixels: Shape [N, S, S, 3], dtype uint8, by the artifact's preprocessing.
-
-        Returns:
-            Shape [N, number of classes], dtype float32; each row sums to 1.
-        """
+        """Return probabilities [N, classes], float32, each row of sum 1, for pixels [N, S, S, 3]."""
         starts = range(0, len(pixels), MAX_BATCH)
         return np.concatenate([self.backend.run(pixels[i : i + MAX_BATCH]) for i in starts])
+
+
+def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
+    """Start backends, and return those that run; the first and the requested one must.
+
+    Raises:
+        Exception: One of those does not start; as the engine raised it.
+        TelemetryError: Any of them would report to its vendor.
+    """
+    started: list[Backend] = []
+    for backend in backends:
+        try:
+            backend.start(threads)
+        except Exception as error:  # engines raise many types
+            if not started or backend.name == requested or isinstance(error, TelemetryError):
+                raise
+            logger.warning("not running on %s: it does not start: %s", backend.name, error)
+        else:
+            started.append(backend)
+    return started
+
+
+def choose(
+    backends: list[Backend], golden_example: GoldenExample, requested: str | None = None
+) -> Backend:
+    """Return the fastest started backend that reproduces the golden example.
+
+    The requested one, of `settings.BACKENDS`, is preferred if it agrees, whatever its speed.
+
+    Raises:
+        BackendError: None agrees.
+    """
+    agreeing: list[Backend] = []
+    differences = [distance(backend, golden_example) for backend in backends]
+    for backend, difference in zip(backends, differences, strict=True):
+        if difference <= backend.tolerance:  # false for NaN too
+            agreeing.append(backend)
+        else:
+            logger.warning(
+                "not running on %s: differs from training by %g", backend.name, difference
+            )
+    if not agreeing:
+        raise BackendError(
+            "the model does not give here what it gave when it was saved: expected probabilities"
+            f" within {backends[0].tolerance:g}, got {differences[0]:.2g} apart on"
+            f" {backends[0].name}; serve it with the image of the version that trained it"
+        )
+    candidates = [backend for backend in agreeing if backend.name == requested] or agreeing
+    if len(candidates) == 1:  # skip the measurement
+        return candidates[0]
+    return min(candidates, key=lambda backend: seconds(backend, golden_example.pixels))
+
+
+def distance(backend: Backend, golden_example: GoldenExample) -> float:
+    """Return the largest error of a started backend, in probability."""
+    return float(np.abs(backend.run(golden_example.pixels) - golden_example.probabilities).max())
+
+
+def seconds(backend: Backend, pixels: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
+    """Return the shortest time of up to 5 runs: other load only makes a run longer."""
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < budget:
+        begin = time.perf_counter()
+        backend.run(pixels)
+        times.append(time.perf_counter() - begin)
+    return min(times)

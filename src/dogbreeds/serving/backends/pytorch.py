@@ -11,10 +11,9 @@ from dogbreeds.model.document import Description
 from dogbreeds.model.onnx_export import ExportError, to_onnx
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.torch_versions import disable_tf32
-from dogbreeds.serving.backends.choice import Backend, BackendError
 from dogbreeds.serving.backends.cuda_graphs import CudaGraphs, half_types
 from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
-from dogbreeds.serving.predictor import Predictor
+from dogbreeds.serving.predictor import Backend, BackendError, Predictor
 from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
 
 logger = logging.getLogger(__name__)

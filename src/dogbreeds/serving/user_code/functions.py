@@ -1,61 +1,60 @@
-"""A script's functions; the toolkit's defaults replace missing ones."""
+"""A script's functions, and those of AWS's PyTorch toolkit, without its pickle, for missing ones."""
+# A script's model and data are of any type.
+# ruff: noqa: ANN401
 
 import inspect
+import io
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dogbreeds.serving.user_code import defaults
-from dogbreeds.serving.user_code.script import ScriptError
+import numpy as np
+from sagemaker_inference import content_types, decoder, encoder, utils
+from sagemaker_inference.errors import UnsupportedFormatError
+
+from dogbreeds.serving.user_code.script import MODEL_SUFFIXES, ScriptError
 
 Function = Callable[..., Any]
 
+_ARGUMENTS = {
+    "pre_model_fn": 1, "model_fn": 1, "model_warmup_fn": 2, "transform_fn": 4,
+    "input_fn": 2, "predict_fn": 2, "batch_predict_fn": 2, "output_fn": 2,
+}  # fmt: skip
+_STEPS = ("input_fn", "predict_fn", "batch_predict_fn", "output_fn")
 
-class Functions:
-    """The functions of a script; all of them take MMS's context as their last argument.
+
+def functions_of(module: ModuleType | None) -> dict[str, Function]:
+    """Return the functions of a script by name, with defaults for missing steps.
 
     Args:
         module: The script, or None for the defaults alone.
 
-    Attributes:
-        model_fn: ``(model_dir, context)``
-        pre_model_fn, model_warmup_fn: ``(model_dir, context)`` and ``(model_dir, model, context)``,
-            called before and after `model_fn`; None where there is none.
-        transform_fn: ``(model, data, content_type, accept, context)``, or None: the next three are
-            used instead.
-        input_fn: ``(data, content_type, context)``
-        predict_fn: ``(data, model, context)``
-        batch_predict_fn: ``(list of data, model, context)``, to a list of predictions; or None.
-        output_fn: ``(prediction, accept, context)``
+    Returns:
+        ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)`` and
+        ``output_fn(prediction, accept)``; if the script has them, ``pre_model_fn(model_dir)``,
+        ``model_warmup_fn(model_dir, model)``, ``batch_predict_fn(list of data, model)`` and
+        ``transform_fn(model, data, content_type, accept)``, which replaces the steps. Each takes
+        MMS's context as one more argument.
 
     Raises:
-        ScriptError: A function takes another number of arguments, or the script has `transform_fn`
-            and one of the functions that it replaces.
+        ScriptError: A function takes another number of arguments or is asynchronous, or the script
+            has `transform_fn` and one of the steps.
     """
-
-    def __init__(self, module: ModuleType | None) -> None:
-        def own(name: str, arguments: int) -> Function | None:
-            function = getattr(module, name, None)
-            return _with_context(function, arguments) if function else None
-
-        self.pre_model_fn = own("pre_model_fn", 1)
-        self.model_fn = own("model_fn", 1) or _with_context(defaults.model_fn, 1)
-        self.model_warmup_fn = own("model_warmup_fn", 2)
-        self.transform_fn = own("transform_fn", 4)
-        self.input_fn = own("input_fn", 2) or _with_context(defaults.input_fn, 2)
-        self.predict_fn = own("predict_fn", 2) or _with_context(defaults.predict_fn, 2)
-        self.batch_predict_fn = own("batch_predict_fn", 2)
-        self.output_fn = own("output_fn", 2) or _with_context(defaults.output_fn, 2)
-        steps = ("input_fn", "predict_fn", "batch_predict_fn", "output_fn")
-        beside = [name for name in steps if hasattr(module, name)]
-        if self.transform_fn and beside:
-            raise ScriptError(
-                f"expected transform_fn without {', '.join(beside)}, whose work it does, got both"
-            )
+    own = {name: getattr(module, name) for name in _ARGUMENTS if getattr(module, name, None)}
+    beside = [name for name in _STEPS if name in own]
+    if "transform_fn" in own and beside:
+        raise ScriptError(
+            f"expected transform_fn without {', '.join(beside)}, whose work it does, got both"
+        )
+    defaults = {f.__name__: f for f in (model_fn, input_fn, predict_fn, output_fn)}
+    return {name: _with_context(name, function) for name, function in (defaults | own).items()}
 
 
-def _with_context(function: Function, arguments: int) -> Function:
-    signature = inspect.signature(function)
+def _with_context(name: str, function: Function) -> Function:
+    arguments, signature = _ARGUMENTS[name], inspect.signature(function)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ScriptError(f"expected {name} as a plain function, got async def")
     for takes_context in (True, False):
         try:
             signature.bind(*range(arguments + takes_context))
@@ -63,6 +62,77 @@ def _with_context(function: Function, arguments: int) -> Function:
             continue
         return function if takes_context else lambda *values: function(*values[:-1])
     raise ScriptError(
-        f"expected {function.__name__} with {arguments} arguments, or one more for the context,"
-        f" got {function.__name__}{signature}"
+        f"expected {name} with {arguments} arguments, or one more for the context,"
+        f" got {name}{signature}"
     )
+
+
+def model_fn(model_dir: str) -> Any:
+    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
+
+    Raises:
+        ScriptError: There is none, there are several, or it is not TorchScript.
+    """
+    import torch
+
+    files = sorted(path for path in Path(model_dir).iterdir() if path.suffix in MODEL_SUFFIXES)
+    files = [path for path in files if path.name == "model.pt"] or files
+    names = ", ".join(path.name for path in files) or "none"
+    if len(files) != 1:
+        raise ScriptError(f"expected one .pt or .pth file where there is no model_fn, got {names}")
+    try:
+        return torch.jit.load(files[0], map_location=_device())  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ScriptError(
+            f"expected TorchScript in {names} where there is no model_fn: {error}"
+        ) from error
+
+
+def input_fn(data: Any, content_type: str | None) -> Any:
+    """Decode JSON, CSV or NPY to a tensor.
+
+    Raises:
+        UnsupportedFormatError: It is of another type.
+        ValueError: It cannot be decoded.
+    """
+    import torch
+
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type in content_types.UTF8_TYPES:
+        tensor = torch.tensor(decoder.decode(data, media_type), dtype=torch.float32)
+    elif media_type == content_types.NPY:
+        tensor = torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
+    else:
+        raise UnsupportedFormatError(content_type)
+    return tensor.to(_device())
+
+
+def predict_fn(data: Any, model: Any) -> Any:
+    """Run the model in evaluation mode without gradients, on the GPU if there is one."""
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        model = model.to(_device()).eval()
+    with torch.inference_mode():
+        return model(data)
+
+
+def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
+    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
+
+    Raises:
+        UnsupportedFormatError: None of them is accepted.
+    """
+    if hasattr(prediction, "detach"):
+        prediction = prediction.detach().cpu().numpy()
+    for accepted in utils.parse_accept(accept):
+        media_type = accepted.partition(";")[0]
+        if media_type in encoder.SUPPORTED_CONTENT_TYPES:
+            return encoder.encode(prediction, media_type), media_type
+    raise UnsupportedFormatError(accept)
+
+
+def _device() -> Any:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,7 +3,6 @@
 # ruff: noqa: ANN401
 
 import copy
-import faulthandler
 import json
 import logging
 import sys
@@ -23,7 +22,7 @@ from dogbreeds.serving import codecs
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import requirements, script
-from dogbreeds.serving.user_code.functions import Function, Functions
+from dogbreeds.serving.user_code.functions import Function, functions_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class UserService:
     def __init__(
         self, code: script.Script, settings: Settings, model_dir: Path, context: Any
     ) -> None:
-        self._settings = settings
+        self._default_accept = settings.default_accept
         if settings.multi_model:  # else the server did it, once for all workers
             packages = requirements.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
             sys.path[:0] = [str(packages)] if packages else []
@@ -58,30 +57,28 @@ class UserService:
 
             torch.cuda.set_device(gpu)
         module = _loading(code.module.name if code.module else "", script.load, code)
-        self._functions = Functions(module)
+        self._functions = functions_of(module)
         folder = str(model_dir)
-        if self._functions.pre_model_fn:
-            _loading("pre_model_fn", self._functions.pre_model_fn, folder, context)
-        self._model = _loading("model_fn", self._functions.model_fn, folder, context)
-        if warm_up := self._functions.model_warmup_fn:
-            _loading("model_warmup_fn", warm_up, folder, self._model, context)
+        self._load("pre_model_fn", folder, context)
+        self._model = self._load("model_fn", folder, context)
+        self._load("model_warmup_fn", folder, self._model, context)
+
+    def _load(self, name: str, *arguments: Any) -> Any:
+        function = self._functions.get(name)
+        return _loading(name, function, *arguments) if function else None
 
     def answer(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer each request by itself; see `dogbreeds.serving.handler.handle`."""
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
-        functions = self._functions
-        for request in requests:
-            if functions.transform_fn:
-                self._run("transform", functions.transform_fn, request)
-                continue
-            self._run("input", functions.input_fn, request)
-            if not functions.batch_predict_fn:
-                self._run("predict", functions.predict_fn, request)
-                self._run("output", functions.output_fn, request)
-        if batch_predict_fn := functions.batch_predict_fn:
-            self._predict_together(batch_predict_fn, requests)
-            for request in requests:
-                self._run("output", functions.output_fn, request)
+        if "transform_fn" in self._functions:
+            self._run("transform", requests)
+        else:
+            self._run("input", requests)
+            if batch_predict_fn := self._functions.get("batch_predict_fn"):
+                self._predict_together(batch_predict_fn, requests)
+            else:
+                self._run("predict", requests)
+            self._run("output", requests)
         return [self._finish(request, len(requests)) for request in requests]
 
     def _read(self, item: dict[str, Any], context: Any, index: int) -> _Request:
@@ -91,7 +88,7 @@ class UserService:
         headers = codecs.read_headers(own.get_all_request_header(0))
         accept = headers.get("accept", "")
         if accept in ("", content_types.ANY):
-            accept = self._settings.default_accept
+            accept = self._default_accept
         content_type = headers.get("content-type")
         request = _Request(own, content_type, accept, bytes(item.get("body", b"")))
         if (content_type or "").partition(";")[0].strip().lower() in content_types.UTF8_TYPES:
@@ -101,25 +98,23 @@ class UserService:
                 request.error = _refusal(error, "input")
         return request
 
-    def _run(self, stage: str, function: Function, request: _Request) -> None:
-        if request.error:
-            return
-        arguments = {
-            "transform": (self._model, request.value, request.content_type, request.accept),
-            "input": (request.value, request.content_type),
-            "predict": (request.value, self._model),
-            "output": (request.value, request.accept),
-        }[stage]
-        begin = time.perf_counter()
-        # A call that hangs, even in C code, ends the worker; the log then shows where it was.
-        faulthandler.dump_traceback_later(self._settings.response_timeout, exit=True)
-        try:
-            request.value = function(*arguments, request.context)
-        except Exception as error:
-            request.error = _refusal(error, stage)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        request.milliseconds[stage] = (time.perf_counter() - begin) * 1e3
+    def _run(self, stage: str, requests: list[_Request], function: Function | None = None) -> None:
+        function = function or self._functions[f"{stage}_fn"]
+        for request in requests:
+            if request.error:
+                continue
+            arguments = {
+                "transform": (self._model, request.value, request.content_type, request.accept),
+                "input": (request.value, request.content_type),
+                "predict": (request.value, self._model),
+                "output": (request.value, request.accept),
+            }[stage]
+            begin = time.perf_counter()
+            try:
+                request.value = function(*arguments, request.context)
+            except Exception as error:
+                request.error = _refusal(error, stage)
+            request.milliseconds[stage] = (time.perf_counter() - begin) * 1e3
 
     def _predict_together(self, function: Function, requests: list[_Request]) -> None:
         """Predict all at once, or one by one if that fails, to find the request at fault."""
@@ -136,7 +131,7 @@ class UserService:
         together = copy.copy(requests[0])
         together.value = [request.value for request in requests]
         together.milliseconds = {}
-        self._run("predict", predict, together)
+        self._run("predict", [together], predict)
         for index, request in enumerate(requests):
             request.milliseconds |= together.milliseconds
             if together.error is None:
