@@ -1,4 +1,4 @@
-"""What Multi Model Server's workers run: `handle`, once per batch of requests."""
+"""Answers batches of requests with the model that it loads."""
 
 import functools
 import itertools
@@ -20,9 +20,10 @@ from dogbreeds.model.photo import PhotoError, PhotoTooLargeError
 from dogbreeds.serving import codecs, loading
 from dogbreeds.serving.errors import RequestError
 from dogbreeds.serving.predictor import Predictor
-from dogbreeds.serving.settings import FAILURE_PIPE_ENV, Settings
+from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import script
-from dogbreeds.system import processes, resources
+from dogbreeds.serving.worker import counting_loads
+from dogbreeds.system import resources
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,6 @@ _Row = npt.NDArray[np.float32]
 if TYPE_CHECKING:
     from dogbreeds.serving.user_code.service import UserService
 
-_service: "Service | UserService | None" = None
-
 
 class _Context(Protocol):
     """The part of MMS's context that is used here (``mms.context.Context``)."""
@@ -53,25 +52,6 @@ class _Context(Protocol):
     def set_response_header(self, idx: int, key: str, value: str) -> None: ...
 
 
-def handle(data: list[dict[str, Any]] | None, context: _Context) -> list[bytes] | None:
-    """Answer a batch of requests, or load the model.
-
-    Args:
-        data: For each request its body and query parameters; None asks to load the model.
-        context: MMS's context: headers in; status and content type of each answer out.
-
-    Returns:
-        For each request the body of its answer.
-    """
-    global _service
-    if data is None:
-        _service = _load(context)
-        return None
-    if _service is None:
-        raise RuntimeError("MMS requested a prediction before the model was loaded")
-    return _service.answer(data, context)
-
-
 @dataclass(eq=False)
 class Service:
     """Answers batches of requests with one started predictor."""
@@ -80,6 +60,7 @@ class Service:
     default_accept: str  # the answer's type if a request names none
     threads: int = 1  # how many photos are decoded in parallel
     max_request_bytes: int = 25 * 2**20  # limit for a decompressed body
+    timeout: int | None = None  # seconds after which a batch ends the worker; None: MMS ends it
 
     # Created on first use, because threads do not survive the worker's fork.
     @functools.cached_property
@@ -89,7 +70,7 @@ class Service:
     def answer(self, data: list[dict[str, Any]], context: _Context) -> list[bytes]:
         """Answer each request by its own content types; good photos share forward passes.
 
-        See `handle`. A request that fails does not affect the others.
+        A request that fails does not affect the others.
         """
         description, begin = self.predictor.description, time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
@@ -174,52 +155,48 @@ def _refusal(error: Exception) -> RequestError:
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def _load(context: _Context) -> "Service | UserService":
-    """Load the model; if that fails, tell the server to stop instead of retrying forever.
+def load(context: _Context) -> "Service | UserService":
+    """Load the model; if that fails, stop the server instead of retrying forever.
 
     Raises:
         MemoryError: It would not fit beside the other models; MMS answers 507.
     """
-    processes.die_with_parent()
     settings = Settings.from_environment(os.environ)
-    properties = context.system_properties
-    model_dir = Path(properties["model_dir"]).resolve()
-    if settings.multi_model:
-        size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
-        if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
-            raise MemoryError
-    try:
-        if code := script.find(model_dir, os.environ):
-            # Import it here, because it needs scipy, which the slim image lacks.
-            from dogbreeds.serving.user_code.service import UserService
-
-            return UserService(code, settings, model_dir, context)
-        predictor = loading.load(
-            model_dir, properties["gpu_id"], settings.threads, settings.backend, settings.precision
-        )
-        if settings.preload:
-            os.register_at_fork(after_in_child=lambda: _start_in_worker(predictor))
-        else:
-            predictor.start()
-        resources.give_back_memory()
-    except Exception as error:
-        if not settings.multi_model:  # one bad model must not stop the others
-            _give_up(error)
-        raise
-    return Service(predictor, settings.default_accept, settings.threads, settings.max_request_bytes)
+    model_dir = Path(context.system_properties["model_dir"]).resolve()
+    if not settings.multi_model:
+        with counting_loads(settings.workers, ready=not settings.preload):
+            return _load_service(settings, model_dir, context)
+    # One bad model must not stop the others.
+    size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
+    if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
+        raise MemoryError
+    return _load_service(settings, model_dir, context)
 
 
-def _start_in_worker(predictor: Predictor) -> None:
-    try:
+def _load_service(
+    settings: Settings, model_dir: Path, context: _Context
+) -> "Service | UserService":
+    if code := script.find(model_dir, os.environ):
+        # Import it here, because it needs scipy, which the slim image lacks.
+        from dogbreeds.serving.user_code.service import UserService
+
+        return UserService(code, settings, model_dir, context)
+    gpu = context.system_properties["gpu_id"]
+    predictor = loading.load(model_dir, gpu, settings.threads, settings.backend, settings.precision)
+
+    def start() -> None:
         predictor.start()
         resources.give_back_memory()
-    except Exception as error:  # Python ignores exceptions of fork handlers
-        logger.exception("cannot run the model")
-        _give_up(error)
-        os._exit(1)
 
+    def start_in_worker() -> None:
+        with counting_loads(settings.workers, ready=True):
+            start()
 
-def _give_up(error: Exception) -> None:
-    if path := os.environ.get(FAILURE_PIPE_ENV):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as pipe:
-            pipe.write(f"cannot load the model: {error}\n".encode())
+    if settings.preload:
+        os.register_at_fork(after_in_child=start_in_worker)
+    else:
+        start()
+    return Service(
+        predictor, settings.default_accept, settings.threads, settings.max_request_bytes,
+        settings.worker_timeout,
+    )  # fmt: skip

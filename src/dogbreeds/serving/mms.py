@@ -14,7 +14,7 @@ PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
 """Environment variable: the folder with an ``endpoints.jar`` that replaces the packaged one."""
 
 MODEL_NAME = "model"
-_HANDLER = "dogbreeds.serving.handler:handle"
+_HANDLER = "dogbreeds.serving.worker:handle"
 # The platform uses the credentials; workers that serve an artifact of ours do not need them.
 _HIDDEN_VARIABLES = "AWS_.*|.*(SECRET|PASSWORD|TOKEN|CREDENTIAL).*"
 
@@ -62,9 +62,9 @@ def write_files(settings: Settings, folder: Path) -> None:
             "load_models": MODEL_NAME,
         }
     hides = not (settings.user_code or settings.multi_model)  # a user's code may need S3
-    # MMS has one timeout for loading and for answering. With user code the worker enforces the
-    # latter itself, and loading may take as long as SageMaker allows at most.
-    timeout = 3600 if settings.user_code else settings.response_timeout
+    # MMS has one timeout for loading and for answering. Where workers bound the latter themselves,
+    # loading may take as long as SageMaker allows at most.
+    timeout = 3600 if settings.worker_timeout else settings.response_timeout
     properties = {
         "inference_address": address,
         **models,

@@ -76,7 +76,7 @@ class Predictor:
         logger.info("ready: model %s on %s, %d threads", version, name, self.threads)
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return probabilities [N, classes], float32, each row of sum 1, for pixels [N, S, S, 3]."""
+        """Return probabilities [N, classes], rows of sum 1, for pixels [N, S, S, 3]."""
         starts = range(0, len(pixels), MAX_BATCH)
         return np.concatenate([self.backend.run(pixels[i : i + MAX_BATCH]) for i in starts])
 

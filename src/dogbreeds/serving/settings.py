@@ -16,8 +16,6 @@ from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
-FAILURE_PIPE_ENV = "DOGBREEDS_FAILURE_PIPE"
-"""Set by the server for its workers, which write why they give up to this named pipe."""
 BACKEND_ENV = "DOGBREEDS_BACKEND"
 PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
@@ -80,6 +78,11 @@ class Settings:
         report that its model does not fit (507).
         """
         return self.gpus == 0 and not self.multi_model and self.user_code is None
+
+    @property
+    def worker_timeout(self) -> int | None:
+        """Seconds after which a worker ends itself; None: MMS ends it, and bounds loading, too."""
+        return self.response_timeout if self.multi_model or self.user_code else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

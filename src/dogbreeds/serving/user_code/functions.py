@@ -1,4 +1,4 @@
-"""A script's functions, and those of AWS's PyTorch toolkit, without its pickle, for missing ones."""
+"""A script's functions; those of AWS's PyTorch toolkit, less its pickle, replace missing ones."""
 # A script's model and data are of any type.
 # ruff: noqa: ANN401
 

@@ -47,6 +47,7 @@ class UserService:
     def __init__(
         self, code: script.Script, settings: Settings, model_dir: Path, context: Any
     ) -> None:
+        self.timeout = settings.worker_timeout
         self._default_accept = settings.default_accept
         if settings.multi_model:  # else the server did it, once for all workers
             packages = requirements.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
@@ -68,7 +69,7 @@ class UserService:
         return _loading(name, function, *arguments) if function else None
 
     def answer(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer each request by itself; see `dogbreeds.serving.handler.handle`."""
+        """Answer each request by itself; see `dogbreeds.serving.worker.handle`."""
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
         if "transform_fn" in self._functions:
             self._run("transform", requests)

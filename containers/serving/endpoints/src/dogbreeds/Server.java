@@ -104,8 +104,8 @@ public final class Server extends ModelServer {
     private static void giveUp(String reason) {
         System.err.println(reason);
         try {
-            String pipe = System.getenv("DOGBREEDS_FAILURE_PIPE");
-            Files.write(Paths.get(pipe), reason.getBytes(StandardCharsets.UTF_8));
+            String file = System.getenv("DOGBREEDS_FAILURE_FILE");
+            Files.write(Paths.get(file), reason.getBytes(StandardCharsets.UTF_8));
         } catch (IOException error) {
             System.err.println(error);
         }

@@ -1,0 +1,95 @@
+"""What Multi Model Server's workers run: `handle`, once per batch of requests.
+
+A worker that cannot load its model ends the server; MMS would restart it forever.
+"""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dogbreeds.system import processes
+from dogbreeds.system.errors import DogbreedsError
+
+FAILURE_FILE_ENV = "DOGBREEDS_FAILURE_FILE"
+"""Set by `server`, which reads from this file why its workers gave up: in the first line."""
+
+_LOADS_PER_WORKER = 3
+_LOADED = "loaded"
+
+_service: Any = None  # `handler.Service`, or `user_code.service.UserService`
+
+
+def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:  # noqa: ANN401
+    """Answer a batch of requests, or load the model.
+
+    Args:
+        data: For each request its body and query parameters; None asks to load the model.
+        context: MMS's context: headers in; status and content type of each answer out.
+
+    Returns:
+        For each request the body of its answer.
+    """
+    global _service
+    if data is None:
+        processes.die_with_parent()
+        with ending_the_server():  # also by what fails on import
+            from dogbreeds.serving import handler
+        _service = handler.load(context)
+        return None
+    if _service is None:
+        raise RuntimeError("MMS requested a prediction before the model was loaded")
+    if _service.timeout:  # a call that hangs, even in C code, leaves its traceback in the log
+        faulthandler.dump_traceback_later(_service.timeout, exit=True)
+    try:
+        answers: list[bytes] = _service.answer(data, context)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    return answers
+
+
+@contextlib.contextmanager
+def counting_loads(workers: int, *, ready: bool) -> Iterator[None]:
+    """End the server if this block, which loads the model, has ended its process each time.
+
+    Code that exits or crashes, and too little memory, leave no exception: loads are counted until
+    one succeeds. Outside of a server nothing happens.
+
+    Args:
+        workers: How many workers load.
+        ready: Whether a model that this block has loaded can answer.
+    """
+    path = os.environ.get(FAILURE_FILE_ENV, "")
+    with Path(f"{path}-loads" if path else os.devnull).open("a+") as loads, ending_the_server():
+        loads.seek(0)
+        found = loads.read()
+        loads.write(".")
+        loads.flush()
+        if _LOADED not in found and len(found) >= workers * _LOADS_PER_WORKER:
+            raise DogbreedsError(
+                f"{len(found)} loads ended their process without an exception: by code that exits"
+                " or crashes, or because memory ran out; see the log"
+            )
+        yield
+        if ready:
+            loads.write(_LOADED)
+
+
+@contextlib.contextmanager
+def ending_the_server() -> Iterator[None]:
+    """End the server, and this process, if the block raises; outside of a server just raise."""
+    try:
+        yield
+    except Exception as error:
+        if path := os.environ.get(FAILURE_FILE_ENV):
+            cause = error.__cause__ if isinstance(error, DogbreedsError) else error
+            lines = [f"cannot load the model: {' '.join(str(error).split())}\n"]
+            lines += traceback.format_exception(cause) if cause else []
+            with contextlib.suppress(FileExistsError), Path(path).open("x") as stream:
+                stream.writelines(lines)
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        raise
