@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dogbreeds.entrypoint.stderr_tail import StderrTail
+from dogbreeds.entrypoint.failure import StderrTail
 
 
 def run(code: str) -> StderrTail:

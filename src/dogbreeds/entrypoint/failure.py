@@ -1,8 +1,15 @@
-"""The failure file of a job: why it failed, in one line that SageMaker displays."""
+"""Why a job failed: the failure file, which SageMaker displays, and a script's stderr."""
 
 import os
+import re
 import sys
+import threading
 from pathlib import Path
+
+_KEPT_BYTES = 64 * 1024
+_TRACEBACK = "Traceback (most recent call last):"
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # torch marks the lines of a process with it
+_TORCHRUN = "ChildFailedError"  # torchrun raises it after the script's own error
 
 
 def one_line(reason: str) -> str:
@@ -24,3 +31,46 @@ def fail(file: Path, reason: str) -> int:
     except OSError as error:
         print(f"error: cannot write {file}: {error}", file=sys.stderr, flush=True)
     return 1
+
+
+class StderrTail:
+    """Copies stderr of this process and its children while the context lasts.
+
+    sagemaker-training can capture stderr, too, but breaks lines where its reads end, so that an
+    error may reach the failure file in pieces.
+    """
+
+    def __enter__(self) -> "StderrTail":
+        self._tail = b""
+        self._stderr = os.dup(2)
+        self._read_end, write_end = os.pipe()
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        self._thread = threading.Thread(target=self._copy, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.dup2(self._stderr, 2)
+        # The pipe ends when its last writer does; a stray grandchild must not block us.
+        self._thread.join(timeout=5)
+
+    def _copy(self) -> None:
+        while chunk := os.read(self._read_end, 65536):
+            os.write(self._stderr, chunk)
+            self._tail = (self._tail + chunk)[-_KEPT_BYTES:]
+
+    def reason(self) -> str:
+        """Return the last error of a Python script: its own line first, then its traceback.
+
+        For another program it is the last line, "" if nothing was written.
+        """
+        text = _RANK.sub("", self._tail.decode(errors="replace")).strip()
+        for traceback in reversed(text.split(_TRACEBACK)[1:]):
+            lines = traceback.strip("\n").splitlines()
+            # The frames are indented; the error is the first line that is not.
+            error = next((i for i, line in enumerate(lines) if line[:1] != " "), len(lines) - 1)
+            if _TORCHRUN not in lines[error]:
+                frames = "\n".join([_TRACEBACK, *lines[: error + 1]])
+                return f"{lines[error]}\n{frames}"
+        return text.rpartition("\n")[2]

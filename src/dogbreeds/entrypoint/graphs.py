@@ -33,15 +33,10 @@ Check = Callable[[], object]
 def add_graphs(
     folder: Path, splits: Mapping[str, PixelStore], *, quantize: bool, check: Check = lambda: None
 ) -> dict[str, Graph]:
-    """Add ONNX graphs to an artifact: float32, and int8 where it can be calibrated and measured.
+    """Add ONNX graphs to the artifact in a folder: float32, and int8 if `quantize`.
 
+    int8 needs photos to calibrate with (``train``) and to measure on (``valid``, ``test``).
     Transformers stay float32: int8 costs them more accuracy than it saves time.
-
-    Args:
-        folder: The artifact's; it is saved again, with the graphs.
-        splits: Photos to calibrate with (``train``) and to measure on (``valid``, ``test``).
-        quantize: Whether to add int8.
-        check: Called between batches.
 
     Returns:
         The graphs by precision.

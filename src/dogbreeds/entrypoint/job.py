@@ -35,6 +35,9 @@ from dogbreeds.training.settings import Settings, parse_arguments, resolve_weigh
 from dogbreeds.training.stop import Stopped, StopRequest
 
 _EXPECTED = (DogbreedsError, FloatingPointError, OSError)
+# Settings that may differ between two runs of which one resumes the other.
+_FREE = ("num_workers", "checkpoint_seconds", "pixel_cache", "compile",
+         "profiler", "profile_steps", "debugger", "quantize")  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +77,7 @@ def run(
 
     Raises:
         Stopped: A stop was requested before there was a model to save.
-        SettingsError, ModelError, PhotosError, CheckpointError: The job cannot run as requested.
+        DogbreedsError: The job cannot run as requested.
         OSError: A folder cannot be read or written.
     """
     weights = resolve_weights(settings, paths.weights)
@@ -101,12 +104,13 @@ def run(
     preprocessing = Preprocessing(settings.image_size, settings.image_size)
     if cluster.is_main:
         where = f"{cluster.size} x {device.device.type}" if cluster.size > 1 else device.device.type
-        counts = ", ".join(f"{len(split.paths)} {name}" for name, split in splits.items())
+        sizes = {name: len(split.paths) for name, split in splits.items()}
+        counts = ", ".join(f"{size} {name}" for name, size in sizes.items())
         print(f"Training {settings.model} from {weights or 'random weights'} on {where}:"
               f" {len(classes)} classes, {counts}", flush=True)  # fmt: skip
-        sizes = {f"{name}_photos": len(split.paths) for name, split in splits.items()}
         facts = {"device": where, "weights": str(weights or "random"), "classes": len(classes)}
-        write_job(settings, facts | sizes, paths.output_data)
+        facts |= {f"{name}_photos": size for name, size in sizes.items()}
+        write_job(settings, facts, paths.output_data)
     with callback.phase("read photos"):
         photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
                              paths.output_data / "photos.json")  # fmt: skip
@@ -151,10 +155,9 @@ def run(
 
 def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: StopRequest) -> None:
     """Add ONNX graphs to the saved artifact, which is complete without them."""
+    splits = trainer.splits
     try:
-        graphs = add_graphs(
-            paths.model, trainer.splits, quantize=settings.quantize, check=stop.check
-        )
+        graphs = add_graphs(paths.model, splits, quantize=settings.quantize, check=stop.check)
         measured = {name: {"accuracy": graph.accuracy, "agreement": graph.agreement}
                     for name, graph in graphs.items()}  # fmt: skip
         write_json(paths.output_data / GRAPHS_FILE, measured)
@@ -166,11 +169,7 @@ def _add_graphs(trainer: Trainer, settings: Settings, paths: JobPaths, stop: Sto
 
 def _identity(settings: Settings, classes: tuple[PhotoClass, ...]) -> dict[str, Any]:
     """Return what two runs must share for one to resume the other."""
-    free = (  # these may differ between runs
-        "num_workers", "checkpoint_seconds", "pixel_cache", "compile",
-        "profiler", "profile_steps", "debugger", "quantize",
-    )  # fmt: skip
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in free}
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _FREE}
     return {**values, "classes": [list(item) for item in classes]}
 
 

@@ -24,9 +24,7 @@ from dogbreeds.training.settings import Settings, SettingsError, parse_steps
 def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Callback]:
     """Yield the callback of a job, and sample this host while the context lasts.
 
-    ``paths.output_data`` then contains ``phases.json``, ``tensorboard/`` and, where requested,
-    ``traces/``, ``profiler/`` and ``debugger.json``. One process per host samples; rank 0 does the
-    rest.
+    One process per host samples, to ``paths.output_data``; rank 0 does the rest.
 
     Raises:
         SettingsError: Debugger is requested, but smdebug cannot be used.
@@ -101,14 +99,13 @@ def _judge(trial: Path, output: Path) -> None:
     """Write the rules' findings, which are returned even where the tensors are not."""
     from dogbreeds.monitoring.debugger.rules import check
 
+    started = time.monotonic()
     try:
-        started = time.monotonic()
         findings = check(trial)
+        write_json(output / FINDINGS_FILE, [finding.to_json() for finding in findings])
+        print(f"Debugger ({time.monotonic() - started:.1f} s):\n{table(findings)}", flush=True)
     except Exception as error:  # it must not fail the job
         print(f"Debugger's rules failed: {type(error).__name__}: {error}", flush=True)
-        return
-    write_json(output / FINDINGS_FILE, [finding.to_json() for finding in findings])
-    print(f"Debugger ({time.monotonic() - started:.1f} s):\n{table(findings)}", flush=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

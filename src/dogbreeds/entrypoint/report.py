@@ -31,11 +31,7 @@ _COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its c
 
 
 def write_job(settings: Settings, facts: Mapping[str, object], folder: Path) -> None:
-    """Write a job's hyperparameters and other facts to `JOB_FILE` when it starts.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a job's hyperparameters and other facts to `JOB_FILE` when it starts."""
     document = {
         "name": os.environ.get("TRAINING_JOB_NAME", ""),  # SageMaker sets it
         "hyperparameters": dataclasses.asdict(settings),
@@ -51,11 +47,9 @@ def evaluation_report(
     """Evaluate a model's predictions of the N photos of a split.
 
     Returns:
-        JSON-ready: ``photos`` (N), ``loss``, ``accuracy``, ``top5``; ``temperature``, ``ece`` with
-        it and ``uncalibrated_ece`` without it; ``macro_f1``, the mean of the classes' F1;
-        ``classes``, for each class its id, name, photos, recall, precision and F1, None where the
-        denominator is 0; ``confusion``, C rows of true classes by C columns of predicted ones;
-        ``worst``, the wrong predictions with the highest loss.
+        JSON-ready; ``ece`` is with ``temperature``, ``uncalibrated_ece`` without it, ``confusion``
+        has C rows of true classes by C columns of predicted ones, ``worst`` the wrong predictions
+        with the highest loss. Recall, precision and F1 are None where their denominator is 0.
     """
     predicted = predictions.classes[:, 0]
     confusion = confusion_matrix(predictions.targets, predicted, len(classes))
@@ -103,8 +97,6 @@ def write_reports(
 ) -> None:  # fmt: skip
     """Write the reports of a finished job.
 
-    These are ``learning_curves.png``, for each split ``evaluation_SPLIT.json``,
-    ``predictions_SPLIT.csv`` and ``confusion_SPLIT.png``, and thumbnails of the worst mistakes.
     `history` has the metrics of each epoch, `predictions` and `paths` are by split.
 
     Raises:
@@ -161,41 +153,45 @@ def _write_predictions(
             writer.writerow((path, label, top[0], f"{highest:.6f}", f"{own:.6f}", " ".join(top)))
 
 
-def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
+@contextlib.contextmanager
+def _drawing(file: Path, width: float, height: float) -> Iterator[Any]:
+    """Yield an empty figure, in inches, that is then saved."""
     # Import it here: matplotlib takes a second. Its object interface needs no display.
     from dogbreeds.job_output.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, color in _COLORS.items():
-            if (name := f"{split}_{kind}") in history[0]:
-                values = [epoch[name] for epoch in history]
-                axes.plot(range(1, len(values) + 1), values, marker=".", label=split, color=color)
-        axes.set(xlabel="epoch", title=kind)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure
     with atomic_write(file) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _draw_confusion(report: dict[str, Any], file: Path) -> None:
-    from dogbreeds.job_output.figure import Figure
+def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
+    with _drawing(file, 10, 4) as figure:
+        for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for split, color in _COLORS.items():
+                if (name := f"{split}_{kind}") in history[0]:
+                    values = [epoch[name] for epoch in history]
+                    epochs = range(1, len(values) + 1)
+                    axes.plot(epochs, values, marker=".", label=split, color=color)
+            axes.set(xlabel="epoch", title=kind)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend()
 
+
+def _draw_confusion(report: dict[str, Any], file: Path) -> None:
     matrix = torch.tensor(report["confusion"], dtype=torch.float32)
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     count = len(matrix)
     named = count <= _READABLE
     side = max(5.0, count * 0.3 if named else 12.0)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class's photos", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {report['accuracy']:.1%}")
     # A name such as $\\frac$ is no formula, and bytes that are not UTF-8 cannot be drawn.
     texts = [printable(c["class_name" if named else "class_id"]) for c in report["classes"]]
     ticks = range(0, count, -(-count // _READABLE))  # every one if they are readable
-    axes.set_xticks(ticks, [texts[i] for i in ticks], rotation=90, parse_math=False)
-    axes.set_yticks(ticks, [texts[i] for i in ticks], parse_math=False)
-    with atomic_write(file) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    with _drawing(file, side + 1, side) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1)
+        figure.colorbar(image, label="share of the true class's photos", shrink=0.8)
+        axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {report['accuracy']:.1%}")
+        axes.set_xticks(ticks, [texts[i] for i in ticks], rotation=90, parse_math=False)
+        axes.set_yticks(ticks, [texts[i] for i in ticks], parse_math=False)

@@ -17,8 +17,7 @@ from sagemaker_training import entry_point, environment, errors
 from sagemaker_training.runner import RunnerType
 
 from dogbreeds.data.folders import find_channels
-from dogbreeds.entrypoint.failure import one_line
-from dogbreeds.entrypoint.stderr_tail import StderrTail
+from dogbreeds.entrypoint.failure import StderrTail, one_line
 from dogbreeds.entrypoint.torchrun import Torchrun
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.training.paths import JobPaths

@@ -37,8 +37,7 @@ class Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-train
         """Run the program to its end; `wait` is ignored, the toolkit passes it.
 
         Raises:
-            sagemaker_training.errors.ExecuteUserScriptError: The program failed; with
-                `capture_error` the message contains its stderr.
+            sagemaker_training.errors.ExecuteUserScriptError: The program failed.
         """
         command = self._create_command()
         logging_config.log_script_invocation(command, self._env_vars)
