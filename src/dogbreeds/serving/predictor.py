@@ -28,15 +28,10 @@ class BackendError(DogbreedsError, RuntimeError):
 
 
 class Backend(Protocol):
-    """An engine that holds a model.
+    """An engine that holds a model."""
 
-    Attributes:
-        name: One of `settings.BACKENDS`.
-        tolerance: Largest allowed difference of a probability from PyTorch's in float32 on a CPU.
-    """
-
-    name: str
-    tolerance: float
+    name: str  # one of `settings.BACKENDS`
+    tolerance: float  # largest allowed difference of a probability from PyTorch's float32 on a CPU
 
     def start(self, threads: int) -> None:
         """Prepare to run in the calling process: thread pools do not survive a fork."""
@@ -47,19 +42,12 @@ class Backend(Protocol):
 
 @dataclass(eq=False)
 class Predictor:
-    """Runs the model of an artifact.
+    """Runs the model of an artifact."""
 
-    Attributes:
-        description: The artifact's, with a golden example.
-        candidates: Backends with its model, not started.
-        threads: Per forward pass on the CPU.
-        requested: One of `settings.BACKENDS`, or None for the fastest that works.
-    """
-
-    description: Description
-    candidates: list[Backend]
-    threads: int
-    requested: str | None = None
+    description: Description  # with a golden example
+    candidates: list[Backend]  # with the model, not started
+    threads: int  # per forward pass on the CPU
+    requested: str | None = None  # one of `settings.BACKENDS`; None: the fastest that works
 
     def start(self) -> None:
         """Choose a backend and warm it up; call it in the process that will predict.

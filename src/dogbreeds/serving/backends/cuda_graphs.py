@@ -22,13 +22,10 @@ _Pool = tuple[int, int] | None  # as returned by torch.cuda.graph_pool_handle
 
 
 def half_types(capability: tuple[int, int]) -> tuple[torch.dtype, ...]:
-    """Return the 16-bit types that a GPU is fast at, the more precise one first.
+    """Return the 16-bit types that a GPU of a compute capability is fast at.
 
-    float16 has three more bits of mantissa; bfloat16 is for models that overflow it.
-
-    Args:
-        capability: As returned by ``torch.cuda.get_device_capability``. Source: NVIDIA's CUDA C++
-            programming guide (tensor cores from 7.0, bfloat16 from 8.0).
+    float16 has three more bits of mantissa; bfloat16 is for models that overflow it. Source:
+    NVIDIA's CUDA C++ programming guide (tensor cores from 7.0, bfloat16 from 8.0).
     """
     if capability < (7, 0):
         return ()
@@ -36,12 +33,9 @@ def half_types(capability: tuple[int, int]) -> tuple[torch.dtype, ...]:
 
 
 class CudaGraphs:
-    """A 16-bit copy of the model, channels-last, with a CUDA graph per size.
+    """A copy of the model in `dtype`, of 16 bits, channels-last, with a CUDA graph per size.
 
-    Args:
-        artifact: Its model is copied, not changed.
-        device: The GPU. A CPU has no graphs: each run then computes over the same fixed memory.
-        dtype: float16 or bfloat16.
+    On a CPU, which has no graphs, each run computes over the same fixed memory.
     """
 
     name = CUDA_GRAPHS

@@ -24,15 +24,10 @@ class ScriptError(DogbreedsError, RuntimeError):
 
 @dataclass(frozen=True)
 class Script:
-    """A model's own code.
+    """A model's own code."""
 
-    Attributes:
-        folder: The code folder, from which the functions may import modules.
-        module: The file with the functions; None if the toolkit's defaults serve the model.
-    """
-
-    folder: Path
-    module: Path | None
+    folder: Path  # the functions may import modules from it
+    module: Path | None  # the file with the functions; None: the toolkit's defaults
 
     @property
     def batches(self) -> bool:
@@ -41,9 +36,9 @@ class Script:
 
 
 def fetch(environment: MutableMapping[str, str], folder: Path) -> None:
-    """Download the ``sourcedir.tar.gz`` that the SDK uploads, and unpack it to ``folder/code``.
+    """Download the code if ``SAGEMAKER_SUBMIT_DIRECTORY`` is an S3 URI, as the SDK's is.
 
-    If ``SAGEMAKER_SUBMIT_DIRECTORY`` is an S3 URI, that folder replaces it in `environment`.
+    Its ``sourcedir.tar.gz`` is unpacked to ``folder/code``, which replaces it in `environment`.
 
     Raises:
         ScriptError: It cannot be downloaded or unpacked.

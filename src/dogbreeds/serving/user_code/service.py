@@ -3,7 +3,6 @@
 # ruff: noqa: ANN401
 
 import copy
-import json
 import logging
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from sagemaker_inference import content_types, encoder
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 
 from dogbreeds.serving import codecs
-from dogbreeds.serving.errors import RequestError
+from dogbreeds.serving.codecs import RequestError
 from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import requirements, script
 from dogbreeds.serving.user_code.functions import Function, functions_of
@@ -155,7 +154,7 @@ class UserService:
             request.error = _refusal(error, "output")
         context.set_response_status(request.error.status.value, request.error.status.phrase, 0)
         context.set_response_content_type(0, content_types.JSON)
-        return (json.dumps(request.error.to_dict()) + "\n").encode()
+        return request.error.body()
 
 
 def _encode(request: _Request) -> tuple[bytes, str]:
