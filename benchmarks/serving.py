@@ -27,7 +27,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +41,7 @@ from serving_peers import BATCH_SIZES, Server, install_peers, servers
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.entrypoint.graphs import add_graphs
+from dogbreeds.local.benchmark import Call, load, measure
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.onnx_runtime import PRECISIONS
@@ -57,7 +57,6 @@ PRECISE = [f"{name}-{precision}" for name in ("bare", "ours") for precision in P
 EXTRA = ["ours-pytorch", *PRECISE, *(f"ours-batch-{size}" for size in BATCH_SIZES)]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
-Call = Callable[[], None]
 Row = tuple[str, str, int]  # server, photo, concurrency
 
 
@@ -116,32 +115,6 @@ def send(connection: http.client.HTTPConnection, server: Server, body: bytes) ->
     return response.status
 
 
-def load(make_call: Callable[[], Call], concurrency: int, seconds: float) -> list[float]:
-    """Call from several threads for some seconds; return the latencies in seconds."""
-    latencies: list[float] = []
-    failures: list[BaseException] = []
-    end = time.monotonic() + seconds
-
-    def client() -> None:
-        try:
-            call = make_call()
-            while time.monotonic() < end:
-                begin = time.monotonic()
-                call()
-                latencies.append(time.monotonic() - begin)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=client) for _ in range(concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return latencies
-
-
 def over_http(server: Server, body: bytes) -> Callable[[], Call]:
     """Return what gives each client of `load` a connection of its own."""
 
@@ -156,31 +129,6 @@ def over_http(server: Server, body: bytes) -> Callable[[], Call]:
         return call
 
     return make_call
-
-
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Return the processor time used; unlike latency it hardly depends on what else runs."""
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
-def measure(
-    make_call: Callable[[], Call],
-    concurrency: int,
-    seconds: float,
-    family: Callable[[], list[psutil.Process]],
-) -> dict[str, float]:
-    """Return requests per second, latencies, processor time a request and memory."""
-    load(make_call, concurrency, seconds / 8)  # warm-up
-    begin, cpu_begin = time.monotonic(), cpu_seconds(family())
-    latencies = sorted(load(make_call, concurrency, seconds))
-    elapsed, cpu = time.monotonic() - begin, cpu_seconds(family()) - cpu_begin
-    return {
-        "per_second": len(latencies) / elapsed,
-        "median_ms": statistics.median(latencies) * 1e3,
-        "p95_ms": latencies[int(len(latencies) * 0.95)] * 1e3,
-        "cpu_ms": cpu / len(latencies) * 1e3,
-        "pss_mb": sum(process.memory_full_info().pss for process in family()) / 2**20,
-    }
 
 
 def bare(

@@ -237,6 +237,8 @@ def test_loading_may_take_longer_than_a_request(tmp_path: Path) -> None:
         ("import no_such_package", {}, "inference.py raised ModuleNotFoundError"),
         ("def model_fn(): pass", {}, "expected model_fn with 1 arguments"),
         ("raise SystemExit(3)", {}, "inference.py raised SystemExit: 3"),
+        ("import os; os._exit(3)", {}, "loads ended their process without an exception"),
+        ("async def predict_fn(data, model): pass", {}, "expected predict_fn as a plain function"),
         ("def transform_fn(a, b, c, d): pass\ndef input_fn(a, b): pass", {}, "without input_fn"),
         ("", {}, "expected one .pt or .pth file where there is no model_fn, got none"),
         ("x = 1", {"SAGEMAKER_PROGRAM": "serve.py"}, "expected serve.py, which SAGEMAKER_PROGRAM"),
@@ -245,8 +247,9 @@ def test_loading_may_take_longer_than_a_request(tmp_path: Path) -> None:
 def test_a_script_that_cannot_be_loaded_ends_the_server_with_the_reason(
     script: str, environment: dict[str, str], words: str, tmp_path: Path
 ) -> None:
+    environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment}
     with serving(scripts.write(tmp_path, script or " "), **environment) as server:  # type: ignore[arg-type]
-        assert server.process.wait(60) == 1
+        assert server.process.wait(120) == 1
         assert words in one_line_reason(server.log())
 
 

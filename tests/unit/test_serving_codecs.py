@@ -203,3 +203,9 @@ def test_a_class_name_that_is_no_utf_8_can_be_written() -> None:
     odd = {"top_k": [{"label": "1", "class_name": "caf\udce9", "probability": 1.0}]}
     text = codecs.write_answers(codecs.Request([b""], True, codecs.CSV, [1]), [odd])
     assert text == b"1,caf?,1.0\n"
+
+
+def test_a_query_parameter_without_effect_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="no query parameter but top_k, got topk") as refused:
+        codecs.read_request(b"photo", {}, {"topk": "3", "top_k": "2"}, codecs.JSON)
+    assert refused.value.status == HTTPStatus.BAD_REQUEST

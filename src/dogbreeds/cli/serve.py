@@ -14,11 +14,22 @@ from dogbreeds.cli import base
 @click.argument("artifact", type=base.PATH)
 @base.option("--port", type=base.PORT, default=8080, metavar="N", help="Where to listen.")
 @base.option("--photo", type=base.PATH, metavar="FILE", help="A photo to classify at the start.")
-def serve(artifact: Path, port: int, photo: Path | None) -> None:
+@base.option("--benchmark", type=base.PATH, metavar="PHOTO",
+             help="Measure how fast this photo is answered, and end.")  # fmt: skip
+def serve(artifact: Path, port: int, photo: Path | None, benchmark: Path | None) -> None:
     """Serve a model on this machine until Ctrl-C, with a page to try it.
 
     ARTIFACT is a model.tar.gz or the folder of one; neither AWS nor Docker is needed.
     """
+    if benchmark:
+        from dogbreeds.local.benchmark import benchmark as measure
+
+        click.echo("precision  concurrency  requests/s  p50 ms  p95 ms  memory MB")
+        for name, clients, found in measure(artifact, benchmark, port):
+            click.echo(f"{name:9}  {clients:11}  {found['per_second']:10.1f}"
+                       f"  {found['median_ms']:6.1f}  {found['p95_ms']:6.1f}"
+                       f"  {found['pss_mb']:9.0f}")  # fmt: skip
+        return
     serve_until_stopped(artifact, port, photo)
 
 

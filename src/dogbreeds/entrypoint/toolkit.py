@@ -3,23 +3,26 @@
 It runs the user's script in script mode and our training program otherwise, and adds what the
 stock entry point lacks: signals reach the program, the failure file tells the reason, invalid
 hyperparameters stop the job before anything heavy is imported, and torchrun starts the program
-where there are several GPUs or hosts (`dogbreeds.entrypoint.torchrun`).
+where there are several GPUs or hosts.
 """
 
 import os
 import signal
+import sys
 import tarfile
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
-from sagemaker_training import entry_point, environment, errors
+from sagemaker_training import entry_point, environment, errors, logging_config, process
 from sagemaker_training.runner import RunnerType
+from sagemaker_training.torch_distributed import TorchDistributedRunner
 
 from dogbreeds.data.folders import find_channels
 from dogbreeds.entrypoint.failure import StderrTail, one_line
-from dogbreeds.entrypoint.torchrun import Torchrun
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.processes import die_with_parent
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, check_compiler, resolve_weights
 
@@ -88,7 +91,11 @@ def _run(env: environment.Environment, folder: str, program: str, arguments: lis
     several = not env.user_entry_point and (len(env.hosts) > 1 or env.num_gpus > 1)
     runner = RunnerType.Process
     if several or str(requested).lower() == "true":
-        runner = Torchrun.of(env, program, arguments)
+        runner = _Torchrun(
+            program, list(arguments), env.to_env_vars(), max(1, env.num_gpus), env.master_hostname,
+            env.distribution_hosts, env.current_host, env.network_interface_name,
+            env.current_instance_type,
+        )  # fmt: skip
     entry_point.run(folder, program, arguments, env.to_env_vars(), runner_type=runner)
 
 
@@ -127,3 +134,31 @@ class _ForwardStop:
         self.forwarded = True
         for child in psutil.Process().children():
             child.send_signal(signum)
+
+
+class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-training has no types
+    """sagemaker-training's torchrun runner: one process per GPU, or per host without GPUs.
+
+    The original takes the first ``torchrun`` on the PATH, which in a virtual environment on a
+    base image is that of the base's Python, and swaps two arguments of `run`, so that failures
+    go unnoticed unless errors are captured.
+    """
+
+    def _create_command(self) -> list[str]:
+        command: list[str] = super()._create_command()
+        at = command.index("torchrun")
+        return [*command[:at], sys.executable, "-m", "torch.distributed.run", *command[at + 1 :]]
+
+    def run(self, wait: bool = True, capture_error: bool = False) -> Any:  # noqa: ANN401
+        """Run the program to its end; `wait` is ignored, the toolkit passes it.
+
+        Raises:
+            sagemaker_training.errors.ExecuteUserScriptError: The program failed.
+        """
+        command = self._create_command()
+        logging_config.log_script_invocation(command, self._env_vars)
+        return process.check_error(
+            command, errors.ExecuteUserScriptError, self._processes_per_host,
+            capture_error=capture_error, cwd=environment.code_dir,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        )  # fmt: skip

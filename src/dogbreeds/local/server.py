@@ -42,8 +42,10 @@ class RunningServer:
 
 
 @contextmanager
-def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
+def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[RunningServer]:
     """Serve an artifact, a ``model.tar.gz`` or its folder, while the context lasts.
+
+    `settings` are additional environment variables of the server.
 
     Yields:
         The server, ready for requests; `log` gets what it prints.
@@ -63,7 +65,7 @@ def serving(artifact: Path, port: int, log: Path) -> Iterator[RunningServer]:
         given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port)}
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],
-            env={**os.environ, **given}, stdout=output, stderr=subprocess.STDOUT,
+            env={**os.environ, **given, **settings}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches only us; we stop the server
             preexec_fn=die_with_parent,
         )  # fmt: skip
@@ -115,6 +117,11 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
     raise ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
+def content_type(photo: Path) -> str:
+    """Return the content type of a photo by its file's name."""
+    return _CONTENT_TYPES.get(photo.suffix.lower(), "application/octet-stream")
+
+
 def predict(url: str, photo: Path) -> dict[str, Any]:
     """Post a photo to ``/invocations`` of the server at `url`.
 
@@ -124,9 +131,8 @@ def predict(url: str, photo: Path) -> dict[str, Any]:
     Raises:
         urllib.error.HTTPError: The server rejected the photo.
     """
-    content_type = _CONTENT_TYPES.get(photo.suffix.lower(), "application/octet-stream")
     request = urllib.request.Request(  # noqa: S310
-        f"{url}/invocations", data=photo.read_bytes(), headers={"Content-Type": content_type}
+        f"{url}/invocations", data=photo.read_bytes(), headers={"Content-Type": content_type(photo)}
     )
     with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)

@@ -36,10 +36,13 @@ _MAX_TOP_K = 1000
 class RequestError(DogbreedsError):
     """A refused request, or one refused photo of it, usually with a 4xx status."""
 
-    status: HTTPStatus
+    status: int
     error: str  # what is wrong, in a few words
     expected: str
     got: str
+
+    def __str__(self) -> str:
+        return f"{self.error}: expected {self.expected}, got {self.got}"
 
     def to_dict(self) -> dict[str, str]:
         """Return the answer's document."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dogbreeds.serving import mms
 from dogbreeds.serving.settings import Settings, SettingsError
-from dogbreeds.serving.user_code import requirements, script
+from dogbreeds.serving.user_code import script
 from dogbreeds.serving.worker import FAILURE_FILE_ENV
 from dogbreeds.system import processes
 
@@ -62,7 +62,7 @@ def _serve(settings: Settings, folder: Path) -> None:
     Raises:
         ServerError: The server cannot start, ended without a signal, or did not stop in time.
     """
-    packages = requirements.install(settings.user_code, folder) if settings.user_code else None
+    packages = script.install(settings.user_code, folder) if settings.user_code else None
     mms.write_files(settings, folder)
     failure = folder / "failure"
     processes.adopt_orphans()

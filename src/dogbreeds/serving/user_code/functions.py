@@ -124,7 +124,7 @@ def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
         UnsupportedFormatError: None of them is accepted.
     """
     if hasattr(prediction, "detach"):
-        prediction = prediction.detach().cpu().numpy()
+        prediction = prediction.detach().cpu().tolist()
     for accepted in utils.parse_accept(accept):
         media_type = accepted.partition(";")[0]
         if media_type in encoder.SUPPORTED_CONTENT_TYPES:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFor
 from dogbreeds.serving import codecs
 from dogbreeds.serving.codecs import RequestError
 from dogbreeds.serving.settings import Settings
-from dogbreeds.serving.user_code import requirements, script
+from dogbreeds.serving.user_code import script
 from dogbreeds.serving.user_code.functions import Function, functions_of
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class UserService:
         self.timeout = settings.worker_timeout
         self._default_accept = settings.default_accept
         if settings.multi_model:  # else the server did it, once for all workers
-            packages = requirements.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
+            packages = script.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
             sys.path[:0] = [str(packages)] if packages else []
         gpu = context.system_properties["gpu_id"]
         if gpu is not None:  # make "cuda" mean the worker's own
@@ -152,7 +153,8 @@ class UserService:
                 return body
         except (TypeError, ValueError) as error:
             request.error = _refusal(error, "output")
-        context.set_response_status(request.error.status.value, request.error.status.phrase, 0)
+        status = request.error.status
+        context.set_response_status(status, responses.get(status, "Error"), 0)
         context.set_response_content_type(0, content_types.JSON)
         return request.error.body()
 
@@ -181,10 +183,10 @@ def _loading(name: str, function: Function, *arguments: Any) -> Any:
 
 def _refusal(error: Exception, stage: str) -> RequestError:
     """Return the client's answer: a 4xx for what it can fix; anything else goes to the log."""
-    status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed"
+    status, message = int(HTTPStatus.INTERNAL_SERVER_ERROR), "the server failed"
     expected, got = "an answer", type(error).__name__
     if isinstance(error, BaseInferenceToolkitError):
-        status, message = HTTPStatus(error.status_code), str(error.message)
+        status, message = error.status_code, str(error.message)
     elif isinstance(error, UnsupportedFormatError):
         at_output = stage == "output"
         status = HTTPStatus.NOT_ACCEPTABLE if at_output else HTTPStatus.UNSUPPORTED_MEDIA_TYPE

@@ -5,9 +5,11 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPipeline;
 import io.netty.handler.codec.http.FullHttpMessage;
 import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpMessage;
 import io.netty.handler.codec.http.HttpObjectAggregator;
 import io.netty.handler.codec.http.HttpUtil;
+import io.netty.util.ReferenceCountUtil;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -20,9 +22,10 @@ final class Body extends HttpObjectAggregator {
 
     private static final long STALL_SECONDS = Long.getLong("dogbreeds.stall_seconds", 20);
     private static final long SLOWEST_SECONDS = 300; // for a whole body
-    private static final long UNKNOWN_LENGTH = 25 << 20; // assumed of a chunked body
 
     private long reserved; // for the request that is being read
+    private boolean chunked; // so memory is reserved as the body comes
+    private boolean refused; // in the middle of the body; the connection is being closed
     private long started;
     private long heard;
 
@@ -38,26 +41,24 @@ final class Body extends HttpObjectAggregator {
         if (isRefusal(response)) {
             return Refusal.tooLarge(limit);
         }
-        long length = length(start, limit);
+        long length = length(start);
         if (length > limit) {
             return response; // refused next, in handleOversizedMessage
         }
-        if (!Uploads.take(length)) {
+        if (!Uploads.take(length, 0)) {
             return Refusal.noMemory();
         }
         reserved = length;
+        chunked = HttpUtil.isTransferEncodingChunked(start);
         started = System.nanoTime();
         watch(pipeline.lastContext());
         return response;
     }
 
-    private static long length(HttpMessage start, int limit) {
-        if (!start.decoderResult().isSuccess()) {
-            return 0; // refused by the gate
-        }
-        return HttpUtil.isTransferEncodingChunked(start)
-                ? Math.min(limit, UNKNOWN_LENGTH)
-                : HttpUtil.getContentLength(start, 0L);
+    private static long length(HttpMessage start) {
+        boolean broken = !start.decoderResult().isSuccess(); // refused by the gate
+        boolean unknown = broken || HttpUtil.isTransferEncodingChunked(start);
+        return unknown ? 0 : HttpUtil.getContentLength(start, 0L);
     }
 
     /** Gives up on a body that stalls, so that its memory serves others. */
@@ -88,7 +89,30 @@ final class Body extends HttpObjectAggregator {
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) throws Exception {
         heard = System.nanoTime();
+        if (refused || !finds(message)) {
+            ReferenceCountUtil.release(message);
+            if (!refused) {
+                refused = true;
+                giveBack();
+                context.writeAndFlush(Refusal.noMemory()).addListener(ChannelFutureListener.CLOSE);
+            }
+            return;
+        }
         super.channelRead(context, message);
+    }
+
+    /** Reserves memory for a part of a chunked body; tells whether there is any. */
+    private boolean finds(Object message) {
+        if (!chunked || !(message instanceof HttpContent)) {
+            return true;
+        }
+        long more = ((HttpContent) message).content().readableBytes();
+        if (reserved + more > maxContentLength()) {
+            return true; // refused next, in handleOversizedMessage
+        }
+        boolean found = Uploads.take(more, reserved);
+        reserved += found ? more : 0;
+        return found;
     }
 
     private static boolean isRefusal(Object response) {
@@ -115,6 +139,7 @@ final class Body extends HttpObjectAggregator {
         Uploads.giveBack(reserved - whole.content().readableBytes());
         reserved = 0;
         started = 0;
+        chunked = false;
     }
 
     @Override
@@ -127,5 +152,6 @@ final class Body extends HttpObjectAggregator {
         Uploads.giveBack(reserved);
         reserved = 0;
         started = 0;
+        chunked = false;
     }
 }

@@ -10,10 +10,13 @@ final class Uploads {
 
     private Uploads() {}
 
-    /** Reserves memory for a body, or refuses it. One alone always finds its place, and nothing too. */
-    static boolean take(long bytes) {
+    /**
+     * Reserves memory for a body, or for more of one that has some already, or refuses it. One alone
+     * always finds its place, and nothing too.
+     */
+    static boolean take(long bytes, long already) {
         long after = TAKEN.addAndGet(bytes);
-        if (bytes > 0 && after > LIMIT && after > bytes) {
+        if (bytes > 0 && after > LIMIT && after > bytes + already) {
             TAKEN.addAndGet(-bytes);
             return false;
         }
