@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,7 +99,7 @@ class Service:
                 body, status, content_type = refusal.body(), refusal.status, codecs.JSON
                 if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
                     context.set_response_header(index, "accept-encoding", "gzip, deflate")
-            context.set_response_status(status, responses[status], index)
+            context.set_response_status(status, HTTPStatus(status).phrase, index)
             context.set_response_content_type(index, content_type)
             context.set_response_header(index, "server-timing", timing)
             context.set_response_header(index, "x-model-version", description.version)

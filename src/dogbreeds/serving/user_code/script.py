@@ -7,10 +7,8 @@ import sys
 import sysconfig
 import tarfile
 import time
-import venv
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -118,6 +116,9 @@ def install(script: Script, folder: Path) -> Path | None:
     Raises:
         ScriptError: A package is missing and cannot be installed; the message names it.
     """
+    import venv
+    from importlib import metadata
+
     required = script.folder / "requirements.txt"
     if not required.is_file():
         return None
