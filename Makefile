@@ -16,12 +16,15 @@ LR ?=
 OPTIMIZER ?=
 # Where serve-demo and serve-local listen
 PORT ?= 8080
+# What test-gpu runs on: cuda, or cpu for all checks at toy size
+DEVICE ?= cuda
 
 # Real photos for the accuracy tests, which are skipped without them
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons lint lock clean
+.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons test-gpu \
+	test-gpu-images test-ngc-shape lint lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +70,16 @@ test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_P
 	.venv/bin/python -m pytest -m photos tests/integration
 
 test-pythons: .venv/.installed-dev  ## The lock files on Python 3.12 and 3.13, where these are found
-	.venv/bin/python -m pytest tests/environments
+	.venv/bin/python -m pytest tests/environments/test_pythons.py
+
+test-gpu:  ## Training and serving on this machine's GPUs: is it right, is it fast? [DEVICE=cpu PYTHON=]
+	@DEVICE="$(DEVICE)" PYTHON="$(PYTHON)" tests/gpu/run
+
+test-gpu-images: .venv/.installed-dev  ## Build the GPU images on NVIDIA's base and run them with a GPU [BASE_IMAGE=]
+	DEVICE=images .venv/bin/python -m pytest -m "gpu and images" tests/gpu
+
+test-ngc-shape: .venv/.installed-dev  ## The oldest PyTorch of our GPU bases, and images on stand-ins for these
+	.venv/bin/python -m pytest tests/environments/test_ngc_shape.py
 
 lint: .venv/.installed-dev  ## Linter, formatter and type checker
 	.venv/bin/ruff check .

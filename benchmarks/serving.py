@@ -162,7 +162,7 @@ def rounds(
     options: argparse.Namespace, known: dict[str, Server], model_dir: Path, cpus: int
 ) -> Iterator[tuple[Row, dict[str, float]]]:
     """Measure all servers in turns, and tell of each result on standard error."""
-    photos = {name: photo(*size) for name, size in SIZES.items()}
+    photos = {name: photo(*SIZES[name]) for name in options.sizes}
     for number, name in itertools.product(range(options.rounds), options.servers):
         with contextlib.ExitStack() as running:
             server = known.get(name)
@@ -175,7 +175,7 @@ def rounds(
                 family = functools.partial(tree, running.enter_context(started(server, first)))
                 calls = functools.partial(over_http, server)
                 # A Java machine compiles what was called often.
-                load(calls(as_sent(photos["500x375"], server)), 16, options.seconds / 2)
+                load(calls(as_sent(next(iter(photos.values())), server)), 16, options.seconds / 2)
             for size, body in photos.items():
                 for concurrency in options.concurrency if server else [1]:
                     call = calls(as_sent(body, server) if server else body)
@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("model_dir", type=Path, nargs="?")
     parser.add_argument("--servers", nargs="+", choices=SERVERS + EXTRA, default=SERVERS)
     parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES])
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=2, help="over all servers")
     parser.add_argument("--quick", action="store_true", help="one round of short measurements")

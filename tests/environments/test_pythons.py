@@ -1,15 +1,13 @@
 """The lock files on Python 3.12, which NGC's bases have, and 3.13."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.environments import find_python, installed, run_unit_tests
 
 MODULES = (
     "torch",
@@ -35,16 +33,6 @@ WITHOUT_SMDEBUG = [
 ]
 
 
-def find_python(version: str) -> str | None:
-    """Return an interpreter of a version that starts: from the PATH, or one of pyenv's."""
-    name = f"python{version}"
-    pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}*/bin/{name}"))
-    for candidate in (shutil.which(name), *map(str, pyenv)):
-        if candidate and not subprocess.run([candidate, "-V"], capture_output=True).returncode:
-            return candidate
-    return None
-
-
 @pytest.fixture(scope="module", params=["3.12", "3.13"])
 def python(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -53,13 +41,8 @@ def python(
     interpreter = find_python(request.param)
     if interpreter is None:
         pytest.skip(f"no Python {request.param} on this machine")
-    venv = tmp_path_factory.mktemp("python") / "venv"
-    environment = os.environ | {"VENV": str(venv), "PYTHON": interpreter}
-    try:
-        subprocess.run(["requirements/install", "dev"], cwd=ROOT, env=environment, check=True)
-        yield venv / "bin" / "python"
-    finally:
-        shutil.rmtree(venv, ignore_errors=True)
+    with installed(interpreter, tmp_path_factory.mktemp("python")) as python:
+        yield python
 
 
 @pytest.mark.timeout(1200)  # the installation included
@@ -84,23 +67,4 @@ def test_the_unit_tests_pass(python: Path) -> None:
     version = [str(python), "-c", "import sys; print(sys.version_info[:2] < (3, 13))"]
     has_smdebug = subprocess.run(version, capture_output=True, text=True, check=True).stdout
     left_out = [] if has_smdebug.strip() == "True" else WITHOUT_SMDEBUG
-    done = subprocess.run(
-        [
-            str(python),
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "logical",
-            "--dist",
-            "loadfile",
-            "tests/unit",
-            *left_out,
-        ],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    run_unit_tests(python, *left_out)

@@ -13,6 +13,7 @@ from torch import nn
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.model.torch_versions import disable_tf32
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_linear_probe
@@ -43,12 +44,13 @@ def network() -> nn.Module:
 
 def main(cluster: Cluster) -> None:
     settings = parse_arguments(sys.argv[2:])
-    device = Device(torch.device("cpu"), None)
+    device = Device.best(cluster.local_rank, "float32")
+    disable_tf32()  # a GPU shall learn what a CPU does
     stores = {
         name: PixelStore(invented(name, photos, seed), PREPROCESSING, device)
         for name, photos, seed in (("train", 103, 1), ("valid", 29, 3), ("test", 31, 2))
     }
-    model = network()
+    model = network().to(device.device)
     if settings.head_epochs:
         train_linear_probe(
             model, stores["train"], device, epochs=settings.head_epochs, batch_size=8,
