@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from dogbreeds.model.torch_versions import disable_tf32
+from dogbreeds.system.ports import free_port
 from dogbreeds.training.augmentation import DRAWS, augment
 from dogbreeds.training.device import Device
 from dogbreeds.training.loop import Trainer
@@ -85,17 +87,32 @@ def test_augmentation_is_that_of_a_cpu(device: Device, scale: Scale, found: Reco
         found.within(f"{kind}: mean error of 0..255", (here - there).abs().mean().item(), 0.02)
 
 
+def launch(count: int, program: ModuleType, *arguments: str, **environment: str) -> Any:
+    """Run a program in so many processes, in torchrun's variables; return what the first prints."""
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port(29_500))}  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(program.__file__), *arguments],
+            env={**os.environ, **environment, **shared, "RANK": str(i), "LOCAL_RANK": str(i)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    try:
+        outputs = [process.communicate(timeout=LIMIT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), [error for _, error in outputs]
+    return json.loads(outputs[0][0].splitlines()[-1])
+
+
 def history(processes: int, checkpoints: Path, **environment: str) -> list[dict[str, float]]:
     """Train by the real loop, in so many processes."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    program = [*(launcher if processes > 1 else []), str(Path(trainer_program.__file__))]
-    done = subprocess.run(
-        [sys.executable, *program, str(checkpoints), *JOB],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=LIMIT,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    found: list[dict[str, float]] = launch(
+        processes, trainer_program, str(checkpoints), *JOB, **environment
+    )
     return found
 
 
@@ -118,13 +135,7 @@ def test_processes_reach_each_other(several: bool, found: Recorder) -> None:
     count = (2 if toy() else torch.cuda.device_count()) if several else 1
     if several and count == 1:
         pytest.skip("NCCL with several processes: this machine has one GPU")
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node",
-         str(count), str(Path(collectives_program.__file__))],
-        capture_output=True, text=True, timeout=LIMIT, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = launch(count, collectives_program)
     assert answer["sum"] == count * (count + 1) / 2
     found.speed(f"{answer['backend']}, {count} processes: all-reduce of 64 MB",
                 answer["gigabytes_per_second"], "GB/s")  # fmt: skip

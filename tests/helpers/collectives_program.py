@@ -1,4 +1,4 @@
-"""What the processes of a job do to reach each other; run by torchrun, prints what it found."""
+"""What the processes of a job do to reach each other, started in torchrun's variables."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 """The GPU's memory: what is kept there, and what a job advises where it runs out."""
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -12,21 +13,15 @@ def fits_on_gpu(size: int, free: int) -> bool:
 
 def runs_out(run: Callable[[], object]) -> bool:
     """Whether a call runs out of the GPU's memory; if so, all that it allocated is freed."""
-    try:
+    with contextlib.suppress(torch.OutOfMemoryError):  # its traceback holds the call's tensors
         run()
-    except torch.OutOfMemoryError:
-        pass  # the error's traceback holds the call's tensors until this block ends
-    else:
         return False
     torch.cuda.empty_cache()
     return True
 
 
 def passes_that_fit(run: Callable[[int], object], photos: int, passes: int) -> int:
-    """Return the number of passes with which a step fits: doubled until it does; 0 if none.
-
-    `run` runs a forward and backward pass of so many photos, of which the step has `photos`.
-    """
+    """Double the passes of a step of `photos` until `run`, of those of a pass, fits; 0: never."""
     while passes < photos:
         passes = min(2 * passes, photos)
         if not runs_out(lambda size=-(-photos // passes): run(size)):  # type: ignore[misc]
