@@ -33,7 +33,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "former default": {"lr": 3e-4, "layer_decay": 0.7848, "wise_ft": 0.5},
     # Everything trained at one rate from the first step on, as a first notebook does it
     "plain": {
-        "optimizer": "adam", "lr": 1e-3, "batch_size": 32, "head_epochs": 0, "layer_decay": 1,
+        "optimizer": "adam", "lr": 1e-3, "batch_size": 32, "linear_probe_epochs": 0, "layer_decay": 1,
         "label_smoothing": 0, "weight_decay": 0, "warmup": 0, "augmentation": "none",
         "precision": "float32",
     },

@@ -194,7 +194,7 @@ def benchmark_reference(options: argparse.Namespace, photos: Path) -> list[Row]:
                 Path(folder, str(number)), StopRequest(),
             )  # fmt: skip
             job.run(lambda: None)  # with evaluations and checkpoints
-            seen = job.total_steps * job.batch_size
+            seen = job.state.total_steps * job.batch_size
             job_rates.append(seen / (time.perf_counter() - started))
             seconds = reference_loop(large, settings, device, options.epochs)
             reference_rates.append(seen / seconds)

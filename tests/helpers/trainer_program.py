@@ -51,14 +51,14 @@ def main(cluster: Cluster) -> None:
         for name, photos, seed in (("train", 103, 1), ("valid", 29, 3), ("test", 31, 2))
     }
     model = network().to(device.device)
-    if settings.head_epochs:
+    if settings.linear_probe_epochs:
         train_linear_probe(
-            model, stores["train"], device, epochs=settings.head_epochs, batch_size=8,
+            model, stores["train"], device, epochs=settings.linear_probe_epochs, batch_size=8,
             label_smoothing=0.1, seed=0, cluster=cluster,
         )  # fmt: skip
     trainer = Trainer(model, settings, stores, device, Path(sys.argv[1]), StopRequest(), cluster)
-    if not trainer.resume({}) and settings.head_epochs:
-        trainer.keep_probe()
+    if not trainer.resume({}) and settings.linear_probe_epochs:
+        trainer.selection.keep_probe(trainer.model)
     trainer.run(lambda: None)
     if cluster.is_main:
         names = ("train_loss", "test_loss", "test_accuracy", "test_top5", "temperature", "wise_ft")

@@ -26,7 +26,7 @@ JOB = {
     "batch_size": "20",
     "lr": "0.05",
     "layer_decay": "1",
-    "head_epochs": "2",
+    "linear_probe_epochs": "2",
     "ema_decay": "0.9",
 }
 # Both names lead to this machine; the first is where the processes meet.

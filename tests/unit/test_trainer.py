@@ -107,7 +107,7 @@ def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> N
     last, mean = (m.state_dict()["layers.4.weight"] for m in (job.model, job.result.model))
     assert not torch.equal(last, mean)
     assert torch.dist(last, mean) < torch.dist(last, torch.zeros_like(last))
-    assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
+    assert job.selection.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
     plain = trainer(tmp_path / "plain")
     train(plain)
     assert plain.result.model is plain.model
@@ -117,7 +117,7 @@ def test_the_average_follows_the_weights_and_is_what_counts(tmp_path: Path) -> N
 
 def test_a_given_share_lies_between_the_probe_and_the_fine_tuned_weights(tmp_path: Path) -> None:
     job = trainer(tmp_path, wise_ft=0.25)
-    job.keep_probe()
+    job.selection.keep_probe(job.model)
     probe = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     train(job)
     for name, tensor in job.result.model.state_dict().items():
@@ -125,7 +125,7 @@ def test_a_given_share_lies_between_the_probe_and_the_fine_tuned_weights(tmp_pat
         assert not torch.equal(fine_tuned, probe[name])
         torch.testing.assert_close(tensor, 0.75 * probe[name] + 0.25 * fine_tuned)
     assert job.history[-1]["wise_ft"] == 0.25
-    assert job.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
+    assert job.selection.predictions["test"].loss == pytest.approx(job.history[-1]["test_loss"])
     resumed = trainer(tmp_path, wise_ft=0.25)
     assert resumed.resume({})
     resumed.evaluate()
@@ -142,13 +142,13 @@ def test_the_share_with_the_lowest_validation_loss_is_chosen(
     job = trainer(tmp_path / "job", probe.model)
     store = job.splits["train"] = copy.copy(job.splits["train"])
     store.targets = (store.targets + shift) % 3  # learns the same, or all wrong
-    job.keep_probe()
+    job.selection.keep_probe(job.model)
     train(job)
     last = job.history[-1]
     assert last["wise_ft"] == expected
     assert last["valid_loss"] <= last["probe_valid_loss"]
     assert (job.result.model is job.model) == (expected == 1)
-    assert job.result.metrics["temperature"] == job.predictions["valid"].temperature
+    assert job.result.metrics["temperature"] == job.selection.predictions["valid"].temperature
     words = {1.0: "fine-tuned fully (share 1)", 0.0: "linear probe (share 0)"}[expected]
     assert f"Chosen: {words}, valid loss {last['valid_loss']:.4f}" in capsys.readouterr().out
 
@@ -160,7 +160,7 @@ def test_a_job_stopped_before_its_last_step_saves_the_better_end(
     job = trainer(tmp_path)
     store = job.splits["train"] = copy.copy(job.splits["train"])
     store.targets = (store.targets + shift) % 3  # learns what is right, or all wrong
-    job.keep_probe()
+    job.selection.keep_probe(job.model)
     assert set(job.result.metrics) == {
         "valid_loss", "valid_accuracy", "valid_top5", "valid_ece", "temperature",
     }  # fmt: skip
@@ -180,7 +180,7 @@ def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_m
     tmp_path: Path,
 ) -> None:
     untrained, alone = trainer(tmp_path / "1"), trainer(tmp_path / "2", wise_ft=1)
-    alone.keep_probe()
+    alone.selection.keep_probe(alone.model)
     for job in (untrained, alone):
         train(job)
         assert job.result.model is job.model
@@ -211,7 +211,7 @@ def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[s
 
     def stop_at_fifth(*arguments: Any) -> None:
         while_training(*arguments)
-        stopped.stop.received = stopped.step == 5
+        stopped.stop.received = stopped.state.step == 5
 
     stopped._train_step = stop_at_fifth  # type: ignore[method-assign, assignment]
     stopped.resume({})
@@ -219,7 +219,7 @@ def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[s
         stopped.run(lambda: None)
     resumed = trainer(tmp_path / "stopped", **settings)
     assert resumed.resume({})
-    assert resumed.step == 5
+    assert resumed.state.step == 5
     assert train(resumed) == [epoch["train_loss"] for epoch in whole.history]
     for one, other in ((whole.model, resumed.model), (whole.result.model, resumed.result.model)):
         for name, tensor in one.state_dict().items():
@@ -229,16 +229,16 @@ def test_a_stopped_job_resumes_to_the_same_bits(tmp_path: Path, settings: dict[s
 def test_a_job_stopped_while_it_evaluates_resumes_there(tmp_path: Path) -> None:
     stopped = trainer(tmp_path)
     stopped.resume({})
-    on_progress = stopped._on_progress
+    check = stopped.stop.check
 
-    def stop(bar: Any, photos: int) -> None:
+    def stop_at_first() -> None:
         stopped.stop.received = True
-        on_progress(bar, photos)
+        check()
 
-    stopped._on_progress = stop  # type: ignore[method-assign]
+    stopped.stop.check = stop_at_first  # type: ignore[method-assign, assignment]
     with pytest.raises(Stopped):
         stopped.run(lambda: None)
-    assert (stopped.step, stopped.history) == (3, [])
+    assert (stopped.state.step, stopped.history) == (3, [])
     resumed = trainer(tmp_path)
     assert resumed.resume({})
     assert train(resumed) == train(trainer(tmp_path / "whole"))

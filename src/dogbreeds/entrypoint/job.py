@@ -115,6 +115,7 @@ def run(
         photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
                              paths.output_data / "photos.json")  # fmt: skip
     trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, callback)
+    state, selection = trainer.state, trainer.selection
 
     def save() -> None:
         if not cluster.is_main:
@@ -132,23 +133,23 @@ def run(
     try:
         if trainer.resume(_identity(settings, classes)):
             if cluster.is_main:
-                print(f"Resumed at step {trainer.step} of {trainer.total_steps}", flush=True)
-        elif weights and settings.head_epochs:
+                print(f"Resumed at step {state.step} of {state.total_steps}", flush=True)
+        elif weights and settings.linear_probe_epochs:
             with callback.phase("linear probe"):
                 _train_probe(trainer, settings, cluster, stop)
             trainer.checkpoint()  # a resumed job need not repeat the probe
         trainer.run(on_epoch=save)
-        if not trainer.predictions:  # the job resumed after the last epoch
+        if not selection.predictions:  # the job resumed after the last epoch
             trainer.evaluate()
     except Stopped:
         save()
         if cluster.is_main:
-            print(f"Stopped at step {trainer.step}: the model is saved", flush=True)
+            print(f"Stopped at step {state.step}: the model is saved", flush=True)
         return
     save()
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
-        write_reports(trainer.history, trainer.predictions, files, classes, paths.output_data)
+        write_reports(trainer.history, selection.predictions, files, classes, paths.output_data)
         with callback.phase("graphs"):
             _add_graphs(trainer, settings, paths, stop)
 
@@ -179,7 +180,7 @@ def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: S
     share = len(cluster.part(torch.arange(len(photos))))
     with progress_bar("Linear probe", share, shown=cluster.is_main) as bar:
         trained = train_linear_probe(
-            trainer.model, photos, trainer.device, epochs=settings.head_epochs,
+            trainer.model, photos, trainer.device, epochs=settings.linear_probe_epochs,
             batch_size=max(1, 2 * settings.batch_size // cluster.size),
             label_smoothing=settings.label_smoothing, seed=settings.seed, cluster=cluster,
             on_progress=bar.update, should_stop=lambda: stop.received,
@@ -187,4 +188,4 @@ def _train_probe(trainer: Trainer, settings: Settings, cluster: Cluster, stop: S
     if any(cluster.collect(stop.received)):
         raise Stopped  # save no checkpoint: a resumed run would not learn the same from this head
     if trained:
-        trainer.keep_probe()
+        trainer.selection.keep_probe(trainer.model)

@@ -76,6 +76,9 @@ class Predictions:
         """The predictions at temperature 1."""
         return replace(self, temperature=1.0)
 
+    def __str__(self) -> str:
+        return f"valid loss {self.loss:.4f}, valid accuracy {self.accuracy:.2%}"
+
     def metrics(self, split: str) -> dict[str, float]:
         """Return the metrics of an epoch, by name, e.g. ``valid_loss``."""
         return {f"{split}_{name}": getattr(self, name) for name in _METRICS}

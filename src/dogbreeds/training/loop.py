@@ -1,49 +1,37 @@
-"""The training loop: steps, epochs, checkpoints.
+"""The training loop: epochs, steps, checkpoints.
 
 Every random number is drawn from a generator seeded by the job's seed and the step or epoch, so
 the loop can stop after any step and resume there.
 """
 
 import contextlib
-import dataclasses
 import functools
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from tqdm import tqdm
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
-from dogbreeds.training.calibration import fit_temperature
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
-from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.memory import passes_that_fit, runs_out
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
+from dogbreeds.training.selection import Result, Selection
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
 from dogbreeds.training.weight_average import WeightAverage
-from dogbreeds.training.wise_ft import SHARES, describe, interpolate
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps keeps seeds distinct
 _MOST_PROCESSES = 1024
-
-
-class Result(NamedTuple):
-    """A model on the device, with the metrics and ``temperature`` of its evaluation, if any."""
-
-    model: nn.Module
-    metrics: dict[str, float]
 
 
 class Trainer:
@@ -53,20 +41,14 @@ class Trainer:
         model: The model being trained, on the device.
         optimizer: Updates the model.
         state: What callbacks see: steps done, the history of epochs.
-        predictions: From the last evaluation, by split name.
+        selection: Evaluates, and selects the model to save.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        settings: Settings,
-        splits: dict[str, PixelStore],
-        device: Device,
-        checkpoints: Path,
-        stop: StopRequest,
-        cluster: Cluster | None = None,
+        self, model: torch.nn.Module, settings: Settings, splits: dict[str, PixelStore],
+        device: Device, checkpoints: Path, stop: StopRequest, cluster: Cluster | None = None,
         callback: Callback | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Set up a job at step 0.
 
         The model is on the device, channels-last; its head may be trained already. The splits are
@@ -79,7 +61,6 @@ class Trainer:
         self.checkpoints, self.stop = checkpoints, stop
         self.cluster = cluster or Cluster()
         self.callback = callback or Callback()
-        self.predictions: dict[str, Predictions] = {}
         self.batch_size = min(settings.batch_size, len(splits["train"]))
         passes = self.cluster.size * settings.gradient_accumulation_steps
         if self.batch_size < passes:
@@ -92,15 +73,13 @@ class Trainer:
         self.steps_per_epoch = max(1, len(splits["train"]) // self.batch_size)
 
         self.model = self.cluster.convert(model)
-        self._average: WeightAverage | None = None  # starts with the first step
-        self._probe: dict[str, torch.Tensor] = {}  # holds the weights from before fine-tuning
-        self._probe_metrics: dict[str, float] = {}
-        self._chosen: Result | None = None
         self.optimizer = create_optimizer(self.model, settings)
         total_steps, targets = settings.epochs * self.steps_per_epoch, splits["train"].targets
         self.state = TrainingState(
             self.model, self.optimizer, total_steps, targets, self.cluster.size, settings.compile
         )
+        self.selection = Selection(settings, splits, device, self.cluster, stop, self.batch_size)
+        self._average: WeightAverage | None = None  # starts with the first step
         # float16 alone, with 5 bits of exponent, needs loss scaling.
         half = device.half is torch.float16
         self._scaler = torch.amp.GradScaler(device.device.type, enabled=half)
@@ -114,97 +93,18 @@ class Trainer:
         self._identity: dict[str, Any] = {}
 
     @property
-    def step(self) -> int:
-        """Steps done, of ``total_steps``."""
-        return self.state.step
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole job."""
-        return self.state.total_steps
-
-    @property
     def history(self) -> list[dict[str, float]]:
         """Metrics of each epoch done."""
         return self.state.history
 
     @property
     def result(self) -> Result:
-        """What to save: the model chosen at the end; before, the better end of WiSE-FT's line."""
-        if self._chosen:
-            return self._chosen
-        last = self.history[-1] if self.history else {}
-        if self._probe and not last.get("valid_loss", math.inf) < self._probe_metrics["valid_loss"]:
-            return Result(self._between(0.0), self._probe_metrics)
-        return Result(self._tuned, last)
+        """The model to save at this step."""
+        return self.selection.result(self._evaluated, self.history)
 
     @property
-    def _tuned(self) -> nn.Module:
+    def _evaluated(self) -> torch.nn.Module:
         return self._average.model if self._average else self.model
-
-    def keep_probe(self) -> None:
-        """Keep the weights, with a trained head, as one end of WiSE-FT's line.
-
-        Raises:
-            Stopped: As `evaluate` does.
-        """
-        if self.settings.wise_ft == "1" or not self.settings.epochs:
-            return
-        found = self._predict("valid", self.model)
-        self._probe_metrics = {**found.metrics("valid"), "temperature": found.temperature}
-        self._probe = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
-        if self.cluster.is_main:
-            print(f"Linear probe: {_in_words(found)}", flush=True)
-
-    def resume(self, identity: dict[str, Any]) -> bool:
-        """Resume from the newest checkpoint and return whether there was one.
-
-        It must match `identity`, e.g. classes and hyperparameters.
-
-        Raises:
-            CheckpointError: The checkpoint belongs to another job.
-        """
-        self._identity, main = identity, self.cluster.is_main
-        loaded = load_checkpoint(self.checkpoints, identity) if main else None
-        if (state := self.cluster.broadcast(loaded)) is None:
-            return False
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
-        if state["average"]:
-            self._average = WeightAverage(self.model, self.settings.ema_decay)
-            self._average.load_state_dict(state["average"])
-        self._probe = {name: t.to(self.device.device) for name, t in state["probe"].items()}
-        self._probe_metrics = state["probe_metrics"]
-        self.state.step = state["step"]
-        self.state.history.extend(state["history"])
-        if main:  # it is the sum of all processes
-            self._loss_sum.copy_(state["loss_sum"])
-        self._epoch_seconds = state["epoch_seconds"]
-        return True
-
-    def checkpoint(self) -> None:
-        """Write a checkpoint of the current step; all processes take part.
-
-        Raises:
-            OSError: It cannot be written; earlier ones stay.
-        """
-        state = {
-            "identity": self._identity,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "probe": self._probe,
-            "probe_metrics": self._probe_metrics,
-            "average": self._average.state_dict() if self._average else {},
-            "step": self.step,
-            "history": self.history,
-            "loss_sum": self.cluster.sum(self._loss_sum),
-            "epoch_seconds": self._epoch_seconds,
-        }
-        if self.cluster.is_main:
-            save_checkpoint(self.checkpoints, self.step, state)
-        self._last_checkpoint = time.monotonic()
 
     def run(self, on_epoch: Callable[[], None]) -> None:
         """Train until the last step; call `on_epoch` once `history` has an epoch's metrics.
@@ -214,7 +114,7 @@ class Trainer:
             FloatingPointError: The loss is no longer finite.
             SettingsError: A step does not fit into the GPU's memory.
         """
-        if self.step == 0:
+        if self.state.step == 0:
             self.cluster.broadcast_weights(self.model)
             if self.settings.ema_decay:
                 self._average = WeightAverage(self.model, self.settings.ema_decay)
@@ -233,7 +133,7 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> None:
         generator = torch.Generator().manual_seed(self.settings.seed * _SEED_STRIDE + epoch)
         order = torch.randperm(len(self.splits["train"]), generator=generator)
-        first = self.step - (epoch - 1) * self.steps_per_epoch
+        first = self.state.step - (epoch - 1) * self.steps_per_epoch
         # Split this process's positions in a batch into one part per forward pass.
         share = self.cluster.part(torch.arange(self.batch_size))
         parts = share.tensor_split(self.settings.gradient_accumulation_steps)
@@ -264,12 +164,12 @@ class Trainer:
         """Run one step; nothing here waits for the GPU."""
         settings = self.settings
         self.callback.on_step_begin()
-        seed = settings.seed * _SEED_STRIDE + self.step
+        seed = settings.seed * _SEED_STRIDE + self.state.step
         # Augmentation is drawn for the whole batch, so it does not depend on the processes ...
         draw = torch.rand(DRAWS, self.batch_size, generator=torch.Generator().manual_seed(seed))
         # ... while dropout differs between them.
         torch.manual_seed(seed * _MOST_PROCESSES + self.cluster.rank)
-        set_learning_rate(self.optimizer, self.step, self.total_steps, settings.warmup)
+        set_learning_rate(self.optimizer, self.state.step, self.state.total_steps, settings.warmup)
         for part in parts:
             pixels, targets = next(batches)
             loss = self._forward_loss(pixels, targets, draw[:, part])
@@ -283,7 +183,7 @@ class Trainer:
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self._average:
-            self._average.update(self.model, self.step)
+            self._average.update(self.model, self.state.step)
         self.callback.on_step_end()
         self.state.step += 1
 
@@ -362,85 +262,56 @@ class Trainer:
             summary = summary_line(epoch, self.settings.epochs, values)
             print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
-    def _on_progress(self, bar: "tqdm[NoReturn]", photos: int) -> None:
-        bar.update(photos)
-        if self.cluster.size == 1:
-            self.stop.check()
-
     def evaluate(self) -> dict[str, float]:
-        """Return the metrics of each split but ``train``, by name, at the best temperature.
+        """Return the metrics of the current step; see `Selection.evaluate` for the errors."""
+        return self.selection.evaluate(
+            self._evaluated, last=self.state.step == self.state.total_steps
+        )
 
-        After the last step this chooses the model to save and returns its metrics.
+    def resume(self, identity: dict[str, Any]) -> bool:
+        """Resume from the newest checkpoint and return whether there was one.
+
+        It must match `identity`, e.g. classes and hyperparameters.
 
         Raises:
-            Stopped: A stop was requested; only in a job of one process, several finish first.
+            CheckpointError: The checkpoint belongs to another job.
         """
-        self.cluster.broadcast_buffers(self._tuned)
-        values: dict[str, float] = {}
-        if self._probe and self.step == self.total_steps:
-            model, values = self._choose()
-        else:
-            model, self.predictions["valid"] = self._tuned, self._predict("valid", self._tuned)
-        temperature = self.predictions["valid"].temperature
-        if "test" in self.splits:
-            self.predictions["test"] = self._predict("test", model, temperature)
-        for name, found in self.predictions.items():
-            values |= found.metrics(name)
-        values["temperature"] = temperature
-        if self.step == self.total_steps:
-            self._chosen = Result(model, values)
-            if self.cluster.is_main:
-                errors = ", ".join(
-                    f"{name} {found.uncalibrated.ece:.3f} -> {found.ece:.3f}"
-                    for name, found in self.predictions.items()
-                )
-                print(f"Temperature {temperature:.3f}: calibration error {errors}", flush=True)
-        return values
+        self._identity, main = identity, self.cluster.is_main
+        loaded = load_checkpoint(self.checkpoints, identity) if main else None
+        if (state := self.cluster.broadcast(loaded)) is None:
+            return False
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if state["average"]:
+            self._average = WeightAverage(self.model, self.settings.ema_decay)
+            self._average.load_state_dict(state["average"])
+        self.selection.load_state_dict(state)
+        self.state.step = state["step"]
+        self.state.history.extend(state["history"])
+        if main:  # it is the sum of all processes
+            self._loss_sum.copy_(state["loss_sum"])
+        self._epoch_seconds = state["epoch_seconds"]
+        return True
 
-    def _choose(self) -> tuple[nn.Module, dict[str, float]]:
-        """Choose WiSE-FT's share with the lowest validation loss, and log all losses."""
-        wise_ft = self.settings.wise_ft
-        models: dict[float, nn.Module] = {}
-        found: dict[float, Predictions] = {}
-        for share in SHARES if wise_ft == "auto" else (float(wise_ft),):
-            models[share] = self._between(share)
-            found[share] = self._predict("valid", models[share])
-            # All processes use rank 0's choice, whatever rounding does in the others.
-            best = self.cluster.broadcast(min(found, key=lambda key: found[key].loss))
-            models = {best: models[best]}
-        probe, self.predictions["valid"] = self._probe_metrics, found[best]
+    def checkpoint(self) -> None:
+        """Write a checkpoint of the current step; all processes take part.
+
+        Raises:
+            OSError: It cannot be written; earlier ones stay.
+        """
+        state = {
+            "identity": self._identity,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            **self.selection.state_dict(),
+            "average": self._average.state_dict() if self._average else {},
+            "step": self.state.step,
+            "history": self.history,
+            "loss_sum": self.cluster.sum(self._loss_sum),
+            "epoch_seconds": self._epoch_seconds,
+        }
         if self.cluster.is_main:
-            lines = [f"  {describe(share)}: {_in_words(found[share])}" for share in found]
-            print("\n".join(["WiSE-FT on the validation photos:", *lines]), flush=True)
-            loss, accuracy = probe["valid_loss"], probe["valid_accuracy"]
-            rest = f"linear probe: valid loss {loss:.4f}, valid accuracy {accuracy:.2%}"
-            print(f"Chosen: {describe(best)}, {_in_words(found[best])}; {rest}", flush=True)
-        metrics = {f"probe_{name}": probe[name] for name in ("valid_loss", "valid_accuracy")}
-        return models[best], {"wise_ft": best, **metrics}
-
-    def _between(self, share: float) -> nn.Module:
-        return interpolate(
-            self._probe, self._tuned, share, self.splits["train"], self.device,
-            batch_size=2 * self.batch_size, cluster=self.cluster,
-        )  # fmt: skip
-
-    def _predict(
-        self, name: str, model: nn.Module, temperature: float | None = None
-    ) -> Predictions:
-        """Evaluate a model on a split; temperature None: the best one for these photos."""
-        photos = self.splits[name]
-        # Without gradients twice as many photos fit.
-        batch_size = max(1, 2 * self.batch_size // self.cluster.size)
-        share = self.cluster.part(torch.arange(len(photos)))
-        with progress_bar(f"Evaluate {name}", len(share), shown=self.cluster.is_main) as bar:
-            found = evaluate(
-                model, photos, self.device, batch_size, cluster=self.cluster,
-                on_progress=functools.partial(self._on_progress, bar),
-            )  # fmt: skip
-        if temperature is None:
-            temperature = self.cluster.broadcast(fit_temperature(found.logits, found.targets))
-        return dataclasses.replace(found, temperature=temperature)
-
-
-def _in_words(found: Predictions) -> str:
-    return f"valid loss {found.loss:.4f}, valid accuracy {found.accuracy:.2%}"
+            save_checkpoint(self.checkpoints, self.state.step, state)
+        self._last_checkpoint = time.monotonic()

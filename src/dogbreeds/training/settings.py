@@ -55,7 +55,7 @@ class Settings:
     warmup: float = _setting(0.1, "share of all steps before the highest rate", low=0, high=0.9)
     label_smoothing: float = _setting(0.1, "share of the target spread over all classes",
         low=0, high=0.9)
-    head_epochs: int = _setting(30, "passes of the head alone over frozen features first;"
+    linear_probe_epochs: int = _setting(30, "passes of the head alone over frozen features first;"
         " pretrained weights only", low=0, high=1000)
     wise_ft: str = _setting("auto", "WiSE-FT: share of the fine-tuned weights in the result, the"
         " rest are those of the linear probe: auto (lowest validation loss), 0.25, 0.5, 0.75 or 1",
