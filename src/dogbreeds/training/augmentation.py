@@ -29,13 +29,9 @@ _ERASED = (0.2, 0.5)  # width and height of the rectangle, as shares of the side
 
 
 def augment(
-    pixels: torch.Tensor,
-    size: int,
-    draw: torch.Tensor,
-    kind: Augmentation = "light",
-    *,
+    pixels: torch.Tensor, size: int, draw: torch.Tensor, kind: Augmentation = "light", *,
     flip: bool = True,
-) -> torch.Tensor:
+) -> torch.Tensor:  # fmt: skip
     """Randomly crop, flip and color-jitter each photo of a batch.
 
     Args:

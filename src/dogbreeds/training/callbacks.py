@@ -53,12 +53,9 @@ class Callback:
         """A step begins; forward and backward passes follow."""
 
     def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """A forward pass of the step is done.
+        """A forward pass of the step is done: logits [N, C], targets [N] int64.
 
-        Args:
-            loss: The share of these photos in the step's mean loss: a scalar.
-            logits: Shape [N, C].
-            targets: The right classes: shape [N], int64.
+        `loss` is the share of these photos in the step's mean loss: a scalar.
         """
 
     def on_gradients(self, scale: Callable[[], float]) -> None:

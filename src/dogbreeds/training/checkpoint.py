@@ -29,9 +29,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     Raises:
         OSError: It cannot be written; earlier checkpoints are kept.
     """
+    file = folder / f"checkpoint-{step:09d}.pt"
     try:
-        file = atomic_write(folder / f"checkpoint-{step:09d}.pt")
-        with file as partial, partial.open("wb") as stream:
+        with atomic_write(file) as partial, partial.open("wb") as stream:
             torch.save(state, stream)  # errors of a stream tell more than those of torch's own file
     except (OSError, RuntimeError) as error:
         # On a full disk torch complains about a position; the true error is the one before.

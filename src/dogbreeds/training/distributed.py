@@ -65,7 +65,7 @@ class Cluster:
         if self.size == 1:
             return model
         device = next(model.parameters()).device
-        # Buffers are broadcast before evaluation, not at each step (`broadcast_buffers`).
+        # Running statistics are broadcast before evaluation, not at each step.
         return DistributedDataParallel(
             model,
             device_ids=[device] if device.type == "cuda" else None,
@@ -82,12 +82,6 @@ class Cluster:
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, 0)
-
-    def broadcast_buffers(self, model: nn.Module) -> None:
-        """Copy the running statistics of rank 0 to all processes."""
-        if self.size > 1:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, 0)
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """Return the sum of a tensor over all processes."""
@@ -120,10 +114,6 @@ class Cluster:
         dist.all_gather_object(values, value, group=self.patient)
         return values  # type: ignore[return-value]  # all are set now
 
-    def from_local_leader(self, value: T) -> T:
-        """Return the value of the process with local rank 0 on this host."""
-        return self.collect(value)[self.rank - self.local_rank]
-
 
 class Vote(enum.IntEnum):
     """What a process votes for after a step; the highest vote wins."""
@@ -145,11 +135,7 @@ class VoteCount:
         self._count: dist.Work | None = None
 
     def cast(self, vote: Vote) -> Vote:
-        """Vote after a step.
-
-        Returns:
-            What to do now: with several processes, the result of the votes after the last step.
-        """
+        """Vote after a step; return what to do now, by the votes after the step before."""
         if self._cluster.size == 1:
             return vote
         result = Vote.CONTINUE
@@ -165,9 +151,7 @@ class VoteCount:
 
 @contextlib.contextmanager
 def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
-    """Yield this process's place in the job, from torchrun's variables (``RANK``, ...).
-
-    Without them the job has one process.
+    """Yield this process's place in the job, from torchrun's variables (``RANK``, ...), if any.
 
     Raises:
         ClusterError: Another process is gone.

@@ -31,19 +31,14 @@ class Predictions:
     temperature: float = 1.0
 
     @cached_property
-    def _best(self) -> tuple[torch.Tensor, torch.Tensor]:
-        best = (self.logits / self.temperature).softmax(1).topk(min(TOP, self.logits.shape[1]))
-        return best.values, best.indices
-
-    @property
     def classes(self) -> torch.Tensor:
         """The most probable classes, best first: shape [N, min(5, C)], int64."""
-        return self._best[1]
+        return self.logits.topk(min(TOP, self.logits.shape[1])).indices
 
-    @property
+    @cached_property
     def probabilities(self) -> torch.Tensor:
         """Those of `classes`: shape [N, min(5, C)], float32, 0..1."""
-        return self._best[0]
+        return (self.logits / self.temperature).softmax(1).gather(1, self.classes)
 
     @cached_property
     def losses(self) -> torch.Tensor:
@@ -86,26 +81,18 @@ class Predictions:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module,
-    photos: PixelStore,
-    device: Device,
-    batch_size: int,
-    *,
-    cluster: Cluster | None = None,
-    on_progress: Callable[[int], object] = lambda photos: None,
-) -> Predictions:
-    """Run a model on every photo of a split, each in one process.
+    model: nn.Module, photos: PixelStore, device: Device, batch_size: int, *,
+    cluster: Cluster | None = None, on_progress: Callable[[int], object] = lambda photos: None,
+) -> Predictions:  # fmt: skip
+    """Run a model on every photo of a split, at temperature 1.
 
     Args:
         model: Logits [N, C] from float32 [N, 3, S, S]; left in evaluation mode.
         photos: The split.
         device: Where to run.
         batch_size: Photos per forward pass.
-        cluster: The processes that share the work; each gets the whole result.
+        cluster: The processes that share the work; each returns all predictions.
         on_progress: Called after each forward pass with its number of photos.
-
-    Returns:
-        The predictions at temperature 1.
     """
     cluster = cluster or Cluster()
     model.eval()

@@ -19,18 +19,11 @@ _LR = 3e-3
 
 
 def train_linear_probe(
-    model: nn.Module,
-    photos: PixelStore,
-    device: Device,
-    *,
-    epochs: int,
-    batch_size: int,
-    label_smoothing: float,
-    seed: int,
-    cluster: Cluster | None = None,
+    model: nn.Module, photos: PixelStore, device: Device, *,
+    epochs: int, batch_size: int, label_smoothing: float, seed: int, cluster: Cluster | None = None,
     on_progress: Callable[[int], object] = lambda photos: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
+) -> bool:  # fmt: skip
     """Train the last linear layer of a pretrained classifier; nothing else changes.
 
     The processes share the features, with `batch_size` photos per forward pass; each then trains

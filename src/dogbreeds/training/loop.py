@@ -144,12 +144,11 @@ class Trainer:
         )
         self.model.train()
         started = time.monotonic() - self._epoch_seconds
-        bar = progress_bar(
-            f"Epoch {epoch}/{self.settings.epochs}",
+        total, label = (
             self.steps_per_epoch * self.batch_size,
-            first * self.batch_size,
-            shown=self.cluster.is_main,
+            f"Epoch {epoch}/{self.settings.epochs}",
         )
+        bar = progress_bar(label, total, first * self.batch_size, shown=self.cluster.is_main)
         with contextlib.closing(batches), bar:
             for _ in range(first, self.steps_per_epoch):
                 if runs_out(functools.partial(self._train_step, batches, parts)):
@@ -264,9 +263,8 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Return the metrics of the current step; see `Selection.evaluate` for the errors."""
-        return self.selection.evaluate(
-            self._evaluated, last=self.state.step == self.state.total_steps
-        )
+        last = self.state.step == self.state.total_steps
+        return self.selection.evaluate(self._evaluated, last=last)
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Resume from the newest checkpoint and return whether there was one.

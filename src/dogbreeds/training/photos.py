@@ -21,19 +21,13 @@ from dogbreeds.training.stop import StopRequest
 
 
 def load_photos(
-    splits: Mapping[str, Split],
-    classes: tuple[PhotoClass, ...],
-    preprocessing: Preprocessing,
-    settings: Settings,
-    device: Device,
-    cluster: Cluster,
-    stop: StopRequest,
-    report: Path,
-) -> dict[str, PixelStore]:
+    splits: Mapping[str, Split], classes: tuple[PhotoClass, ...], preprocessing: Preprocessing,
+    settings: Settings, device: Device, cluster: Cluster, stop: StopRequest, report: Path,
+) -> dict[str, PixelStore]:  # fmt: skip
     """Read all photos and return them ready for training, by split name.
 
-    One process per host reads; the others map its pixels. `settings` says how to treat broken
-    photos and where to keep pixels; `report` is the JSON file for the data inspection.
+    One process per host reads; the others map its pixels. `report` is the JSON file for the data
+    inspection.
 
     Raises:
         PhotosError: A photo is broken and ``broken_photos`` is ``fail``, a class has no photo left
@@ -48,10 +42,11 @@ def load_photos(
                 f"expected the same photos on every host, got {counts[0]} and {count}: use the"
                 " channel's S3DataDistributionType=FullyReplicated"
             )
+    workers = settings.num_workers or available_cpus()
     decoded = None
     if cluster.local_rank == 0:
-        decoded = _decode(splits, preprocessing, settings, stop, shown=cluster.is_main)
-    decoded = _from_leader(decoded, cluster)
+        decoded = _decode(splits, preprocessing, settings, workers, stop, shown=cluster.is_main)
+    decoded = _share(decoded, cluster)
     if cluster.is_main:
         found = inspect(decoded, splits, preprocessing.image_size)
         write_json(report, found)
@@ -62,7 +57,6 @@ def load_photos(
             f"class {classes[min(lost)].name} has no photo in train that can be decoded;"
             " see the log for the reasons"
         )
-    workers = settings.num_workers or available_cpus()
     tolerate = settings.broken_photos == "tolerate"
     return {
         name: PixelStore(split, preprocessing, device, workers=workers, tolerate_truncated=tolerate)
@@ -71,13 +65,9 @@ def load_photos(
 
 
 def _decode(
-    splits: Mapping[str, Split],
-    preprocessing: Preprocessing,
-    settings: Settings,
-    stop: StopRequest,
-    *,
-    shown: bool,
-) -> dict[str, DecodedSplit]:
+    splits: Mapping[str, Split], preprocessing: Preprocessing, settings: Settings, workers: int,
+    stop: StopRequest, *, shown: bool,
+) -> dict[str, DecodedSplit]:  # fmt: skip
     photos = sum(len(split.paths) for split in splits.values())
     size = photos * 3 * preprocessing.image_size**2
     cache = choose_tier(size) if settings.pixel_cache == "auto" else settings.pixel_cache
@@ -92,22 +82,17 @@ def _decode(
 
         for name, split in splits.items():
             decoded[name] = decode_split(
-                split,
-                preprocessing,
-                workers=settings.num_workers or available_cpus(),
+                split, preprocessing, workers=workers, on_progress=on_progress,
                 cache=cache,  # type: ignore[arg-type]  # checked choices
                 broken_photos=settings.broken_photos,  # type: ignore[arg-type]
-                on_progress=on_progress,
-            )
+            )  # fmt: skip
     return decoded
 
 
-def _from_leader(
-    decoded: dict[str, DecodedSplit] | None, cluster: Cluster
-) -> dict[str, DecodedSplit]:
+def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[str, DecodedSplit]:
     """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
-    shared = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
-    shared = cluster.from_local_leader(shared)
+    pickled = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
+    shared = cluster.collect(pickled)[cluster.rank - cluster.local_rank]
     if decoded is None:
         decoded = {}
         for name, (split, location) in shared.items():

@@ -78,7 +78,7 @@ class Selection:
         Raises:
             Stopped: A stop was requested; only in a job of one process, several finish first.
         """
-        self._cluster.broadcast_buffers(model)
+        self._cluster.broadcast_weights(model)
         values: dict[str, float] = {}
         if self._probe and last:
             model, values = self._select(model)

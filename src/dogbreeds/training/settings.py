@@ -3,15 +3,15 @@
 `train` checks them before it starts anything heavy, so this does not import torch.
 """
 
-import argparse
 import dataclasses
 import difflib
+import itertools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dogbreeds.model.architectures import (
     ARCHITECTURES,
@@ -204,36 +204,21 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message)
-
-
 def parse_arguments(arguments: Sequence[str]) -> Settings:
     """Read settings from a command line such as ``--lr 0.001 --epochs 5``.
 
     Raises:
         SettingsError: As `Settings.from_mapping` does.
     """
-    parser = _Parser(prog="train", description="Train an image classifier.", allow_abbrev=False)
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            default=argparse.SUPPRESS,
-            help=f"{field.metadata['help']} (default: {field.default})",
-        )
-    known, rest = parser.parse_known_args(arguments)
-    if rest:
-        name = rest[0].removeprefix("--")
-        Settings.from_mapping({name: ""})  # raises if the name is unknown
-        raise SettingsError(f"expected --name value, got {rest[0]!r}")
-    return Settings.from_mapping(vars(known))
+    pairs = list(itertools.zip_longest(arguments[::2], arguments[1::2]))
+    for name, value in pairs:
+        if value is None or not name.startswith("--"):
+            raise SettingsError(f"expected pairs of --name and value, got {' '.join(arguments)}")
+    return Settings.from_mapping({name.removeprefix("--"): value for name, value in pairs})
 
 
 def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
-    """Return the file of the starting weights, or None for random weights.
-
-    `channel` is the folder of the channel ``weights``, if the job has one.
+    """Return the file of the starting weights; None: random. `channel` is that of ``weights``.
 
     Raises:
         SettingsError: The file does not exist.

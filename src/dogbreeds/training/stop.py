@@ -9,7 +9,7 @@ class Stopped(Exception):  # noqa: N818  (an event, not an error)
 
 
 class StopRequest:
-    """Records SIGTERM and SIGINT from its creation on; `received` tells whether one came."""
+    """Records in `received` whether SIGTERM or SIGINT came since its creation."""
 
     def __init__(self) -> None:
         self.received = False

@@ -15,7 +15,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Start; `decay` is the share of the average that a step keeps, 0..1."""
+        """Start; a step keeps the share `decay` of the average, 0..1."""
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._decay = decay
 

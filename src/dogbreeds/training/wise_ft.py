@@ -21,15 +21,9 @@ _PHOTOS = 512  # enough for running statistics: each gives dozens of values per 
 
 
 def interpolate(
-    probe: dict[str, torch.Tensor],
-    model: nn.Module,
-    share: float,
-    photos: PixelStore,
-    device: Device,
-    *,
-    batch_size: int,
-    cluster: Cluster,
-) -> nn.Module:
+    probe: dict[str, torch.Tensor], model: nn.Module, share: float, photos: PixelStore,
+    device: Device, *, batch_size: int, cluster: Cluster,
+) -> nn.Module:  # fmt: skip
     """Return a model between two of the same architecture; all processes take part.
 
     `probe` is the state dict from before fine-tuning, with a trained head; `model` is not changed.
