@@ -281,12 +281,9 @@ def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[
 def refuse_flags(
     settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
 ) -> None:
-    """Refuse flags without effect for a value `where` of ``--on``.
+    """Raise click.UsageError for flags without effect for a value `where` of ``--on``.
 
     These are flags of settings that are not `usable`, and `others`.
-
-    Raises:
-        click.UsageError: One is given; the message names it.
     """
     given = [origin for name, origin in settings.origins.items()
              if origin.startswith("--") and name not in usable]  # fmt: skip

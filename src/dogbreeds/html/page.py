@@ -66,11 +66,7 @@ def page(
 
 
 def write_page(path: Path, document: str) -> None:
-    """Write a document of `page` atomically.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a document of `page` atomically; OSError if that fails."""
     with atomic_write(path) as partial:
         partial.write_text(document, encoding="utf-8", errors="backslashreplace")
 

@@ -10,38 +10,23 @@ FINDINGS_FILE = "debugger.json"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of a step.
+    """What a rule says of a step."""
 
-    Attributes:
-        step: Counted over training and evaluations, as in the trial's files.
-        value: The number that the rule computed.
-        triggered: Whether the value is beyond the limit.
-        where: The tensor that the value comes from; may be empty.
-    """
-
-    step: int
-    value: float
-    triggered: bool
-    where: str = ""
+    step: int  # counted over training and evaluations, as in the trial's files
+    value: float  # the number that the rule computed
+    triggered: bool  # whether the value is beyond the limit
+    where: str = ""  # the tensor that the value comes from; may be empty
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule says of a trial.
+    """What a rule says of a trial."""
 
-    Attributes:
-        rule: Its name.
-        measure: What its number is.
-        limit: Which numbers trigger it, in words.
-        advice: What to do then.
-        verdicts: One per step that it could judge, in order.
-    """
-
-    rule: str
-    measure: str
-    limit: str
-    advice: str
-    verdicts: tuple[Verdict, ...]
+    rule: str  # its name
+    measure: str  # what its number is
+    limit: str  # which numbers trigger it, in words
+    advice: str  # what to do then
+    verdicts: tuple[Verdict, ...]  # one per step that it could judge, in order
 
     @property
     def first(self) -> Verdict | None:

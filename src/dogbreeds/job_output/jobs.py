@@ -33,12 +33,9 @@ class ReportError(DogbreedsError, ValueError):
 
 
 def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
-    """Save thumbnails in a job's ``output/data``: where reports are read, photos may be missing.
+    """Save thumbnails of readable photos in a job's ``output/data``; OSError if that fails.
 
-    Unreadable photos are skipped.
-
-    Raises:
-        OSError: The file cannot be written.
+    Where reports are read, photos may be missing.
     """
     pictures = {str(photo): thumbnail(photo) for photo in photos}
     write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})

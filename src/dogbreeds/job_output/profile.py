@@ -32,23 +32,14 @@ class ProfileError(DogbreedsError, ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One measured number.
+    """One measured number."""
 
-    Attributes:
-        kind: ``cpu``, ``memory``, ``gpu``, ``i/o`` or ``network``.
-        name: ``cpu0``, ``MemoryUsedPercent``, ``ReceiveBytesPerSecond``, ...
-        dimension: ``CPUUtilization``, ... where a name has several; otherwise empty.
-        value: 0 to 100 percent, or a count per second.
-        node: The host.
-        time: Seconds since 1970.
-    """
-
-    kind: str
-    name: str
-    dimension: str
-    value: float
-    node: str
-    time: float
+    kind: str  # ``cpu``, ``memory``, ``gpu``, ``i/o`` or ``network``
+    name: str  # ``cpu0``, ``MemoryUsedPercent``, ``ReceiveBytesPerSecond``, ...
+    dimension: str  # ``CPUUtilization``, ... where a name has several; otherwise empty
+    value: float  # 0 to 100 percent, or a count per second
+    node: str  # the host
+    time: float  # seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -62,17 +53,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Profile:
-    """A job's system metrics.
+    """A job's system metrics."""
 
-    Attributes:
-        samples: In order of time.
-        phases: Likewise; empty if the job did not record them.
-        first_file: Zero of the table's ``timestamp_us``, in seconds since 1970.
-    """
-
-    samples: tuple[Sample, ...]
-    phases: tuple[Phase, ...]
-    first_file: int
+    samples: tuple[Sample, ...]  # in order of time
+    phases: tuple[Phase, ...]  # likewise; empty if the job did not record them
+    first_file: int  # zero of the table's ``timestamp_us``, in seconds since 1970
 
 
 def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
@@ -132,11 +117,7 @@ def rows(profile: Profile) -> Iterator[tuple[str | int | float, ...]]:
 
 
 def write_csv(profile: Profile, file: Path) -> None:
-    """Write the table.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write the table as CSV; OSError if that fails."""
     with atomic_write(file) as partial, partial.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
@@ -145,17 +126,11 @@ def write_csv(profile: Profile, file: Path) -> None:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a phase used, over all hosts, cores and GPUs.
+    """What a phase used, over all hosts, cores and GPUs."""
 
-    Attributes:
-        phase: Its name.
-        seconds: How long it took.
-        values: By column, without those that nothing was sampled for.
-    """
-
-    phase: str
-    seconds: float
-    values: dict[str, float]
+    phase: str  # its name
+    seconds: float  # how long it took
+    values: dict[str, float]  # by column, without those that nothing was sampled for
 
 
 _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], float], float]] = {

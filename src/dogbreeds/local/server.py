@@ -24,7 +24,6 @@ _READY_SECONDS = 240.0  # SageMaker waits as long
 _STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
 _CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
-
 HIGHEST_PORT = 32767
 """The model server accepts no higher one."""
 
@@ -43,12 +42,10 @@ class RunningServer:
 
 @contextmanager
 def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[RunningServer]:
-    """Serve an artifact, a ``model.tar.gz`` or its folder, while the context lasts.
+    """Yield a server of an artifact, a ``model.tar.gz`` or its folder, that is ready for requests.
 
-    `settings` are additional environment variables of the server.
-
-    Yields:
-        The server, ready for requests; `log` gets what it prints.
+    `settings` are additional environment variables of the server; `log` gets what it prints. It
+    stops when the context ends.
 
     Raises:
         ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
@@ -101,10 +98,7 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
     """Print how to send requests to a server, serve a page to try it, and wait for Ctrl-C.
 
     The page takes the first free port after `port`, the server's; SIGTERM must raise
-    KeyboardInterrupt.
-
-    Raises:
-        ServerFailedError: The server ended by itself.
+    KeyboardInterrupt. ServerFailedError if the server ends by itself.
     """
     post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo or 'PHOTO.jpg'}'"
     with try_page(running.url, free_port(port + 1)) as page:

@@ -31,10 +31,7 @@ def make_tree(
     """Create the input of a training job as SageMaker does, in `root` instead of ``/opt/ml``.
 
     Each split of the photos directory is linked as a channel, and a weights file in the channel
-    ``weights``.
-
-    Raises:
-        OSError: The tree cannot be written.
+    ``weights``. OSError if the tree cannot be written.
     """
     channels = {split or "train": folder for split, folder in find_roots(photos).items()}
     for created in ("input/config", "input/data", "model", "output/data", "checkpoints"):
@@ -79,10 +76,7 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
 def run(root: Path, log: Path) -> None:
     """Run `train` on a tree of `make_tree`; Ctrl-C or SIGTERM stops it before this returns.
 
-    `log` gets all that it prints; the terminal shows the epochs.
-
-    Raises:
-        TrainingFailedError: The job failed.
+    `log` gets all that it prints; the terminal shows the epochs. TrainingFailedError if it fails.
     """
     process = start(root, subprocess.PIPE)
     assert process.stdout is not None  # it is a pipe  # noqa: S101

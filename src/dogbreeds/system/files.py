@@ -16,8 +16,7 @@ _PARTIAL = ".partial"
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path`, renamed to it on success and removed otherwise.
 
-    Yields:
-        A path of the form ``.NAME.RANDOM.partial``, which no pattern for finished files matches.
+    It is called ``.NAME.RANDOM.partial``, which no pattern for finished files matches.
 
     Raises:
         OSError: The folder, which is created if missing, cannot be written; `path` is unchanged.
@@ -57,11 +56,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Delete what killed writers left in a folder, which may be missing.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
+    """Delete what killed writers left in a folder, which may be missing; OSError if that fails."""
     for partial in folder.glob(f".*{_PARTIAL}"):
         partial.unlink(missing_ok=True)
 
@@ -73,10 +68,6 @@ def free_path(path: Path) -> Path:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a JSON file atomically; OSError if that fails."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(value, indent=2))

@@ -22,11 +22,7 @@ def check_port(port: int, highest: int = 65535) -> None:
 
 
 def free_port(first: int, count: int = 100) -> int:
-    """Return the first free port of `count` from `first` on.
-
-    Raises:
-        OSError: All of them are in use.
-    """
+    """Return the first free port of `count` from `first` on; OSError if there is none."""
     for port in range(first, first + count):
         with contextlib.suppress(OSError):
             check_port(port)

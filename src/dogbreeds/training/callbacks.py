@@ -13,27 +13,16 @@ P = ParamSpec("P")
 
 @dataclass
 class TrainingState:
-    """What a callback sees of a job; only the loop changes it.
+    """What a callback sees of a job; only the loop changes it."""
 
-    Attributes:
-        model: The model being trained, on the device.
-        optimizer: Updates the model.
-        total_steps: Steps of the whole job.
-        targets: The classes of all training photos: shape [N], int64.
-        world_size: Processes that share a step.
-        compiled: Whether forward passes run a compiled copy of the model.
-        step: Steps done.
-        history: Metrics of each epoch done.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    total_steps: int
-    targets: torch.Tensor
-    world_size: int = 1
-    compiled: bool = False
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    model: nn.Module  # the model being trained, on the device
+    optimizer: torch.optim.Optimizer  # updates the model
+    total_steps: int  # steps of the whole job
+    targets: torch.Tensor  # the classes of all training photos: shape [N], int64
+    world_size: int = 1  # processes that share a step
+    compiled: bool = False  # whether forward passes run a compiled copy of the model
+    step: int = 0  # steps done
+    history: list[dict[str, float]] = field(default_factory=list)  # metrics of each epoch done
 
 
 class Callback:

@@ -22,12 +22,9 @@ class CheckpointError(DogbreedsError, ValueError):
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write a checkpoint and remove all but the newest two.
+    """Write tensors, numbers, strings and containers of them; remove all but the newest two.
 
-    The state contains tensors, numbers, strings and containers of them.
-
-    Raises:
-        OSError: It cannot be written; earlier checkpoints are kept.
+    OSError if the checkpoint cannot be written; then earlier ones are kept.
     """
     file = folder / f"checkpoint-{step:09d}.pt"
     try:
@@ -45,12 +42,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the newest readable checkpoint; None if there is none.
+    """Read the newest readable checkpoint; None if there is none, or no folder.
 
-    The saved state's ``"identity"`` must match the given one. The folder may be missing.
-
-    Raises:
-        CheckpointError: The checkpoint belongs to a job with another identity.
+    CheckpointError if it belongs to a job with another ``"identity"`` than the given one.
     """
     remove_partial(folder)  # a job killed while writing leaves it
     for path in sorted(folder.glob(_PATTERN), reverse=True):

@@ -37,19 +37,12 @@ class ClusterError(DogbreedsError, RuntimeError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """This process among those of the job.
+    """This process among those of the job."""
 
-    Attributes:
-        rank: From 0 to size - 1; only 0 prints and writes.
-        size: Processes of the job.
-        local_rank: Among the processes of this host, from 0.
-        patient: CPU process group with a long timeout; None in a job of one process.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    patient: "dist.ProcessGroup | None" = None
+    rank: int = 0  # from 0 to size - 1; only 0 prints and writes
+    size: int = 1  # processes of the job
+    local_rank: int = 0  # among the processes of this host, from 0
+    patient: "dist.ProcessGroup | None" = None  # on CPUs, with a long timeout; None: size is 1
 
     @property
     def is_main(self) -> bool:

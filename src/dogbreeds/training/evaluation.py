@@ -18,17 +18,11 @@ _METRICS = ("loss", "accuracy", "top5", "ece")  # properties of `Predictions`
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's predictions for all photos of a split, in the split's order, on the CPU.
+    """A model's predictions for all photos of a split, in the split's order, on the CPU."""
 
-    Attributes:
-        targets: The true classes: shape [N], int64.
-        logits: Shape [N, C], float32.
-        temperature: Divides the logits in everything computed from them.
-    """
-
-    targets: torch.Tensor
-    logits: torch.Tensor
-    temperature: float = 1.0
+    targets: torch.Tensor  # the true classes: shape [N], int64
+    logits: torch.Tensor  # shape [N, C], float32
+    temperature: float = 1.0  # divides the logits in everything computed from them
 
     @cached_property
     def classes(self) -> torch.Tensor:

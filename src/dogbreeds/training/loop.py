@@ -269,10 +269,7 @@ class Trainer:
     def resume(self, identity: dict[str, Any]) -> bool:
         """Resume from the newest checkpoint and return whether there was one.
 
-        It must match `identity`, e.g. classes and hyperparameters.
-
-        Raises:
-            CheckpointError: The checkpoint belongs to another job.
+        CheckpointError if it does not match `identity`, e.g. classes and hyperparameters.
         """
         self._identity, main = identity, self.cluster.is_main
         loaded = load_checkpoint(self.checkpoints, identity) if main else None
@@ -293,11 +290,7 @@ class Trainer:
         return True
 
     def checkpoint(self) -> None:
-        """Write a checkpoint of the current step; all processes take part.
-
-        Raises:
-            OSError: It cannot be written; earlier ones stay.
-        """
+        """Write a checkpoint (see `save_checkpoint`); all processes take part."""
         state = {
             "identity": self._identity,
             "model": self.model.state_dict(),

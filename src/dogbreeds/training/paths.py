@@ -10,34 +10,19 @@ from dogbreeds.data.folders import SPLIT_NAMES, find_channels
 
 @dataclass(frozen=True)
 class JobPaths:
-    """The job's folders, under ``/opt/ml`` in a container.
+    """The job's folders, under ``/opt/ml`` in a container."""
 
-    Attributes:
-        splits: Photo folder of each split among the channels, by split name.
-        weights: Folder of the channel ``weights``, if given.
-        config: SageMaker's configuration files.
-        model: Becomes ``model.tar.gz``.
-        output_data: Reports; becomes ``output.tar.gz``.
-        checkpoints: Survives a Spot interruption.
-        failure: File whose first 1,024 characters SageMaker shows as the failure reason.
-    """
-
-    splits: dict[str, Path]
-    weights: Path | None
-    config: Path
-    model: Path
-    output_data: Path
-    checkpoints: Path
-    failure: Path
+    splits: dict[str, Path]  # photo folder of each split among the channels, by split name
+    weights: Path | None  # folder of the channel ``weights``, if given
+    config: Path  # SageMaker's configuration files
+    model: Path  # becomes ``model.tar.gz``
+    output_data: Path  # reports; becomes ``output.tar.gz``
+    checkpoints: Path  # survives a Spot interruption
+    failure: Path  # file whose first 1,024 characters SageMaker shows as the failure reason
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "JobPaths":
-        """Read the variables that sagemaker-training sets (``SM_...``).
-
-        Raises:
-            PhotosError: Two channels are the same split.
-            OSError: A channel cannot be read.
-        """
+        """Read the variables that sagemaker-training sets (``SM_...``); see `find_channels`."""
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         channels = {
             name: Path(environ[f"SM_CHANNEL_{name.upper()}"])

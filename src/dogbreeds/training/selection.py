@@ -46,11 +46,7 @@ class Selection:
         self._selected: Result | None = None
 
     def keep_probe(self, model: nn.Module) -> None:
-        """Keep the weights of a model with a trained head as one end of WiSE-FT's line.
-
-        Raises:
-            Stopped: As `evaluate` does.
-        """
+        """Keep the weights of a model with a trained head as one end of WiSE-FT's line."""
         if self._settings.wise_ft == "1" or not self._settings.epochs:
             return
         found = self._predict("valid", model)

@@ -177,11 +177,7 @@ def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
 
 
 def parse_steps(text: str) -> range | None:
-    """Parse ``"20:30"``, the steps 20 to 29; ``"none"`` returns None.
-
-    Raises:
-        SettingsError: The text is neither.
-    """
+    """Parse ``"20:30"``, the steps 20 to 29, or ``"none"``; otherwise raise SettingsError."""
     if text == "none":
         return None
     first, _, end = text.partition(":")
@@ -193,11 +189,7 @@ def parse_steps(text: str) -> range | None:
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Split hyperparameters such as ``["lr=0.001", "epochs=5"]``, without checking them.
-
-    Raises:
-        SettingsError: One has no ``=``.
-    """
+    """Split hyperparameters such as ``["lr=0.001", "epochs=5"]``; SettingsError without ``=``."""
     for pair in pairs:
         if "=" not in pair:
             raise SettingsError(f"expected NAME=VALUE, got {pair!r}")
@@ -205,11 +197,7 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
-    """Read settings from a command line such as ``--lr 0.001 --epochs 5``.
-
-    Raises:
-        SettingsError: As `Settings.from_mapping` does.
-    """
+    """Read a command line such as ``--lr 0.001 --epochs 5``, as `Settings.from_mapping` does."""
     pairs = list(itertools.zip_longest(arguments[::2], arguments[1::2]))
     for name, value in pairs:
         if value is None or not name.startswith("--"):
@@ -241,11 +229,7 @@ def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
 
 
 def check_compiler(settings: Settings) -> None:
-    """Check that `torch.compile` would find a compiler; the CPU image has none.
-
-    Raises:
-        SettingsError: ``compile`` is set and there is none.
-    """
+    """Raise SettingsError if ``compile`` is set and there is no compiler, as in the CPU image."""
     names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
     if settings.compile and not any(map(shutil.which, names)):
         raise SettingsError(

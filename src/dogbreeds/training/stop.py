@@ -20,10 +20,6 @@ class StopRequest:
         self.received = True
 
     def check(self, *_: object) -> None:
-        """Check for a stop between steps, where the state is consistent.
-
-        Raises:
-            Stopped: A signal came.
-        """
+        """Raise `Stopped` if a signal came; for use where the state is consistent."""
         if self.received:
             raise Stopped

@@ -22,18 +22,13 @@ _CHUNK_BYTES = 2**16
 def try_page(model_server: str, port: int) -> Iterator[str]:
     """Serve the page for the model server at a URL while the context lasts; yield the page's URL.
 
-    It listens on a port of loopback; 0: any free port.
-
-    Raises:
-        OSError: The port cannot be used.
+    It listens on a port of loopback; 0: any free port. OSError if the port cannot be used.
     """
     document = page(
-        "Which class is it?",
-        asset("try.html", __package__),
-        css=asset("try.css", __package__),
-        script=asset("try.js", __package__),
+        "Which class is it?", asset("try.html", __package__),
+        css=asset("try.css", __package__), script=asset("try.js", __package__),
         policy={"connect-src": "'self'", "img-src": "data: blob:", "media-src": "blob:"},
-    ).encode()
+    ).encode()  # fmt: skip
     target = urlsplit(model_server).netloc
 
     class Handler(_Handler):

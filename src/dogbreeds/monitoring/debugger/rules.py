@@ -268,12 +268,9 @@ def _is_trial(folder: Path) -> bool:
 
 
 def check(folder: Path) -> list[Finding]:
-    """Have all rules judge a trial, which may be incomplete.
+    """Have all rules judge a trial, which may be incomplete; TrialError if it is none.
 
     The trial is Debugger's ``LocalPath``, or what is below its ``S3OutputPath``.
-
-    Raises:
-        TrialError: It is not a trial.
     """
     if not _is_trial(folder):  # smdebug would wait for one forever
         raise TrialError(f"expected tensors that Debugger saved, found none in {folder}")
