@@ -13,9 +13,7 @@ Photos of 500 x 400 are invented. Compared things alternate, and the median of t
 """
 
 import argparse
-import csv
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -31,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from environment import write_csv
 from PIL import Image
 
 from dogbreeds.data.workers import in_processes
@@ -264,13 +263,10 @@ def main() -> None:
         for benchmark in options.names or BENCHMARKS:
             for result in BENCHMARKS[benchmark](photos, Path(name), options.rounds):
                 print(result, flush=True)
-                rows.append({**result, "photos": options.photos, "cores": available_cpus(),
-                             "machine": platform.machine()})  # fmt: skip
+                rows.append({**result, "photos": options.photos})
     if options.output:
         with options.output.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+            write_csv(rows, stream)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 the time of the processor, which other programs on the machine disturb little.
 """
 
-import csv
 import io
 import json
 import subprocess
@@ -14,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from environment import write_csv
 from PIL import Image, ImageCms
 
 _TURNS = 12
@@ -73,8 +73,7 @@ def main(other: str) -> None:
         )
         for name, path in trees.items()
     }
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["photo", "this_ms", "other_ms", "other_over_this"])
+    rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in photos(Path(folder)).items():
             best = dict.fromkeys(readers, 1e9)
@@ -84,9 +83,11 @@ def main(other: str) -> None:
                     print(path, file=reader.stdin, flush=True)
                     best[tree] = min(best[tree], json.loads(reader.stdout.readline()))
             ratio = best["other"] / best["this"]
-            writer.writerow([name, f"{best['this']:.2f}", f"{best['other']:.2f}", f"{ratio:.3f}"])
+            times = {f"{tree}_ms": f"{best[tree]:.2f}" for tree in readers}
+            rows.append({"photo": name, **times, "other_over_this": f"{ratio:.3f}"})
     for reader in readers.values():
         reader.communicate()
+    write_csv(rows, sys.stdout, device="cpu")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
+from environment import environment
 
 from dogbreeds.local import training
 from dogbreeds.model import artifact
@@ -33,9 +33,9 @@ RECIPES: dict[str, dict[str, object]] = {
     "former default": {"lr": 3e-4, "layer_decay": 0.7848, "wise_ft": 0.5},
     # Everything trained at one rate from the first step on, as a first notebook does it
     "plain": {
-        "optimizer": "adam", "lr": 1e-3, "batch_size": 32, "linear_probe_epochs": 0, "layer_decay": 1,
-        "label_smoothing": 0, "weight_decay": 0, "warmup": 0, "augmentation": "none",
-        "precision": "float32",
+        "optimizer": "adam", "lr": 1e-3, "batch_size": 32, "linear_probe_epochs": 0,
+        "layer_decay": 1, "label_smoothing": 0, "weight_decay": 0, "warmup": 0,
+        "augmentation": "none", "precision": "float32",
     },
     "layer decay 0.9": {"layer_decay": 0.9},
     "lr 2e-3": {"lr": 2e-3},
@@ -87,7 +87,7 @@ def run_job(options: argparse.Namespace, photos: Path, recipe: str, seed: int) -
         "seconds": f"{seconds:.0f}",
         "model": options.model,
         "weights": hyperparameters["weights"],
-        "torch": torch.__version__,
+        **environment(),
     }
 
 
@@ -135,7 +135,7 @@ def main() -> int:
 def _write(rows: list[dict[str, object]], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(rows[-1]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -14,14 +14,12 @@ ten minutes on two cores, which should have nothing else to do: load falsifies t
 import argparse
 import base64
 import contextlib
-import csv
 import functools
 import http.client
 import io
 import itertools
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -35,6 +33,7 @@ from typing import TextIO
 import numpy as np
 import psutil
 import torch
+from environment import write_csv
 from PIL import Image
 from serving_peers import BATCH_SIZES, Server, install_peers, servers
 
@@ -192,29 +191,33 @@ def as_sent(body: bytes, server: Server) -> bytes:
     return json.dumps({"image": base64.b64encode(body).decode()}).encode()
 
 
-def write_table(results: dict[Row, list[dict[str, float]]], title: str, file: TextIO) -> None:
+def write_table(
+    results: dict[Row, list[dict[str, float]]], conditions: dict[str, object], file: TextIO
+) -> None:
     """Write the medians over all rounds, and what each is of the bare loop and ours of it."""
     medians = {
         row: {key: statistics.median(found[key] for found in founds) for key in founds[0]}
         for row, founds in results.items()
     }
     columns = list(next(iter(medians.values())))
-    ratios = ["of_bare", "ms_over_bare", "ours_by_this"]
-    print(f"# {title}", file=file)
-    writer = csv.writer(file)
-    writer.writerow(["server", "photo", "concurrency", *columns, *ratios])
+    rows: list[dict[str, object]] = []
     for (name, size, concurrency), found in medians.items():
         loop = medians.get((name.replace("ours", "bare"), size, 1), medians.get(("bare", size, 1)))
         own = medians.get(("ours", size, concurrency))
-        values = [
-            found["per_second"] / loop["per_second"] if loop else None,
-            found["median_ms"] - loop["median_ms"] if loop and concurrency == 1 else None,
-            own["per_second"] / found["per_second"] if own else None,
-        ]
-        writer.writerow(
-            [name, size, concurrency, *(f"{found[key]:.1f}" for key in columns)]
-            + ["" if value is None else f"{value:.2f}" for value in values]
+        ratios = {
+            "of_bare": found["per_second"] / loop["per_second"] if loop else None,
+            "ms_over_bare": (
+                found["median_ms"] - loop["median_ms"] if loop and concurrency == 1 else None
+            ),
+            "ours_by_this": own["per_second"] / found["per_second"] if own else None,
+        }
+        rows.append(
+            {"server": name, "photo": size, "concurrency": concurrency}
+            | {key: f"{found[key]:.1f}" for key in columns}
+            | {key: "" if value is None else f"{value:.2f}" for key, value in ratios.items()}
+            | conditions
         )
+    write_csv(rows, file, device="cpu")
 
 
 def save_resnet18(folder: Path) -> Path:
@@ -254,11 +257,10 @@ def main() -> None:
         if set(PEERS) & set(options.servers):
             install_peers(folder / "peers")
         load_before = os.getloadavg()[0]
-        title = (
-            f"{platform.machine()}, {cpus} processors, load {load_before:.1f} before the start,"
-            f" torch {torch.__version__}, {artifact.read_document(model_dir)['architecture']},"
-            f" medians of {options.rounds} rounds"
-        )
+        conditions = {
+            "architecture": artifact.read_document(model_dir)["architecture"],
+            "rounds": options.rounds, "load_before": f"{load_before:.1f}",
+        }  # fmt: skip
         results: dict[Row, list[dict[str, float]]] = {}
         known = servers(folder, model_dir, PORT, cpus, peers)
         try:
@@ -267,7 +269,7 @@ def main() -> None:
         finally:  # what there is, should it be stopped
             if results:
                 with options.output.open("w") if options.output else sys.stdout as file:
-                    write_table(results, title, file)
+                    write_table(results, conditions, file)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ the machine only ever makes a run slower.
 """
 
 import argparse
-import csv
-import platform
 import statistics
 import sys
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from environment import write_csv
 
 from dogbreeds.model import networks
 from dogbreeds.model.artifact import Artifact
@@ -37,19 +36,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="CSV; standard output if not given")
     options = parser.parse_args()
     device = torch.device(options.device)
-    on_gpu = device.type == "cuda"
-    what = torch.cuda.get_device_name(device) if on_gpu else f"{options.threads} threads"
+    columns = ["backend", "batch", "best_per_second", "median_per_second", "gain"]
+    torch.manual_seed(0)
+    rows = [
+        {"architecture": architecture, **dict(zip(columns, row, strict=True)),
+         "threads": options.threads}
+        for architecture in options.architectures
+        for row in measure(architecture, device, options.threads, options.runs)
+    ]  # fmt: skip
     with options.output.open("w") if options.output else sys.stdout as output:
-        print(f"# {platform.machine()}, {what}, torch {torch.__version__}", file=output)
-        writer = csv.writer(output)
-        writer.writerow(
-            ["architecture", "backend", "batch", "best_per_second", "median_per_second", "gain"]
-        )
-        torch.manual_seed(0)
-        for architecture in options.architectures:
-            for row in measure(architecture, device, options.threads, options.runs):
-                writer.writerow([architecture, *row])
-                output.flush()
+        write_csv(rows, output, device=device.type)
 
 
 def measure(

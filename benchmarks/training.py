@@ -16,10 +16,8 @@ counts.
 """
 
 import argparse
-import csv
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -30,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from environment import write_csv
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -274,26 +273,13 @@ def compare(
 
 
 def row(benchmark: str, what: str, value: float, unit: str) -> Row:
-    """Return a line of the result, with what it was taken on."""
+    """Return a line of the result."""
     return {
         "benchmark": benchmark,
         "what": what,
         "value": f"{value:.4g}",
         "unit": unit,
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
-        "cores": available_cpus(),
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def cpu_name() -> str:
-    """Return the processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 BENCHMARKS = {
@@ -334,9 +320,7 @@ def main() -> int:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with options.output.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            write_csv(rows, stream)
     return 0
 
 
