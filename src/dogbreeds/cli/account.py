@@ -2,15 +2,15 @@
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
 
 _COLORS = {"ok": "green", "note": "yellow", "FAIL": "red"}
 
 
 @base.command()
-@base.json_option
-@base.with_settings()
+@flags.json_option
+@flags.with_settings()
 def config(settings: CloudSettings, as_json: bool) -> None:
     """Show the settings and where each comes from."""
     base.output(as_json, settings, lambda: describe(settings))
@@ -19,8 +19,8 @@ def config(settings: CloudSettings, as_json: bool) -> None:
 @base.command()
 @base.option("--registry", default="", metavar="HOST[:PORT][/PATH]", help="Where to.",
              show_default="the account's ECR")  # fmt: skip
-@base.json_option
-@base.with_settings("images.training,serving,flavor,keep")
+@flags.json_option
+@flags.with_settings("images.training,serving,flavor,keep")
 def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
     """Push both images to ECR or another registry; print their URIs."""
     from dogbreeds.cloud.images import ecr
@@ -33,8 +33,8 @@ def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
 @base.command()
 @click.argument("purpose", type=click.Choice(["train", "deploy", "transform"]))
 @click.argument("model", required=False)
-@base.json_option
-@base.with_settings("network", "images.flavor,training_uri,serving_uri")
+@flags.json_option
+@flags.with_settings("network", "images.flavor,training_uri,serving_uri")
 def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bool) -> int:
     """Find what would fail on SageMaker, before it costs.
 
@@ -54,8 +54,8 @@ def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bo
 
 
 @base.command()
-@base.json_option
-@base.with_settings()
+@flags.json_option
+@flags.with_settings()
 def list_(settings: CloudSettings, as_json: bool) -> None:
     """Show everything that this project created on AWS."""
     from dogbreeds.cloud import inventory
@@ -68,7 +68,7 @@ def list_(settings: CloudSettings, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @base.option("--all", "everything", is_flag=True, help="Everything of this project.")
 @base.option("--yes", is_flag=True, help="Do not ask.")
-@base.with_settings()
+@flags.with_settings()
 def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, yes: bool) -> int:
     """Delete what this project created on AWS; its running jobs are stopped.
 
@@ -100,9 +100,9 @@ def delete(settings: CloudSettings, names: tuple[str, ...], everything: bool, ye
 @base.command(epilog=base.MODEL)
 @click.argument("model")
 @base.option("--approve", is_flag=True, help="Approve it at once.")
-@base.dry_run_option
-@base.json_option
-@base.with_settings("images.flavor,serving_uri")
+@flags.dry_run_option
+@flags.json_option
+@flags.with_settings("images.flavor,serving_uri")
 def register(
     settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
 ) -> None:
@@ -110,6 +110,6 @@ def register(
     from dogbreeds.cloud.endpoints import registry
 
     cloud = base.connect(settings, dry_run=dry_run)
-    base.Job(None, False, False, dry_run, as_json).run(
+    flags.Job(None, False, False, dry_run, as_json).run(
         cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
     )

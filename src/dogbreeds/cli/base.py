@@ -2,19 +2,17 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dogbreeds.cloud.settings import DEFAULT_FILE, SECTIONS, CloudSettings, ConfigError
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.terminal import printable
 
@@ -128,167 +126,11 @@ PATH = click.Path(path_type=Path)
 PORT = click.IntRange(1, 65535)
 
 
-def on_option(*places: str) -> Callable[[F], F]:
-    """Add the flag that says where a command runs."""
-    return option("--on", type=click.Choice(places), default=SAGEMAKER,
-                  help="Where to run: this machine, its Docker engine, or SageMaker.")  # fmt: skip
-
-
-json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-dry_run_option = option(
-    "--dry-run", is_flag=True,
-    help="Print what would be done and what it costs (--json: the requests); send nothing, need no"
-    " credentials.",
-)  # fmt: skip
-_JOB_OPTIONS = (
-    option("--name", help="The job's name.", show_default="made from what it does"),
-    option("--new", is_flag=True, help="Start another job even if the same one is running."),
-    option("--wait/--no-wait", default=True, help="Follow it to its end."),
-    dry_run_option,
-    json_option,
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """The flags of a command that starts a job on SageMaker."""
-
-    name: str | None
-    new: bool
-    wait: bool
-    dry_run: bool
-    as_json: bool
-
-    def given(self) -> list[str]:
-        """Return the given flags that only have an effect on SageMaker."""
-        flags = {"--name": self.name, "--new": self.new, "--no-wait": not self.wait,
-                 "--dry-run": self.dry_run}  # fmt: skip
-        return [flag for flag, is_given in flags.items() if is_given]
-
-    def run(
-        self, cloud: "Cloud", start: Callable[[], str], wait: Callable[[str], dict[str, Any]]
-    ) -> None:
-        """Start a job, print its name, and follow it; print the requests instead in a dry run.
-
-        `start` returns the name, `wait` what ``--json`` prints about the finished job.
-        """
-        name = start()
-        if self.dry_run:
-            from dogbreeds.cloud import plan
-
-            return output(self.as_json, cloud.requests, lambda: plan.text(cloud))
-        document = {"name": name}
-        with only_json(self.as_json):
-            click.echo(name)
-            if self.wait:
-                document |= wait(name)
-        if self.as_json:
-            print_json(document)
-
-
-def job_options(function: F) -> F:
-    """Add the flags of a command that starts a job on SageMaker, passed as `Job`."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-        job = Job(**{f.name: options.pop(f.name) for f in dataclasses.fields(Job)})
-        return function(*args, job=job, **options)
-
-    return cast("F", _add_options(run, _JOB_OPTIONS))
-
-
 def connect(settings: CloudSettings, *, dry_run: bool = False) -> "Cloud":
     """Return the AWS account; boto3, which takes a second to import, is imported here."""
     from dogbreeds.cloud.aws import Cloud
 
     return Cloud(settings, dry_run=dry_run)
-
-
-def _add_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:  # noqa: ANN401
-    return functools.reduce(lambda decorated, add: add(decorated), reversed(options), function)
-
-
-def _read_pairs(ctx: click.Context, option: click.Parameter, pairs: list[str]) -> dict[str, str]:
-    from dogbreeds.training.settings import Settings, SettingsError, parse_pairs
-
-    try:
-        hyperparameters = parse_pairs(pairs)
-        Settings.from_mapping(hyperparameters)
-    except SettingsError as error:
-        raise click.BadParameter(str(error), ctx, option) from error
-    return hyperparameters
-
-
-set_option = option(
-    "--set", "hyperparameters", multiple=True, metavar="NAME=VALUE", callback=_read_pairs,
-    help="A hyperparameter, e.g. --set epochs=10.",
-)  # fmt: skip
-
-
-def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], F]:
-    """Pass the settings as first argument, and add a flag per setting of some sections and [aws].
-
-    A section is ``"training"`` for all of its settings, or ``"images.flavor,keep"`` for some. For
-    those in `without` the command has a flag or argument of its own.
-    """
-    chosen: dict[str, Callable[[Any], Any]] = {}
-    for entry in (*sections, "aws"):
-        section, _, keys = entry.partition(".")
-        for field in dataclasses.fields(SECTIONS[section]):
-            name = f"{section}.{field.name}"
-            in_file_only = field.default is dataclasses.MISSING  # a table
-            if name in without or in_file_only or (keys and field.name not in keys.split(",")):
-                continue
-            chosen[name] = _setting_option(section, field)
-    options = (
-        option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
-               help="Any setting of that file, e.g. project=dogs."),
-        option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
-               help="The settings file."),
-        *chosen.values(),
-    )  # fmt: skip
-
-    def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def run(config: Path | None, setting: Sequence[str], **options: Any) -> Any:  # noqa: ANN401
-            from dogbreeds.cloud.settings_sources import load, read_settings
-
-            given = {name: options.pop(name.replace(".", "__")) for name in chosen}
-            flags = read_settings(setting)
-            flags |= {name: value for name, value in given.items() if value is not None}
-            return function(load(config, flags=flags), **options)
-
-        return cast("F", _add_options(run, options))
-
-    return decorate
-
-
-def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[F], F]:
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    facts = [f"{low} to {high}"] if low is not None and high is not None else []
-    if field.default not in ("", ()) and not isinstance(field.default, bool):
-        facts.append(f"default: {field.default}")
-    flag, kind = f"--{field.name.replace('_', '-')}", {}
-    if isinstance(field.default, bool):
-        flag += f"/--no-{flag[2:]}"
-    else:
-        kind = {"metavar": "|".join(choices) or ("N" if low is not None else "VALUE")}
-    text = field.metadata["help"] + (f"  [{'; '.join(facts)}]" if facts else "")
-    heading = f"Settings [{section}]"
-    return option(flag, f"{section}__{field.name}", default=None, help=text, group=heading, **kind)
-
-
-def refuse_flags(
-    settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
-) -> None:
-    """Raise click.UsageError for flags without effect for a value `where` of ``--on``.
-
-    These are flags of settings that are not `usable`, and `others`.
-    """
-    given = [origin for name, origin in settings.origins.items()
-             if origin.startswith("--") and name not in usable]  # fmt: skip
-    if given := [*given, *others]:
-        raise click.UsageError(f"no effect with --on {where}: {', '.join(given)}")
 
 
 @contextlib.contextmanager

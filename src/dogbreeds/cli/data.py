@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import printable, progress_bar
@@ -38,7 +38,7 @@ def _deferred_bar(label: str) -> Iterator[Callable[[int], Callable[[int], object
 @base.option("-o", "--out", type=base.PATH, default=Path("dogImages"), metavar="DIR",
              help="The photos directory to create.")  # fmt: skip
 @_workers
-@base.with_settings("data.sha256")
+@flags.with_settings("data.sha256")
 def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) -> None:
     """Download and unpack photos.
 
@@ -106,7 +106,7 @@ def _progress(stack: ExitStack) -> "Progress":
 
 @data.command()
 @click.argument("folder", type=base.PATH)
-@base.json_option
+@flags.json_option
 @base.option("--html", type=base.PATH, metavar="FILE", help="Write a page with thumbnails.")
 @base.option("--model", type=base.PATH, metavar="ARTIFACT",
              help="A model.tar.gz that names likely wrong labels.")  # fmt: skip
@@ -231,7 +231,7 @@ def shard(folder: Path, out: Path, megabytes: int) -> None:
 @click.argument("folder", type=base.PATH)
 @base.option("--delete", is_flag=True, help="Delete what is on S3 but not in FOLDER.")
 @base.option("--dry-run", is_flag=True, help="Print what would be done.")
-@base.with_settings("training.data")
+@flags.with_settings("training.data")
 def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -> None:
     """Upload a photos directory, or shards, to S3."""
     from dogbreeds.cloud import upload as s3_upload

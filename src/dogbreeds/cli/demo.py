@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 
 
 @base.command()
@@ -14,7 +14,7 @@ from dogbreeds.cli import base
 @base.option("--weights", metavar="FILE|none", help="Starting weights.", show_default="ImageNet's")
 @base.option("--port", type=int, metavar="N", help="Where to serve.", show_default="any free port")
 @base.option("--keep-serving", is_flag=True, help="Serve until Ctrl-C.")
-@base.set_option
+@flags.set_option
 def demo(
     data: Path | None, out: Path, weights: str | None, port: int | None, keep_serving: bool,
     hyperparameters: dict[str, str],

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cli.predict import find_photos, line
 from dogbreeds.cli.serve import serve_until_stopped
 from dogbreeds.cloud.settings import CloudSettings
@@ -17,7 +17,7 @@ from dogbreeds.cloud.settings import CloudSettings
 
 @base.command(epilog=f"On SageMaker {base.MODEL}")
 @click.argument("model")
-@base.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
+@flags.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
 @base.option("--challenger", metavar="MODEL@SHARE",
              help="Answers this share of the requests, e.g. my-job@0.1.")  # fmt: skip
 @base.option("--shadow", metavar="MODEL@SHARE", help="Gets copies of this share of the requests.")
@@ -26,9 +26,9 @@ from dogbreeds.cloud.settings import CloudSettings
 @base.option("--photo", type=base.PATH, metavar="FILE", help="The photo of the test at the end.",
              show_default="a plain picture")  # fmt: skip
 @base.option("--wait/--no-wait", default=True, help="Wait, set the scaling, test the endpoint.")
-@base.dry_run_option
-@base.json_option
-@base.with_settings("endpoint", "network", "images.flavor,serving_uri")
+@flags.dry_run_option
+@flags.json_option
+@flags.with_settings("endpoint", "network", "images.flavor,serving_uri")
 def deploy(
     settings: CloudSettings, model: str, on: str, challenger: str | None, shadow: str | None,
     port: int, photo: Path | None, wait: bool, dry_run: bool, as_json: bool,
@@ -38,14 +38,14 @@ def deploy(
     MODEL is an artifact, a file here or on S3, or the name of a job. With --on local or docker it
     is served until Ctrl-C.
     """
-    job = base.Job(None, False, wait, dry_run, as_json)
+    job = flags.Job(None, False, wait, dry_run, as_json)
     if on == base.SAGEMAKER:
         _on_sagemaker(settings, model, challenger, shadow, photo, job)
         return
     others = {"--challenger": challenger, "--shadow": shadow, "--json": as_json}
     given = [*job.given(), *(flag for flag, value in others.items() if value)]
     usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
-    base.refuse_flags(settings, on, given, usable)
+    flags.refuse_flags(settings, on, given, usable)
     if on == base.DOCKER:
         _on_docker(settings, Path(model), port, photo)
     else:
@@ -72,7 +72,7 @@ def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path |
 
 def _on_sagemaker(
     settings: CloudSettings, model: str, challenger: str | None, shadow: str | None,
-    photo: Path | None, job: base.Job,
+    photo: Path | None, job: flags.Job,
 ) -> None:  # fmt: skip
     from dogbreeds.cloud.endpoints import deploy, predict, scaling
     from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
@@ -96,6 +96,6 @@ def _on_sagemaker(
         scaling.scale(cloud)
     job.run(cloud, lambda: name, wait)
     if not job.dry_run and not job.as_json:
-        flags = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}
+        kinds = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}
         click.echo(f"\n  dogbreeds predict PHOTO --region {cloud.region} --name {name}"
-                   f"{flags.get(kind, '')}", err=True)  # fmt: skip
+                   f"{kinds.get(kind, '')}", err=True)  # fmt: skip

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import table
 
@@ -15,7 +15,7 @@ from dogbreeds.system.terminal import table
 @click.argument("jobs", nargs=-1, required=True)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/report.html"), metavar="FILE",
              help="The page to write.")  # fmt: skip
-@base.with_settings()
+@flags.with_settings()
 def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
     """Write one page about training jobs, for a browser.
 
@@ -38,8 +38,8 @@ def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
 @click.argument("job")
 @base.option("--rows", type=click.IntRange(0), default=20, metavar="N", help="Table rows to print.")
 @base.option("--csv", type=base.PATH, metavar="FILE", help="Write the whole table.")
-@base.json_option
-@base.with_settings()
+@flags.json_option
+@flags.with_settings()
 def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_json: bool) -> None:
     """Show how a training job used its hosts, and what its bottleneck is.
 
@@ -66,8 +66,8 @@ def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_j
 
 @base.command()
 @click.argument("job")
-@base.json_option
-@base.with_settings()
+@flags.json_option
+@flags.with_settings()
 def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
     """Show what SageMaker Debugger's rules find in a training job.
 

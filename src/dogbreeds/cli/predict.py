@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import printable, progress_bar
 
@@ -21,7 +21,7 @@ _Answer = tuple[Path, dict[str, Any] | None, str, str]
              help="Run this model.tar.gz here, without AWS, instead of an endpoint.")  # fmt: skip
 @base.option("--target-model", metavar="NAME", help="The artifact of a multi-model endpoint.")
 @base.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
-@base.with_settings("endpoint.name,kind")
+@flags.with_settings("endpoint.name,kind")
 def predict(
     settings: CloudSettings, photos: tuple[Path, ...], model: Path | None,
     target_model: str | None, as_json: bool,

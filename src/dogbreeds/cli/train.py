@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.cloud.settings_sources import override
 
@@ -20,17 +20,17 @@ weights_option = base.option(
 
 @base.command()
 @click.argument("data", required=False)
-@base.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
+@flags.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/train"), metavar="DIR",
              help="local, docker: where artifact and report go.")  # fmt: skip
 @weights_option
-@base.set_option
-@base.job_options
-@base.with_settings("training", "network", "images.flavor,training_uri",
+@flags.set_option
+@flags.job_options
+@flags.with_settings("training", "network", "images.flavor,training_uri",
                     without=("training.data", "training.weights"))  # fmt: skip
 def train(
     settings: CloudSettings, data: str | None, on: str, out: Path, weights: str | None,
-    hyperparameters: dict[str, str], job: base.Job,
+    hyperparameters: dict[str, str], job: flags.Job,
 ) -> None:  # fmt: skip
     """Run a training job.
 
@@ -43,7 +43,7 @@ def train(
     on_docker = on == base.DOCKER
     others = [*job.given(), *(["--weights"] if on_docker and weights else [])]
     usable = _ON_DOCKER if on_docker else ("training.hyperparameters",)
-    base.refuse_flags(settings, on, others, usable)
+    flags.refuse_flags(settings, on, others, usable)
     with base.only_json(job.as_json):
         if on_docker:
             from dogbreeds.cloud.jobs import local_mode
@@ -81,7 +81,7 @@ def needed_folder(data: str | None, on: str) -> Path:
     return Path(data)
 
 
-def _on_sagemaker(settings: CloudSettings, job: base.Job) -> None:
+def _on_sagemaker(settings: CloudSettings, job: flags.Job) -> None:
     from dogbreeds.cloud.jobs import training
 
     def wait(name: str) -> dict[str, Any]:

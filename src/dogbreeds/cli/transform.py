@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cli.predict import find_photos
 from dogbreeds.cloud.settings import CloudSettings
 
@@ -14,17 +14,17 @@ from dogbreeds.cloud.settings import CloudSettings
 @base.command(epilog=f"On SageMaker {base.MODEL}")
 @click.argument("model")
 @click.argument("photos")
-@base.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
+@flags.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/transform"), metavar="DIR",
              help="local, docker: where the answers go, PHOTO.out for each.")  # fmt: skip
 @base.option("--port", type=base.PORT, default=8080, metavar="N",
              help="docker: where its container listens.")  # fmt: skip
 @base.option("--content-type", default="image/jpeg", help="docker, sagemaker: of the photos.")
-@base.job_options
-@base.with_settings("transform", "network", "images.flavor,serving_uri")
+@flags.job_options
+@flags.with_settings("transform", "network", "images.flavor,serving_uri")
 def transform(
     settings: CloudSettings, model: str, photos: str, on: str, out: Path, port: int,
-    content_type: str, job: base.Job,
+    content_type: str, job: flags.Job,
 ) -> None:  # fmt: skip
     """Write a prediction per photo of a folder (on SageMaker: Batch Transform).
 
@@ -33,7 +33,7 @@ def transform(
     """
     if on != base.SAGEMAKER:
         usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
-        base.refuse_flags(settings, on, job.given(), usable)
+        flags.refuse_flags(settings, on, job.given(), usable)
         with base.only_json(job.as_json):
             if on == base.HERE:
                 _here(Path(model), Path(photos), out)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dogbreeds.cli import base
+from dogbreeds.cli import base, flags
 from dogbreeds.cli.train import needed_folder, weights_option, with_job
 from dogbreeds.cloud.settings import CloudSettings
 
@@ -17,20 +17,20 @@ _HERE = (
 
 @base.command()
 @click.argument("data", required=False)
-@base.on_option(base.HERE, base.SAGEMAKER)
+@flags.on_option(base.HERE, base.SAGEMAKER)
 @base.option("-o", "--out", type=base.PATH, default=Path("build/tune"), metavar="DIR",
              help="The table's folder; local: also the jobs', where a stopped search resumes."
              )  # fmt: skip
 @weights_option
 @base.option("--warm-start", multiple=True, metavar="JOB",
              help="SageMaker: learn from a finished tuning job.")  # fmt: skip
-@base.set_option
-@base.job_options
-@base.with_settings("tuning", "training", "network", "images.flavor,training_uri",
+@flags.set_option
+@flags.job_options
+@flags.with_settings("tuning", "training", "network", "images.flavor,training_uri",
                     without=("training.data", "training.weights"))  # fmt: skip
 def tune(
     settings: CloudSettings, data: str | None, on: str, out: Path, weights: str | None,
-    warm_start: tuple[str, ...], hyperparameters: dict[str, str], job: base.Job,
+    warm_start: tuple[str, ...], hyperparameters: dict[str, str], job: flags.Job,
 ) -> int:  # fmt: skip
     """Search for the best hyperparameters.
 
@@ -41,7 +41,7 @@ def tune(
     settings = with_job(settings, on, data, weights, hyperparameters)
     if on == base.HERE:
         others = [*job.given(), *(["--warm-start"] if warm_start else [])]
-        base.refuse_flags(settings, on, others, _HERE)
+        flags.refuse_flags(settings, on, others, _HERE)
         return _here(settings, needed_folder(data, on), out, weights, job.as_json)
 
     from dogbreeds.cloud.jobs import tuning
