@@ -1,6 +1,6 @@
 """A job of the real Trainer on invented photos; run alone or by torchrun. Prints its history.
 
-python trainer_program.py CHECKPOINTS [--name value ...]
+SM_HPS={...} python trainer_program.py CHECKPOINTS
 """
 
 import json
@@ -18,7 +18,7 @@ from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.loop import Trainer
-from dogbreeds.training.settings import parse_arguments
+from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 
 PREPROCESSING = Preprocessing(32, 32)
@@ -43,7 +43,7 @@ def network() -> nn.Module:
 
 
 def main(cluster: Cluster) -> None:
-    settings = parse_arguments(sys.argv[2:])
+    settings = Settings.from_environment()
     device = Device.best(cluster.local_rank, "float32")
     disable_tf32()  # a GPU shall learn what a CPU does
     stores = {

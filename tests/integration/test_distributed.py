@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 import dogbreeds.entrypoint
+from dogbreeds.data.cache import CacheTier, allocate, attach
 from dogbreeds.local import training
 from dogbreeds.model import artifact
 from helpers import trainer_program
@@ -37,12 +39,12 @@ SMALL = {"model": "resnet18", "weights": "none", "image_size": "32", "batch_size
 
 def history(processes: int, checkpoints: Path, **settings: str) -> list[dict[str, float]]:
     """Run the Trainer on so many processes."""
-    arguments = [str(checkpoints)]
-    for name, value in {**JOB, **settings}.items():
-        arguments += [f"--{name.replace('_', '-')}", value]
+    environment = {**os.environ, "SM_HPS": json.dumps({**JOB, **settings})}
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), PROGRAM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    command = [sys.executable, *(launcher if processes > 1 else []), PROGRAM, str(checkpoints)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -67,11 +69,11 @@ def test_processes_of_a_host_read_the_photos_once_and_share_them(
     program = Path(dogbreeds.entrypoint.__file__).parent / "program" / "train.py"
     channels = {f"SM_CHANNEL_{split.upper()}": str(sample / split) for split in ("train", "test")}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += [str(program), "--epochs", "1", "--pixel-cache", "memory"]
-    for name, value in SMALL.items():
-        command += [f"--{name.replace('_', '-')}", value]
+    command += [str(program)]
+    given = {**SMALL, "epochs": "1", "pixel_cache": "memory"}
+    hyperparameters = {"SM_HPS": json.dumps(given)}
     done = subprocess.run(
-        command, env={**os.environ, **channels, "SAGEMAKER_BASE_DIR": str(tree)},
+        command, env={**os.environ, **channels, "SAGEMAKER_BASE_DIR": str(tree), **hyperparameters},
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -111,7 +113,7 @@ def program_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
     (program,) = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
-        if child.cmdline()[2:3] == ["train.py"] or "train.py" in child.cmdline()[-1:][0]
+        if "torch.distributed.run" not in child.cmdline() and "train.py" in child.cmdline()[-1:]
     ]
     return program
 
@@ -188,3 +190,17 @@ def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
     assert "lost contact with another process" in (made[0] / "output" / "failure").read_text()
     assert "ended without giving a reason" in (made[1] / "output" / "failure").read_text()
     assert artifact.load(made[0] / "model").metrics
+
+
+@pytest.mark.parametrize("tier", ["memory", "file"])
+def test_another_process_maps_the_same_pixels(tier: CacheTier) -> None:
+    shared = allocate((3, 2), tier)
+    code = (
+        "import sys; from dogbreeds.data.cache import attach\n"
+        f"array = attach({shared.location!r}, (3, 2)); array[1, 1] = 7 + array[0, 0]\n"
+    )
+    shared.array[0, 0] = 5
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert shared.array.tolist() == [[5, 0], [0, 12], [0, 0]]
+    assert np.shares_memory(shared.array, shared.array[1:])
+    assert attach(shared.location, (3, 2)).tolist() == shared.array.tolist()

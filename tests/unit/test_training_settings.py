@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,6 @@ from dogbreeds.training.settings import (
     Settings,
     SettingsError,
     check_compiler,
-    parse_arguments,
     resolve_weights,
 )
 
@@ -64,14 +61,10 @@ def test_what_belongs_to_sagemaker_is_left_out() -> None:
     assert Settings.from_mapping(given) == Settings()
 
 
-def test_a_common_command_line_means_what_it_says() -> None:
-    settings = parse_arguments("--optimizer adam --lr 0.001 --batch-size 32 --epochs 5".split())
-    assert settings == Settings(optimizer="adam", lr=0.001, batch_size=32, epochs=5)
-
-
-def test_arguments_survive_the_way_to_the_script() -> None:
-    settings = Settings(model="mobilenet_v2", lr=1e-5, weights="my weights.pth", image_size=96)
-    assert parse_arguments(settings.to_arguments()) == settings
+def test_what_the_toolkit_passes_means_what_it_says() -> None:
+    given = {"SM_HPS": '{"optimizer": "adam", "lr": 0.001, "batch-size": 32, "epochs": 5}'}
+    assert Settings.from_environment(given) == Settings(optimizer="adam", lr=0.001, batch_size=32)
+    assert Settings.from_environment({}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -100,12 +93,6 @@ def test_an_impossible_hyperparameter_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [["--lr"], ["lr", "1"], ["--unknown", "1"]])
-def test_a_wrong_command_line_is_an_error_of_the_settings(arguments: list[str]) -> None:
-    with pytest.raises(SettingsError):
-        parse_arguments(arguments)
-
-
 def test_weights_come_from_the_channel(tmp_path: Path) -> None:
     (tmp_path / "mine.pth").touch()
     assert resolve_weights(Settings(weights="mine.pth"), tmp_path) == tmp_path / "mine.pth"
@@ -119,7 +106,6 @@ def test_flags_come_as_words() -> None:
     assert Settings.from_mapping({"compile": "false"}).compile is False
     with pytest.raises(SettingsError, match="compile: expected true or false, got 'yes'"):
         Settings.from_mapping({"compile": "yes"})
-    assert parse_arguments(Settings(compile=True).to_arguments()).compile is True
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,11 +114,6 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
     check_compiler(Settings())
     with pytest.raises(SettingsError, match=r"compile: expected a C\+\+ compiler"):
         check_compiler(Settings(compile=True))
-
-
-def test_checking_hyperparameters_does_not_import_torch() -> None:
-    code = "import sys, dogbreeds.training.settings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_learning_rate_is_understood_as_lr() -> None:

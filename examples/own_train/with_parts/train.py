@@ -4,8 +4,6 @@ It keeps: photos that cannot be read are reported, pixels are cached, several GP
 (torchrun) share the work, an interrupted job resumes, SIGTERM saves and ends it.
 """
 
-import sys
-
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -19,10 +17,10 @@ from dogbreeds.training.distributed import join_cluster
 from dogbreeds.training.evaluation import evaluate
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
-from dogbreeds.training.settings import parse_arguments
+from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
 
-settings, paths, stop = parse_arguments(sys.argv[1:]), JobPaths.from_environment(), StopRequest()
+settings, paths, stop = Settings.from_environment(), JobPaths.from_environment(), StopRequest()
 classes, splits = find_photos(paths.splits)
 preprocessing = Preprocessing(settings.image_size, settings.image_size)
 with join_cluster() as cluster:

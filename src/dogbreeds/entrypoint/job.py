@@ -31,7 +31,7 @@ from dogbreeds.training.linear_probe import train_linear_probe
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.photos import load_photos
-from dogbreeds.training.settings import Settings, parse_arguments, resolve_weights
+from dogbreeds.training.settings import Settings, resolve_weights
 from dogbreeds.training.stop import Stopped, StopRequest
 
 _EXPECTED = (DogbreedsError, FloatingPointError, OSError)
@@ -40,8 +40,8 @@ _FREE = ("num_workers", "checkpoint_seconds", "pixel_cache", "compile",
          "profiler", "profile_steps", "debugger", "quantize")  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the job that the command line and sagemaker-training's environment describe.
+def main() -> int:
+    """Run the job that sagemaker-training's environment describes.
 
     Returns:
         The exit code: 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     die_with_parent(signal.SIGTERM)  # nothing else would stop a job whose `train` was killed
     paths = JobPaths.from_environment()
     try:
-        settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        settings = Settings.from_environment()
         with join_cluster() as cluster:
             with watched(settings, paths, cluster) as callback:
                 run(settings, paths, stop, cluster, callback)

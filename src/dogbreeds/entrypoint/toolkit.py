@@ -47,8 +47,8 @@ def main() -> None:
         if env.user_entry_point:
             _run_users_script(env)
         else:
-            arguments = _check_hyperparameters(env).to_arguments()
-            _run(env, str(_PROGRAM_DIR), "train.py", arguments)
+            _check_hyperparameters(env)
+            _run(env, str(_PROGRAM_DIR), "train.py", [])
     except errors.ExecuteUserScriptError as error:
         failure = JobPaths.from_environment().failure
         if stop.forwarded and not failure.exists() and not env.user_entry_point:
@@ -99,13 +99,12 @@ def _run(env: environment.Environment, folder: str, program: str, arguments: lis
     entry_point.run(folder, program, arguments, env.to_env_vars(), runner_type=runner)
 
 
-def _check_hyperparameters(env: environment.Environment) -> Settings:
+def _check_hyperparameters(env: environment.Environment) -> None:
     settings = Settings.from_mapping(env.hyperparameters)
     check_compiler(settings)
     channels = {name: Path(folder) for name, folder in env.channel_input_dirs.items()}
     find_channels(channels)
     resolve_weights(settings, channels.get("weights"))
-    return settings
 
 
 def _explained(error: errors.ExecuteUserScriptError) -> errors.ClientError:

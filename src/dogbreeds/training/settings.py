@@ -5,7 +5,7 @@
 
 import dataclasses
 import difflib
-import itertools
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -131,14 +131,10 @@ class Settings:
         parse_steps(settings.profile_steps)
         return settings
 
-    def to_arguments(self) -> list[str]:
-        """Return the settings that differ from their defaults as command-line arguments."""
-        arguments = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                arguments += [f"--{field.name.replace('_', '-')}", str(value)]
-        return arguments
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read ``SM_HPS``, in which sagemaker-training passes the hyperparameters as JSON."""
+        return cls.from_mapping(json.loads(environ.get("SM_HPS", "{}")))
 
 
 def _convert(field: "dataclasses.Field[Any]", value: object) -> object:
@@ -194,15 +190,6 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
         if "=" not in pair:
             raise SettingsError(f"expected NAME=VALUE, got {pair!r}")
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def parse_arguments(arguments: Sequence[str]) -> Settings:
-    """Read a command line such as ``--lr 0.001 --epochs 5``, as `Settings.from_mapping` does."""
-    pairs = list(itertools.zip_longest(arguments[::2], arguments[1::2]))
-    for name, value in pairs:
-        if value is None or not name.startswith("--"):
-            raise SettingsError(f"expected pairs of --name and value, got {' '.join(arguments)}")
-    return Settings.from_mapping({name.removeprefix("--"): value for name, value in pairs})
 
 
 def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:

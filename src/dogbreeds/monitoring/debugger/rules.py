@@ -5,10 +5,11 @@ They extend smdebug's `Rule`, so they also run in a notebook or a processing job
 can judge; a number beyond the limit triggers the rule.
 """
 
+import dataclasses
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ class _Rule(Rule):  # type: ignore[misc]
         return bool(self.base_trial.tensor(name).steps(mode=mode)[-1] == mode_step)
 
 
+def _extreme(
+    step: int, values: dict[str, float], choose: Callable[..., str], beyond: Callable[[float], bool]
+) -> Verdict | None:
+    """Judge the value that `choose` (min or max) finds among those of tensors, by name."""
+    if not values:
+        return None
+    name = choose(values, key=values.__getitem__)
+    return Verdict(step, values[name], beyond(values[name]), name)
+
+
 def _is_matrix(name: str, values: np.ndarray[Any, Any]) -> bool:
     """Whether a parameter is a kernel or matrix rather than a norm, bias or scale."""
     return name.endswith(".weight") and values.ndim > 1
@@ -91,10 +102,7 @@ class VanishingGradients(_Rule):
             for name, values in self.tensors(step, "gradient/")
             if _is_matrix(name, values)
         }
-        if not means:
-            return None
-        name = min(means, key=means.__getitem__)
-        return Verdict(step, means[name], means[name] < 1e-7, name)
+        return _extreme(step, means, min, lambda mean: mean < 1e-7)
 
 
 class ExplodingTensors(_Rule):
@@ -176,10 +184,7 @@ class DeadRelu(_Rule):
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         activity = self.tensors(step, "relu_activity/")
         dead = {name: float((values == 0).mean()) for name, values in activity}
-        if not dead:
-            return None
-        name = max(dead, key=dead.__getitem__)
-        return Verdict(step, dead[name], dead[name] > 0.5, name)
+        return _extreme(step, dead, max, lambda share: share > 0.5)
 
 
 class WeightUpdates(_Rule):
@@ -195,12 +200,11 @@ class WeightUpdates(_Rule):
             for name, values in self.tensors(step, "update_ratio/")
             if math.isfinite(values)  # not so for weights that are all 0
         }
-        if not ratios:
-            return None
-        name = max(ratios, key=ratios.__getitem__)
-        largest = max([ratios[name], *(verdict.value for verdict in self.verdicts)])
-        stuck = largest < 1e-6 and self.is_last(step, name)
-        return Verdict(step, ratios[name], ratios[name] > 0.5 or stuck, name)
+        verdict = _extreme(step, ratios, max, lambda ratio: ratio > 0.5)
+        if verdict and self.is_last(step, verdict.where):
+            stuck = max(v.value for v in [*self.verdicts, verdict]) < 1e-6
+            verdict = dataclasses.replace(verdict, triggered=verdict.triggered or stuck)
+        return verdict
 
 
 class PoorInitialization(_Rule):
