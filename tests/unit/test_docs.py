@@ -2,23 +2,13 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from dogbreeds.cli.main import main
 from dogbreeds.training.settings import Settings
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TEXT = "\n".join(page.read_text() for page in PAGES)
-
-
-def commands() -> list[str]:
-    """Return the lines of all shell blocks, each once."""
-    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    return list(dict.fromkeys(line for block in blocks for line in block.splitlines()))
+from helpers.docs import PAGES, ROOT, commands
 
 
 def test_the_table_of_hyperparameters_is_that_of_the_code() -> None:
@@ -35,35 +25,18 @@ def test_the_table_of_hyperparameters_is_that_of_the_code() -> None:
     assert table.splitlines()[2:] == rows  # below the header
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make")])
-def test_every_make_command_has_its_target(command: str) -> None:
-    done = subprocess.run(
-        [*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_make_alone_lists_the_targets() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("demo", "serve-demo", "test", "build", "push", "train-local", "serve-local"):
-        assert re.search(rf"^  make {target} ", done.stdout, re.MULTILINE), target
-
-
 @pytest.mark.parametrize("command", [line for line in commands() if "bin/dogbreeds" in line])
-def test_every_dogbreeds_command_has_its_verb_and_flags(command: str) -> None:
+def test_every_dogbreeds_command_has_its_verb_and_flags(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, *arguments = command.split()
-    done = subprocess.run(
-        [sys.executable, "-m", "dogbreeds.cli.main", *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    usage = done.stdout.split("\n\n")[0]
+    assert main([*arguments, "--help"]) == 0
+    shown = capsys.readouterr().out
+    usage = shown.split("\n\n")[0]
     required = re.findall(r"(?<![\[\w-])[A-Z]+\b(?!\])", usage.split("]")[-1])
     assert len(arguments) > len(required), usage
     for flag in (argument for argument in arguments if argument.startswith("--")):
-        assert flag in done.stdout
+        assert flag in shown
 
 
 def test_every_dogbreeds_verb_is_run_by_a_test() -> None:

@@ -1,6 +1,4 @@
 import errno
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ import torch
 from PIL import Image
 
 from dogbreeds.data import cache
-from dogbreeds.data.cache import CacheTier, allocate, attach, choose_tier
+from dogbreeds.data.cache import CacheTier, allocate, choose_tier
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.model.preprocessing import Preprocessing
@@ -50,20 +48,6 @@ def test_a_file_in_memory_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["memory", "file"])
 def tier(request: pytest.FixtureRequest) -> Iterator[CacheTier]:
     yield request.param
-
-
-def test_another_process_maps_the_same_pixels(tier: CacheTier) -> None:
-    assert tier != "none"
-    shared = allocate((3, 2), tier)
-    code = (
-        "import sys; from dogbreeds.data.cache import attach\n"
-        f"array = attach({shared.location!r}, (3, 2)); array[1, 1] = 7 + array[0, 0]\n"
-    )
-    shared.array[0, 0] = 5
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert shared.array.tolist() == [[5, 0], [0, 12], [0, 0]]
-    assert np.shares_memory(shared.array, shared.array[1:])
-    assert attach(shared.location, (3, 2)).tolist() == shared.array.tolist()
 
 
 def test_the_file_has_no_name_and_leaves_nothing_behind(

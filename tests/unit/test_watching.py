@@ -1,7 +1,6 @@
 """TensorBoard's files, traces and phases; and what is not asked for costs nothing."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -123,24 +122,3 @@ def test_debugger_without_smdebug_fails_the_job_that_asks_for_it_by_name(
     (paths.config / "debughookconfig.json").write_text('{"LocalPath": "/opt/ml/output/tensors"}')
     with monitors.watched(Settings(profiler="false"), paths, Cluster()):
         assert "Debugger is configured, but smdebug cannot be used" in capsys.readouterr().out
-
-
-def test_a_job_that_asks_for_nothing_imports_nothing(paths: JobPaths) -> None:
-    code = (
-        "import sys\n"
-        "from dogbreeds.entrypoint.monitors import watched\n"
-        "from dogbreeds.training.distributed import Cluster\n"
-        "from dogbreeds.training.paths import JobPaths\n"
-        "from dogbreeds.training.settings import Settings\n"
-        "with watched(Settings(), JobPaths.from_environment(), Cluster()): pass\n"
-        "print(sorted({'smdebug', 'pandas', 'dogbreeds.cloud'} & set(sys.modules)))\n"
-    )
-    base = str(paths.config.parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"SAGEMAKER_BASE_DIR": base},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"
