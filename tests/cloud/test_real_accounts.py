@@ -313,10 +313,7 @@ def test_ctrl_c_does_not_wait_for_an_endpoint_that_hangs(
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 a photo")
     command = [sys.executable, "-m", "dogbreeds.cli.main", "predict", "a.jpg"]
     environ = {**os.environ, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server}
-    process = subprocess.Popen(
-        command, env=environ, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also below `nohup ... &`
-    )  # fmt: skip
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     assert Hanging.asked.wait(60)
     pressed = time.monotonic()
     process.send_signal(signal.SIGINT)

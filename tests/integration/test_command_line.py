@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,19 @@ def test_commands_and_flags_are_completed() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "plain,--dry-run\n"
+
+
+def test_ctrl_c_reaches_what_tests_start_in_the_background() -> None:
+    conftest = str(Path(__file__).parents[1] / "conftest.py")
+    code = (
+        "import runpy, signal, subprocess, sys\n"
+        "runpy.run_path(sys.argv[1])\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child.send_signal(signal.SIGINT)\n"
+        "sys.exit(child.wait(20) != -signal.SIGINT)\n"
+    )
+    runner = subprocess.run(
+        [sys.executable, "-c", code, conftest], timeout=60, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as `runner &` in sh
+    )  # fmt: skip
+    assert runner.returncode == 0
