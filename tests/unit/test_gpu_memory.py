@@ -89,4 +89,4 @@ def test_a_step_that_does_not_fit_ends_the_job_with_what_fits(
 def test_a_job_runs_with_the_advised_setting(tmp_path: Path) -> None:
     trainer = job(tmp_path, Callback(), Limited(3), gradient_accumulation_steps=4, epochs=1)
     trainer.run(lambda: None)
-    assert trainer.step == trainer.total_steps
+    assert trainer.state.step == trainer.state.total_steps

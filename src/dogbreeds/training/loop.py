@@ -23,7 +23,7 @@ from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount
-from dogbreeds.training.memory import passes_that_fit, runs_out
+from dogbreeds.training.memory import does_not_fit, runs_out
 from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.selection import Result, Selection
 from dogbreeds.training.settings import Settings, SettingsError
@@ -210,13 +210,8 @@ class Trainer:
             [(pixels, targets)] = self.splits["train"].batches([torch.arange(photos)])
             self._forward_loss(pixels, targets, torch.rand(DRAWS, photos)).backward()  # type: ignore[no-untyped-call]
 
-        alone = self.cluster.size == 1  # one of several would wait for the others
-        fitting = passes_that_fit(run, self.batch_size, passes) if alone else 2 * passes
-        advice = f"use gradient_accumulation_steps={fitting} or a smaller batch_size"
-        return SettingsError(
-            f"the GPU's memory is too small for {self.batch_size} photos in {passes} passes:"
-            f" {advice if fitting else 'choose a smaller model or image_size'}"
-        )
+        # One of several processes would wait for the others, so it tries nothing.
+        return does_not_fit(run if self.cluster.size == 1 else None, self.batch_size, passes)
 
     def _between_steps(self) -> None:
         due = time.monotonic() - self._last_checkpoint > self.settings.checkpoint_seconds

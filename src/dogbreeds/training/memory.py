@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import torch
 
+from dogbreeds.training.settings import SettingsError
+
 
 def fits_on_gpu(size: int, free: int) -> bool:
     """Whether pixels fit, given bytes: the model and its activations need the other two thirds."""
@@ -27,3 +29,16 @@ def passes_that_fit(run: Callable[[int], object], photos: int, passes: int) -> i
         if not runs_out(lambda size=-(-photos // passes): run(size)):  # type: ignore[misc]
             return passes
     return 0
+
+
+def does_not_fit(run: Callable[[int], object] | None, photos: int, passes: int) -> SettingsError:
+    """Return the error of a step that does not fit, with what does: see `passes_that_fit`.
+
+    Without `run` it advises twice as many passes, untried.
+    """
+    fitting = passes_that_fit(run, photos, passes) if run else 2 * passes
+    advice = f"use gradient_accumulation_steps={fitting} or a smaller batch_size"
+    return SettingsError(
+        f"the GPU's memory is too small for {photos} photos in {passes} passes:"
+        f" {advice if fitting else 'choose a smaller model or image_size'}"
+    )
