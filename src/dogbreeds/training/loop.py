@@ -81,8 +81,8 @@ class Trainer:
         self.selection = Selection(settings, splits, device, self.cluster, stop, self.batch_size)
         self._average: WeightAverage | None = None  # starts with the first step
         # float16 alone, with 5 bits of exponent, needs loss scaling.
-        half = device.half is torch.float16
-        self._scaler = torch.amp.GradScaler(device.device.type, enabled=half)
+        kind = device.device.type
+        self._scaler = torch.amp.GradScaler(kind, enabled=device.half is torch.float16)
         self._wrapped = self._forward = self.cluster.wrap(self.model)
         if settings.compile:
             self._forward = torch.compile(self._wrapped)  # type: ignore[assignment]
@@ -144,10 +144,8 @@ class Trainer:
         )
         self.model.train()
         started = time.monotonic() - self._epoch_seconds
-        total, label = (
-            self.steps_per_epoch * self.batch_size,
-            f"Epoch {epoch}/{self.settings.epochs}",
-        )
+        label = f"Epoch {epoch}/{self.settings.epochs}"
+        total = self.steps_per_epoch * self.batch_size
         bar = progress_bar(label, total, first * self.batch_size, shown=self.cluster.is_main)
         with contextlib.closing(batches), bar:
             for _ in range(first, self.steps_per_epoch):
@@ -241,8 +239,7 @@ class Trainer:
             raise
         values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
         values["epoch_seconds"] = seconds
-        # Linux gives the peak resident size in KiB.
-        values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
         self._loss_sum.zero_()
         self._epoch_seconds = 0.0
         self._record(epoch, values)
@@ -251,8 +248,7 @@ class Trainer:
     def _record(self, epoch: int, values: dict[str, float]) -> None:
         self.history.append(values)
         self.callback.on_epoch_end(epoch, values)
-        if self.cluster.is_main:
-            # One write for both lines keeps other output out of them.
+        if self.cluster.is_main:  # one write for both lines keeps other output out of them
             summary = summary_line(epoch, self.settings.epochs, values)
             print(f"{summary}\n{metrics_line(epoch, values)}", flush=True)
 
