@@ -53,6 +53,7 @@ def test_the_version_is_shown(capsys: Output) -> None:
         (["delete", "--al", "--y"], "No such option '--al'. (Did you mean one of: '--all'"),
         (["trian"], "No such command 'trian'. Did you mean 'train'?"),
         (["train", "--on=moon"], "'moon' is not one of 'local', 'docker', 'sagemaker'"),
+        (["tune", "--on=docker"], "'docker' is not one of 'local', 'sagemaker'"),
         (["train", "--on=local"], "--on local needs DATA, a photos directory"),
         (["train", "photos", "--on=local", "--spot"], "no effect with --on local: --spot"),
         (["tune", "photos", "--on=local", "--no-wait"], "no effect with --on local: --no-wait"),

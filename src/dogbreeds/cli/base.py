@@ -118,7 +118,11 @@ def command(**attributes: Any) -> Callable[[Callable[..., Any]], Command]:  # no
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:  # noqa: ANN401
     """Add an option; the help shows its default if it has one."""
-    attributes.setdefault("show_default", attributes.get("default") not in (None, False, ""))
+    shown = attributes.pop("show_default", attributes.get("default") not in (None, False, ""))
+    if isinstance(shown, str):  # click would put it in parentheses
+        attributes["help"] += f"  [default: {shown}]"
+        shown = False
+    attributes["show_default"] = shown
     return click.option(*names, cls=Option, **attributes)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from dogbreeds.cli.base import PATH, SAGEMAKER, only_json, option, output, print_json
+from dogbreeds.cli.base import DOCKER, HERE, PATH, SAGEMAKER, only_json, option, output, print_json
 from dogbreeds.cloud.settings import DEFAULT_FILE, SECTIONS, CloudSettings
 
 if TYPE_CHECKING:
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PLACES = {HERE: "this machine", DOCKER: "its Docker engine", SAGEMAKER: "SageMaker"}
+
 
 def on_option(*places: str) -> Callable[[F], F]:
     """Add the flag that says where a command runs."""
-    return option("--on", type=click.Choice(places), default=SAGEMAKER,
-                  help="Where to run: this machine, its Docker engine, or SageMaker.")  # fmt: skip
+    shown = " or ".join(_PLACES[place] for place in places)
+    return option(
+        "--on", type=click.Choice(places), default=SAGEMAKER, help=f"Where to run: {shown}."
+    )
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -124,10 +128,10 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
                 continue
             chosen[name] = _setting_option(section, field)
     options = (
-        option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
-               help="Any setting of that file, e.g. project=dogs."),
         option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
                help="The settings file."),
+        option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
+               help="Any setting of the settings file, e.g. project=dogs."),
         *chosen.values(),
     )  # fmt: skip
 
@@ -156,7 +160,8 @@ def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[
         flag += f"/--no-{flag[2:]}"
     else:
         kind = {"metavar": "|".join(choices) or ("N" if low is not None else "VALUE")}
-    text = field.metadata["help"] + (f"  [{'; '.join(facts)}]" if facts else "")
+    text = field.metadata["help"]
+    text = f"{text[0].upper()}{text[1:]}." + (f"  [{'; '.join(facts)}]" if facts else "")
     heading = f"Settings [{section}]"
     return option(flag, f"{section}__{field.name}", default=None, help=text, group=heading, **kind)
 
