@@ -3,7 +3,6 @@
 import errno
 import functools
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,10 @@ class Noted(Callback):
     def on_train_begin(self, state: TrainingState) -> None:
         self._weight = state.model.get_parameter("0.weight")
 
-    def on_gradients(self, scale: Callable[[], float]) -> None:
+    def on_gradients(self) -> None:
         assert self._weight.grad is not None
         self.weights.append(self._weight.detach().clone().numpy())
-        self.gradients.append(self._weight.grad.clone().numpy() / scale())
+        self.gradients.append(self._weight.grad.clone().numpy())
 
 
 def trial_of(folder: Path) -> Any:
@@ -223,7 +222,7 @@ def test_the_loss_of_one_of_several_processes_is_the_mean_of_its_photos(tmp_path
     logits, targets = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
     loss = nn.functional.cross_entropy(logits, targets, reduction="sum") / 8  # a batch of 8
     debugger.on_loss(loss, logits, targets)
-    debugger.on_gradients(lambda: 1.0)
+    debugger.on_gradients()
     debugger.on_step_end()
     debugger.close()
     assert values(trial_of(tmp_path / "tensors"), LOSS) == [pytest.approx(np.log(3))]

@@ -47,11 +47,8 @@ class Callback:
         `loss` is the share of these photos in the step's mean loss: a scalar.
         """
 
-    def on_gradients(self, scale: Callable[[], float]) -> None:
-        """All backward passes of the step are done; the weights are not updated yet.
-
-        `scale` returns the loss scale of the gradients: 1 unless they are float16.
-        """
+    def on_gradients(self) -> None:
+        """All backward passes of the step are done; the weights are not updated yet."""
 
     def on_step_end(self) -> None:
         """The weights are updated and the gradients are cleared."""

@@ -175,7 +175,8 @@ class Trainer:
             with self._wrapped.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
                 self._scaler.scale(loss * self.cluster.size).backward()  # type: ignore[no-untyped-call]
             self._loss_sum += loss.detach()
-        self.callback.on_gradients(self._scaler.get_scale)
+        self._scaler.unscale_(self.optimizer)
+        self.callback.on_gradients()
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

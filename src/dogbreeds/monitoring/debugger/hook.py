@@ -207,7 +207,7 @@ class Debugger(Callback):
             self._seen.append((logits.detach(), targets))
 
     @_guarded
-    def on_gradients(self, scale: Callable[[], float]) -> None:
+    def on_gradients(self) -> None:
         """Save loss, logits, targets, weights and gradients."""
         if not self._saving:
             return
@@ -216,12 +216,11 @@ class Debugger(Callback):
         for position, tensors in enumerate(zip(*self._seen, strict=True)):
             hook.save(f"CrossEntropyLoss_input_{position}", torch.cat(tensors))
         hook.save("class_counts", self._class_counts)
-        factor = 1 / scale()
         for name, parameter in model.named_parameters():
             full_name = f"{_kind(model)}_{name}"
             hook.save(full_name, parameter)
             if parameter.grad is not None:
-                hook.save(f"gradient/{full_name}", parameter.grad * factor)
+                hook.save(f"gradient/{full_name}", parameter.grad)
             if parameter.ndim > 1 and name.endswith(".weight"):
                 self._weights[name] = parameter.detach().clone()
         self._losses.clear()
