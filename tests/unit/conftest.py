@@ -1,5 +1,6 @@
 """Unit tests use neither sockets nor other processes; `tests/integration` is for what does."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -32,6 +33,12 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True)
+def one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos are then read in this process, not in a pool."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
 @pytest.fixture(autouse=True)

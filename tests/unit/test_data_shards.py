@@ -54,7 +54,7 @@ def test_training_reads_the_same_photos_from_shards_as_from_folders(
             for path, target in zip(packed[split].paths, packed[split].targets, strict=True)
         }
         assert got == expected
-    decoded = decode_split(packed["test"], PREPROCESSING, workers=2)
+    decoded = decode_split(packed["test"], PREPROCESSING, workers=1)
     assert decoded.pixels
     for pixels, path in zip(decoded.pixels.array, decoded.paths, strict=True):
         assert np.array_equal(pixels, PREPROCESSING.read_pixels(path))

@@ -20,6 +20,8 @@ def in_processes(
 ) -> Generator[tuple[range, Result]]:
     """Yield consecutive ranges of the positions 0 to `count`, each with the task's result for it.
 
+    A single worker is this process itself.
+
     Workers inherit the task by fork, and with it all that a closure refers to: large lists cost
     nothing and a shared mapping stays shared. Close the generator (`contextlib.closing`) to end the
     workers before the last range.
@@ -28,6 +30,9 @@ def in_processes(
         OSError: A worker was killed.
     """
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    if workers == 1:
+        yield from ((chunk, task(chunk)) for chunk in chunks)
+        return
     # fork, because the workers must share the task; they run Pillow and NumPy only.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, context, _set_task, (task,)) as pool:
