@@ -21,7 +21,7 @@ def test_errors_are_coloured_on_a_terminal_only() -> None:
     os.close(ours)
 
 
-def test_a_traceback_is_shown_only_when_asked_for(tmp_path: Path) -> None:
+def test_a_traceback_is_shown_only_when_requested(tmp_path: Path) -> None:
     command = [*PROGRAM, "data", "shard", str(tmp_path / "none"), str(tmp_path / "out")]
     plain = subprocess.run(command, capture_output=True, text=True, check=False)
     verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ def tune(photos: Path, work_dir: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_killed_search_goes_on_from_the_checkpoint_of_its_job(
+def test_a_killed_search_resumes_from_the_checkpoint_of_its_job(
     sample: Path, tmp_path: Path
 ) -> None:
     killed = tune(sample, tmp_path)

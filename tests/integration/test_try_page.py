@@ -64,7 +64,7 @@ def address(early: Early) -> str:
     return early.address
 
 
-def test_a_page_whose_server_is_gone_says_so_and_goes_on_when_it_is_back(early: Early) -> None:
+def test_a_page_whose_server_is_gone_says_so_and_continues_when_it_is_back(early: Early) -> None:
     assert early.words.startswith("The model server does not answer. Is it running?")
     expect_answer(early.page)
 

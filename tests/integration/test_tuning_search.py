@@ -88,7 +88,7 @@ def test_every_job_lies_in_the_search_space(photos: Path) -> None:
     assert len({row["lr"] for row in rows}) == 6
 
 
-def test_a_search_goes_on_where_it_ended(photos: Path) -> None:
+def test_a_search_resumes_where_it_ended(photos: Path) -> None:
     first = search(photos, jobs=3).run()
     both = search(photos, jobs=5).run()
     assert len(both) == 5

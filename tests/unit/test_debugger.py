@@ -115,7 +115,7 @@ def test_gradients_of_half_precision_are_saved_unscaled(tmp_path: Path) -> None:
     np.testing.assert_allclose(first, noted.gradients[0], rtol=0.05, atol=1e-3)
 
 
-def test_bfloat16_activations_that_are_asked_for_are_saved(tmp_path: Path) -> None:
+def test_bfloat16_activations_that_are_requested_are_saved(tmp_path: Path) -> None:
     outputs = {"CollectionName": "mine", "CollectionParameters": {"include_regex": "^2_output"}}
     configuration = {"CollectionConfigurations": [outputs]}
     half = Device(torch.device("cpu"), torch.bfloat16)
@@ -155,7 +155,7 @@ class Killed(Callback):
             raise KeyboardInterrupt
 
 
-def test_a_resumed_job_goes_on_with_its_trial(tmp_path: Path) -> None:
+def test_a_resumed_job_continues_its_trial(tmp_path: Path) -> None:
     killed = Killed(Debugger(tmp_path / "tensors", EVERY_STEP), step=9)
     with pytest.raises(KeyboardInterrupt):  # a checkpoint was written after step 6
         run(job(tmp_path, killed))
@@ -204,7 +204,7 @@ def test_a_full_disk_ends_the_saving_and_not_the_training(
     assert not any("_cleanup" in str(cleanup) for cleanup in cleanups)
 
 
-def test_a_wrong_configuration_is_named_and_training_goes_on(
+def test_a_wrong_configuration_is_named_and_training_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = {"CollectionConfigurations": [{"CollectionName": "mine"}]}

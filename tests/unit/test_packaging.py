@@ -30,9 +30,9 @@ def test_the_extras_are_the_lists_that_are_locked(extra: str, lists: list[str]) 
         return re.split(r"[^\w-]", requirement)[0]
 
     always = {name(requirement) for requirement in PROJECT["dependencies"]}
-    wanted = {line for file in lists for line in listed(file) if name(line) not in always}
+    required = {line for file in lists for line in listed(file) if name(line) not in always}
     given = set(PROJECT["optional-dependencies"][extra])
-    assert {line for line in given if not line.startswith("torch")} == wanted
+    assert {line for line in given if not line.startswith("torch")} == required
 
 
 def test_the_python_of_these_tests_fits() -> None:

@@ -103,7 +103,7 @@ def overflowing() -> nn.Module:
         (steep, "ExplodingTensors"),
     ],
 )
-def test_a_model_that_is_ill_from_the_start_is_found_out(
+def test_a_model_that_cannot_learn_from_the_start_triggers_rules(
     tmp_path: Path, model: Callable[[], nn.Module], rule: str
 ) -> None:
     findings = check(trial(tmp_path, model(), epochs=1))

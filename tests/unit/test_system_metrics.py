@@ -62,7 +62,7 @@ def _utilization(device: int) -> SimpleNamespace:
     return SimpleNamespace(gpu=87, memory=20)
 
 
-def test_gpus_are_asked_for_what_they_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_sampled_by_what_they_support(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = SimpleNamespace(
         NVMLError=NVMLError,
         nvmlInit=lambda: None,

@@ -1,4 +1,4 @@
-"""TensorBoard's files, traces and phases; and what is not asked for costs nothing."""
+"""TensorBoard's files, traces and phases; and what is not requested costs nothing."""
 
 import json
 import sys

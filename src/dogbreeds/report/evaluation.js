@@ -57,8 +57,8 @@ function classTable(split) {
     { label: "most often taken for", cell: (row) => (takenFor[row.index] ? `${name(takenFor[row.index].column)} (${takenFor[row.index].photos})` : ""), value: (row) => takenFor[row.index]?.photos },
   ], rows, { sortable: true });
   const search = h("input", { type: "search", input: () => {
-    const wanted = search.value.trim().toLowerCase();
-    for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const query = search.value.trim().toLowerCase();
+    for (const row of made.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(query);
   } });
   return section("classes", "Classes",
     note("Recall: of this class's photos, the share that is recognized. Precision: of those predicted as it, the share that is. F1: their harmonic mean."),

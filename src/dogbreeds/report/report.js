@@ -1,4 +1,4 @@
-// Puts the report together from the data that stands in the page.
+// Builds the report from the data in the page.
 
 function report({ jobs, tunings }) {
   const title = [...jobs, ...tunings].map((entry) => entry.name).join(" and ");
@@ -25,7 +25,7 @@ function lead(jobs) {
     .filter(Boolean).join(" · ");
 }
 
-// Selects for the job and the split that the detailed sections are about; where there is no choice,
+// Selects for the job and the split that the detailed sections are about; without a choice,
 // nothing but those sections.
 function chooser(jobs, details) {
   if (!jobs.length) return null;

@@ -65,7 +65,7 @@ function refusal(status, body) {
 async function waitForServer(question, file, body) {
   let reason = "";
   try { reason = ` (${JSON.parse(body).error})`; } catch { /* no more is known */ }
-  show(`The model server does not answer${reason.includes("does not answer") ? "" : reason}. Is it running? This page goes on by itself as soon as it does.`, true);
+  show(`The model server does not answer${reason.includes("does not answer") ? "" : reason}. Is it running? This page continues by itself as soon as it does.`, true);
   while (question === asked) {
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     const ping = await fetch("/ping").catch(() => null);
