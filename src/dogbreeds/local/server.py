@@ -18,7 +18,7 @@ from typing import Any
 from dogbreeds.local.try_page.server import try_page
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.ports import free_port
-from dogbreeds.system.processes import die_with_parent
+from dogbreeds.system.processes import die_with_parent, stop_group
 
 _READY_SECONDS = 240.0  # SageMaker waits as long
 _STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
@@ -71,12 +71,7 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
             _wait_until_ready(process, url, log)
             yield RunningServer(url, process)
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()  # this also ends its children (see processes.py)
-                process.wait()
+            stop_group(process, _STOP_SECONDS)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
@@ -117,13 +112,9 @@ def content_type(photo: Path) -> str:
 
 
 def predict(url: str, photo: Path) -> dict[str, Any]:
-    """Post a photo to ``/invocations`` of the server at `url`.
+    """Post a photo to ``/invocations`` of the server at `url`; HTTPError if it is rejected.
 
-    Returns:
-        The prediction: ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
-
-    Raises:
-        urllib.error.HTTPError: The server rejected the photo.
+    The prediction has ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
     """
     request = urllib.request.Request(  # noqa: S310
         f"{url}/invocations", data=photo.read_bytes(), headers={"Content-Type": content_type(photo)}

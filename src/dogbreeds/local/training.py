@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dogbreeds.data.split import ensure_split
 from dogbreeds.local import epochs
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
-from dogbreeds.system.processes import die_with_parent
+from dogbreeds.system.processes import die_with_parent, stop_group
 
 SPLIT_PHOTOS = "split-photos"
 """The folder, next to the results, for photos that came without splits."""
@@ -101,10 +100,7 @@ def train(
     """Train in this Python environment.
 
     It replaces ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and `SPLIT_PHOTOS` in
-    `out`. `weights` is that of `starting_weights`.
-
-    Returns:
-        The artifact; the report is in ``opt-ml/output/data``.
+    `out`, and returns the artifact. `weights` is that of `starting_weights`.
 
     Raises:
         PhotosError, ModelError: The photos or weights are missing.
@@ -139,13 +135,8 @@ def starting_weights(
 ) -> tuple[Path | None, dict[str, object]]:
     """Find the weights file to start from; download ImageNet's if needed.
 
-    `weights` is a file, ``"none"``, or None to follow the hyperparameters.
-
-    Returns:
-        The file, if any, and the hyperparameters with a ``weights`` that matches it.
-
-    Raises:
-        ModelError: The weights are missing.
+    `weights` is a file, ``"none"``, or None to follow the hyperparameters. Returned are the file,
+    if any, and the hyperparameters with a ``weights`` that matches it. ModelError if it is missing.
     """
     given = dict(hyperparameters)
     if weights == "none":
@@ -174,10 +165,4 @@ def starting_weights(
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
     """End a process of `start` and its descendants."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    stop_group(process, _STOP_SECONDS)

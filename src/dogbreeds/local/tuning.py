@@ -58,10 +58,7 @@ class Search:
     _running: "set[subprocess.Popen[bytes]]" = field(default_factory=set)
 
     def run(self) -> list[dict[str, object]]:
-        """Search until all jobs are done or a signal arrives; print and save the table.
-
-        Returns:
-            One row per job, the best first.
+        """Search until all jobs are done or a signal arrives; print, save and return the table.
 
         Raises:
             TuningError: The work directory contains another search, or no job succeeded.

@@ -16,10 +16,8 @@ _PARTIAL = ".partial"
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path`, renamed to it on success and removed otherwise.
 
-    It is called ``.NAME.RANDOM.partial``, which no pattern for finished files matches.
-
-    Raises:
-        OSError: The folder, which is created if missing, cannot be written; `path` is unchanged.
+    It is called ``.NAME.RANDOM.partial``, which no pattern for finished files matches. OSError if
+    the folder, which is created if missing, cannot be written; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
@@ -39,9 +37,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder ``.NAME.RANDOM.partial``, renamed to `folder` on success, else removed.
 
-    Raises:
-        FileExistsError: `folder` is not empty.
-        OSError: It cannot be written.
+    FileExistsError if `folder` is not empty, OSError if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists already: remove it or name another folder")

@@ -5,11 +5,7 @@ import socket
 
 
 def check_port(port: int, highest: int = 65535) -> None:
-    """Check that a server could listen on a port of all addresses, before long work.
-
-    Raises:
-        OSError: The port is out of range (1 to `highest`) or in use.
-    """
+    """Raise OSError if a port is out of range (1 to `highest`) or in use, before long work."""
     if not 0 < port <= highest:
         raise OSError(f"expected a port from 1 to {highest}, got {port}")
     with socket.socket() as probe:

@@ -1,7 +1,9 @@
 """Ties processes together so that none is left behind (on Linux; elsewhere without effect)."""
 
 import ctypes
+import os
 import signal
+import subprocess
 import sys
 
 _PR_SET_PDEATHSIG = 1
@@ -22,3 +24,14 @@ def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they can be reaped."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def stop_group(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """End a process that leads its session: SIGTERM, and SIGKILL to the group after `seconds`."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

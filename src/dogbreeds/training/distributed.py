@@ -146,8 +146,7 @@ class VoteCount:
 def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
     """Yield this process's place in the job, from torchrun's variables (``RANK``, ...), if any.
 
-    Raises:
-        ClusterError: Another process is gone.
+    ClusterError if another process is gone.
     """
     size = int(environ.get("WORLD_SIZE", "1"))
     if size == 1:

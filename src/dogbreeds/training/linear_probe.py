@@ -29,10 +29,8 @@ def train_linear_probe(
     The processes share the features, with `batch_size` photos per forward pass; each then trains
     the same head. `label_smoothing` is the share of the target spread over all classes, 0..1;
     `seed` determines the order of the photos. After each forward pass, `on_progress` is called with
-    its number of photos, and if `should_stop` returns true, training uses the photos so far.
-
-    Returns:
-        Whether the head was trained; False if it is not a linear layer (SqueezeNet).
+    its number of photos, and if `should_stop` returns true, training uses the photos so far. False
+    is returned if the head is not a linear layer (SqueezeNet), and so was not trained.
     """
     head = model.get_submodule(head_name(model))
     if not isinstance(head, nn.Linear):

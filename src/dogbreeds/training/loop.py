@@ -52,10 +52,8 @@ class Trainer:
         """Set up a job at step 0.
 
         The model is on the device, channels-last; its head may be trained already. The splits are
-        ``train``, ``valid`` (to choose by) and optionally ``test``.
-
-        Raises:
-            SettingsError: A step has fewer photos than forward passes.
+        ``train``, ``valid`` (to choose by) and optionally ``test``. SettingsError if a step has
+        fewer photos than forward passes.
         """
         self.settings, self.splits, self.device = settings, splits, device
         self.checkpoints, self.stop = checkpoints, stop

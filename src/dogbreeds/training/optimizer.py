@@ -24,8 +24,7 @@ def parameter_groups(
             "ELECTRA", 2020; BEiT).
         weight_decay: For weights of two or more dimensions; norms and biases get none.
 
-    Returns:
-        Groups for a torch optimizer, each with ``max_lr``, the rate that the schedule scales.
+    Each group has ``max_lr``, the rate that the schedule scales.
     """
     blocks: dict[str, int] = {}
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}

@@ -69,10 +69,8 @@ class Selection:
     def evaluate(self, model: nn.Module, *, last: bool) -> dict[str, float]:
         """Return the metrics of each split but ``train``, by name, at the best temperature.
 
-        After the `last` step this selects the model to save and returns its metrics.
-
-        Raises:
-            Stopped: A stop was requested; only in a job of one process, several finish first.
+        After the `last` step this selects the model to save and returns its metrics. In a job of
+        one process a requested stop raises `Stopped`; several processes finish first.
         """
         self._cluster.broadcast_weights(model)
         values: dict[str, float] = {}

@@ -95,10 +95,8 @@ class Settings:
         """Read hyperparameters as SageMaker passes them: strings, or what JSON made of them.
 
         Names have ``_`` or ``-``; those that start with ``_`` or ``sagemaker_`` are SageMaker's own
-        and ignored. None, ``null`` in the SDK, means the default.
-
-        Raises:
-            SettingsError: A name is unknown, or a value is of the wrong type or out of range.
+        and ignored. None, ``null`` in the SDK, means the default. SettingsError if a name is
+        unknown, or a value is of the wrong type or out of range.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         chosen: dict[str, Any] = {}

@@ -253,8 +253,7 @@ RULES = (
 def find(folder: Path) -> list[Finding]:
     """Judge the trial in a job's folder; without tensors, return the findings that the job saved.
 
-    Raises:
-        TrialError: There is neither, or the file of findings is damaged.
+    TrialError if there is neither, or the file of findings is damaged.
     """
     for inside in _INSIDE:
         if _is_trial(folder / inside):
