@@ -10,6 +10,7 @@ import pytest
 
 from dogbreeds import __version__
 from dogbreeds.cli.main import cli, main
+from dogbreeds.job_output.metrics import METRICS
 from dogbreeds.local import epochs
 from dogbreeds.system import terminal
 
@@ -127,8 +128,19 @@ def test_a_training_shows_a_row_per_epoch_and_one_bar_and_logs_all(
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "Training resnet18 from random weights on cpu: 6 classes",
-        "epoch  train loss  test loss  test accuracy  photos/s",
-        "    1      1.6898     0.5000         33.33%       1.7",
-        "    2      0.8130     0.2500         50.00%       1.5",
+        "epoch  train loss  test loss  test acc.  photos/s",
+        "    1      1.6898     0.5000     33.33%       1.7",
+        "    2      0.8130     0.2500     50.00%       1.5",
     ]
     assert ("Epoch 1/2:  14%" in captured.err) is on_terminal
+
+
+def test_a_row_of_all_metrics_fits_a_terminal_of_80_columns(tmp_path: Path, capsys: Output) -> None:
+    output, job = os.pipe()
+    pairs = "; ".join(f"{name}=1" for name in METRICS)
+    os.write(job, f"[metrics] epoch=1000; {pairs}\n".encode())
+    os.close(job)
+    with os.fdopen(output, "rb") as stream:
+        epochs.show(stream, tmp_path / "train.log")
+    header, row = capsys.readouterr().out.splitlines()
+    assert len(header) == len(row) < 80

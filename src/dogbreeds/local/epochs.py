@@ -12,14 +12,14 @@ from dogbreeds.system.terminal import progress_bar
 
 _BAR = re.compile(r"(?P<label>[^:|]+): +\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) ")  # a tqdm bar
 _SHOWN = re.compile(r"Training (?!Env:)|Resumed|Stopped|Checkpoint|Left out|Debugger|warning:")
-_COLUMNS = {  # heading: metric and format; a job has those of its splits
-    "epoch": ("epoch", "5.0f"),
-    "train loss": ("train_loss", "10.4f"),
-    "valid loss": ("valid_loss", "10.4f"),
-    "valid accuracy": ("valid_accuracy", "14.2%"),
-    "test loss": ("test_loss", "9.4f"),
-    "test accuracy": ("test_accuracy", "13.2%"),
-    "photos/s": ("photos_per_second", "8.1f"),
+_COLUMNS = {  # heading: metric and format; a job has those of its splits, in 80 columns
+    "epoch": ("epoch", ".0f"),
+    "train loss": ("train_loss", ".4f"),
+    "valid loss": ("valid_loss", ".4f"),
+    "valid acc.": ("valid_accuracy", ".2%"),
+    "test loss": ("test_loss", ".4f"),
+    "test acc.": ("test_accuracy", ".2%"),
+    "photos/s": ("photos_per_second", ".1f"),
 }
 
 
@@ -56,7 +56,7 @@ def show(output: IO[bytes], log: Path) -> None:
 
 def _row(line: str, *, header: bool) -> str:
     values = dict(re.findall(r"(\w+)=([^;\s]+)", line))
-    cells = {heading: format(float(values[metric]), form)
+    cells = {heading: f"{float(values[metric]):{len(heading)}{form}}"
              for heading, (metric, form) in _COLUMNS.items() if metric in values}  # fmt: skip
     row = "  ".join(cells.values())
     return "  ".join(cells) + f"\n{row}" if header else row
