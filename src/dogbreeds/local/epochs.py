@@ -28,6 +28,8 @@ def show(output: IO[bytes], log: Path) -> None:
     on_terminal = sys.stderr.isatty()
     rows, rest, label = 0, b"", ""
     with log.open("wb", buffering=0) as file, progress_bar("Start", None, shown=on_terminal) as bar:
+        bar.bar_format = "{desc} [{elapsed}]"  # until the job counts photos
+        bar.refresh()
         while piece := os.read(output.fileno(), 2**16):
             file.write(piece)
             *lines, rest = re.split(rb"[\r\n]", rest + piece)
@@ -36,7 +38,7 @@ def show(output: IO[bytes], log: Path) -> None:
                 if found := _BAR.match(text):
                     if on_terminal:
                         if found["label"] != label:
-                            label = found["label"]
+                            label, bar.bar_format = found["label"], None
                             bar.reset()  # the rate must be that of this part of the job
                             bar.set_description(label, refresh=False)
                         bar.total, bar.n = int(found["total"]), int(found["done"])
