@@ -107,6 +107,10 @@ class Cluster:
         dist.all_gather_object(values, value, group=self.patient)
         return values  # type: ignore[return-value]  # all are set now
 
+    def from_local_leader(self, value: T) -> T:
+        """Return the value of the process with local rank 0 on this host."""
+        return self.collect(value)[self.rank - self.local_rank]
+
 
 class Vote(enum.IntEnum):
     """What a process votes for after a step; the highest vote wins."""

@@ -92,7 +92,7 @@ def _decode(
 def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[str, DecodedSplit]:
     """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
     pickled = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
-    shared = cluster.collect(pickled)[cluster.rank - cluster.local_rank]
+    shared = cluster.from_local_leader(pickled)
     if decoded is None:
         decoded = {}
         for name, (split, location) in shared.items():
