@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
 import pytest
 
 import dogbreeds.entrypoint
-from dogbreeds.data.cache import CacheTier, allocate, attach
+from dogbreeds.data.cache import allocate, attach
 from dogbreeds.local import training
 from dogbreeds.model import artifact
 from helpers import trainer_program
@@ -193,7 +194,7 @@ def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
 
 
 @pytest.mark.parametrize("tier", ["memory", "file"])
-def test_another_process_maps_the_same_pixels(tier: CacheTier) -> None:
+def test_another_process_maps_the_same_pixels(tier: Literal["memory", "file"]) -> None:
     shared = allocate((3, 2), tier)
     code = (
         "import sys; from dogbreeds.data.cache import attach\n"

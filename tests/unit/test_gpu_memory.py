@@ -2,6 +2,7 @@
 
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_other_errors_are_no_lack_of_memory() -> None:
     ],
 )
 def test_a_step_that_does_not_fit_ends_the_job_with_what_fits(
-    tmp_path: Path, room: int, settings: dict[str, int], advice: str
+    tmp_path: Path, room: int, settings: dict[str, Any], advice: str
 ) -> None:
     trainer = job(tmp_path, Callback(), Limited(room), **settings)
     with pytest.raises(SettingsError, match=advice):
