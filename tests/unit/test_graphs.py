@@ -42,7 +42,7 @@ def untrained(architecture: str) -> Artifact:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact with both graphs; not to be changed."""
     path = tmp_path_factory.mktemp("model")
-    artifact.save(untrained("resnet18"), path)
+    artifact.save(untrained("squeezenet1_1"), path)
     add_graphs(
         path, {"train": store(), "valid": store(seed=1), "test": store(seed=2)}, quantize=True
     )
