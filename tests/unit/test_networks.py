@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -104,7 +105,8 @@ def _published(monkeypatch: pytest.MonkeyPatch, source: Path, digest: str) -> No
     """Let torchvision publish a local file, under a name with the given hash."""
     url = (source.parent / f"resnet18-{digest}.pth").as_uri()
     source.rename(source.parent / f"resnet18-{digest}.pth")
-    monkeypatch.setattr(networks, "_published_url", lambda architecture: url)
+    weights = SimpleNamespace(DEFAULT=SimpleNamespace(url=url))
+    monkeypatch.setattr(f"{networks.__name__}.zoo.get_model_weights", lambda name: weights)
 
 
 def test_fetched_weights_are_checked_by_their_hash(
