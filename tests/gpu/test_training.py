@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(2 * LIMIT)]
 # Largest relative error of ResNet-18's gradient. On a CPU, float16 was seen to differ from float32
 # by 0.03 to 0.05 and bfloat16 by 0.09 to 0.16; TF32 has float16's mantissa.
 PRECISIONS = {"float32": 1e-3, "tf32": 0.15, "float16": 0.15, "bfloat16": 0.5}
-JOB = ["--epochs", "2", "--batch-size", "20", "--lr", "0.05", "--head-epochs", "0"]
+JOB = {"epochs": 2, "batch_size": 20, "lr": 0.05, "linear_probe_epochs": 0}
 
 
 def gradient(model: nn.Module, images: torch.Tensor, device: Device) -> tuple[float, torch.Tensor]:
@@ -111,7 +111,7 @@ def launch(count: int, program: ModuleType, *arguments: str, **environment: str)
 def history(processes: int, checkpoints: Path, **environment: str) -> list[dict[str, float]]:
     """Train by the real loop, in so many processes."""
     found: list[dict[str, float]] = launch(
-        processes, trainer_program, str(checkpoints), *JOB, **environment
+        processes, trainer_program, str(checkpoints), SM_HPS=json.dumps(JOB), **environment
     )
     return found
 
@@ -178,13 +178,13 @@ def test_a_resumed_job_ends_as_one_that_was_never_stopped(
 
     def stop_at_third(*arguments: Any) -> None:
         step(*arguments)
-        stopped.stop.received = stopped.step == 3
+        stopped.stop.received = stopped.state.step == 3
 
     stopped._train_step = stop_at_third  # type: ignore[method-assign, assignment]
     with pytest.raises(Stopped):
         stopped.run(lambda: None)
     resumed = job(tmp_path / "stopped", device)
-    assert resumed.resume({}) and resumed.step == 3
+    assert resumed.resume({}) and resumed.state.step == 3
     difference = ((trained(resumed) - whole).norm() / whole.norm()).item()
     repeated = ((again - whole).norm() / whole.norm()).item()
     found.speed("relative difference of two equal jobs", repeated, "")
