@@ -61,7 +61,7 @@ def job(
     """Make a job of 3 epochs of 6 steps."""
     values: dict[str, object] = {
         "epochs": 3, "batch_size": 8, "lr": 0.01, "layer_decay": 1, "image_size": 32,
-        "augmentation": "none", **settings,
+        "augmentation": "none", "min_steps_per_epoch": 1, **settings,
     }  # fmt: skip
     splits = {"train": train or store(), "valid": store(seed=2), "test": test or store(seed=1)}
     return Trainer(

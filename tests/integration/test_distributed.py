@@ -27,6 +27,7 @@ PROGRAM = str(Path(trainer_program.__file__))
 JOB = {
     "epochs": "4",
     "batch_size": "20",
+    "min_steps_per_epoch": "1",
     "lr": "0.05",
     "layer_decay": "1",
     "linear_probe_epochs": "2",

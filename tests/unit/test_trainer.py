@@ -1,5 +1,6 @@
 import copy
 import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from dogbreeds.data.cache import SharedArray
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.training.device import Device, PixelStore
+from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluster
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings, SettingsError
@@ -58,7 +59,8 @@ def trainer(
     folder: Path, model: nn.Module | None = None, device: Device = CPU, **settings: Any
 ) -> Trainer:
     values: dict[str, object] = {
-        "epochs": 3, "batch_size": 8, "lr": 0.02, "layer_decay": 1, "image_size": 64, **settings,
+        "epochs": 3, "batch_size": 8, "lr": 0.02, "layer_decay": 1, "image_size": 64,
+        "min_steps_per_epoch": 1, **settings,
     }  # fmt: skip
     return Trainer(
         model or Sizes(),
@@ -73,6 +75,29 @@ def trainer(
 def train(job: Trainer) -> list[float]:
     job.run(lambda: None)
     return [epoch["train_loss"] for epoch in job.history]
+
+
+def test_a_small_sets_photos_are_repeated_equally_until_an_epoch_has_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = trainer(tmp_path, epochs=1, min_steps_per_epoch=7)
+    assert (job.steps_per_epoch, job.state.total_steps) == (7, 7)  # of 8 of its 24 photos
+    used: list[int] = []
+    read = job.splits["train"].batches
+
+    def batches(indexes: Iterable[torch.Tensor]) -> Iterator[Batch]:
+        chosen = list(indexes)
+        used.extend(torch.cat(chosen).tolist())
+        return read(chosen)
+
+    monkeypatch.setattr(job.splits["train"], "batches", batches)
+    job._train_epoch(1)
+    assert len(used) == 7 * 8
+    assert sorted(used[:24]) == sorted(used[24:48]) == list(range(24))
+
+
+def test_a_set_with_enough_photos_is_passed_over_once(tmp_path: Path) -> None:
+    assert trainer(tmp_path, min_steps_per_epoch=3).steps_per_epoch == 3
 
 
 def test_accumulation_learns_the_same_from_smaller_passes(tmp_path: Path) -> None:

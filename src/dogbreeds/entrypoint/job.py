@@ -82,7 +82,7 @@ def run(
     """
     weights = resolve_weights(settings, paths.weights)
     if weights is None:  # random first blocks have as much to learn as the head
-        settings = dataclasses.replace(settings, layer_decay=1.0)
+        settings = dataclasses.replace(settings, layer_decay=1.0, min_steps_per_epoch=1)
     remove_partial(paths.model)  # model.tar.gz would contain it
     classes, splits = find_photos(paths.splits)
     if "valid" not in splits:
@@ -115,6 +115,10 @@ def run(
         photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
                              paths.output_data / "photos.json")  # fmt: skip
     trainer = Trainer(model, settings, photos, device, paths.checkpoints, stop, cluster, callback)
+    repeats = trainer.steps_per_epoch * trainer.batch_size / len(photos["train"])
+    if repeats > 1 and settings.epochs and cluster.is_main:
+        print(f"A small set: each epoch repeats its photos {repeats:.1f} times to have"
+              f" {trainer.steps_per_epoch} steps (min_steps_per_epoch)", flush=True)  # fmt: skip
     state, selection = trainer.state, trainer.selection
 
     def save() -> None:

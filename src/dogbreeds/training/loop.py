@@ -41,6 +41,7 @@ class Trainer:
         model: The model being trained, on the device.
         optimizer: Updates the model.
         state: What callbacks see: steps done, the history of epochs.
+        steps_per_epoch: At least ``min_steps_per_epoch``: a small set's photos are repeated.
         selection: Evaluates, and selects the model to save.
     """
 
@@ -68,7 +69,8 @@ class Trainer:
                 f" {settings.gradient_accumulation_steps}, got {self.batch_size}"
             )
         # Drop the last, incomplete batch; other epochs have another order.
-        self.steps_per_epoch = max(1, len(splits["train"]) // self.batch_size)
+        steps = len(splits["train"]) // self.batch_size
+        self.steps_per_epoch = max(steps, settings.min_steps_per_epoch)
 
         self.model = self.cluster.convert(model)
         self.optimizer = create_optimizer(self.model, settings)
@@ -130,7 +132,9 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> None:
         generator = torch.Generator().manual_seed(self.settings.seed * _SEED_STRIDE + epoch)
-        order = torch.randperm(len(self.splits["train"]), generator=generator)
+        photos, used = len(self.splits["train"]), self.steps_per_epoch * self.batch_size
+        passes = range(math.ceil(used / photos))  # more than one in a small set
+        order = torch.cat([torch.randperm(photos, generator=generator) for _ in passes])
         first = self.state.step - (epoch - 1) * self.steps_per_epoch
         # Split this process's positions in a batch into one part per forward pass.
         share = self.cluster.part(torch.arange(self.batch_size))
@@ -143,8 +147,7 @@ class Trainer:
         self.model.train()
         started = time.monotonic() - self._epoch_seconds
         label = f"Epoch {epoch}/{self.settings.epochs}"
-        total = self.steps_per_epoch * self.batch_size
-        bar = progress_bar(label, total, first * self.batch_size, shown=self.cluster.is_main)
+        bar = progress_bar(label, used, first * self.batch_size, shown=self.cluster.is_main)
         with contextlib.closing(batches), bar:
             for _ in range(first, self.steps_per_epoch):
                 if runs_out(functools.partial(self._train_step, batches, parts)):

@@ -46,6 +46,8 @@ class Settings:
         "starting weights: imagenet, none, or a file of the channel `weights`")
     epochs: int = _setting(5, "passes over the training photos; 0 trains the head alone",
         low=0, high=1000)
+    min_steps_per_epoch: int = _setting(30, "a small set's photos are repeated until an epoch has"
+        " as many steps; pretrained weights only", low=1, high=10000)
     batch_size: int = _setting(32, "photos per step", low=1, high=4096)
     lr: float = _setting(1e-3, "highest learning rate, of the head", low=1e-8, high=10)
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
