@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dogbreeds.classifier import Classifier
-    from dogbreeds.cloud.images.uri import pushed_image_uri as image_uri
+    from dogbreeds.cloud.images.uri import image_uri
     from dogbreeds.data.folders import SPLITS as CHANNELS
     from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
     from dogbreeds.serving.codecs import CONTENT_TYPES
@@ -24,7 +24,7 @@ _PLACES = {
     "CONTENT_TYPES": "serving.codecs:CONTENT_TYPES",
     "METRIC_DEFINITIONS": "job_output.metrics:METRIC_DEFINITIONS",
     "SEARCH_SPACE": "training.search_space:SEARCH_SPACE",
-    "image_uri": "cloud.images.uri:pushed_image_uri",
+    "image_uri": "cloud.images.uri:image_uri",
 }
 
 

@@ -118,6 +118,10 @@ def busy(aws: boto3.Session, dogbreeds: Run) -> boto3.Session:
     client.create_model_package_group(ModelPackageGroupName="dogbreeds-models", Tags=ours)
     ecr.create_repository(repositoryName="dogbreeds-training", tags=ours)
     ecr.create_repository(repositoryName="dogbreeds-of-others")
+    aws.client("cloudwatch").put_metric_alarm(
+        AlarmName="dogbreeds-of-others", MetricName="x", Namespace="x", Period=60, Threshold=1,
+        EvaluationPeriods=1, ComparisonOperator="LessThanThreshold", Statistic="Sum",
+    )  # fmt: skip
     for name in ("others-model", "dogbreeds-model-of-others"):
         client.create_model(
             ModelName=name,
@@ -134,9 +138,10 @@ def test_list_shows_and_delete_removes_all_of_the_project_and_nothing_else(
     listed = json.loads(dogbreeds("list", "--json").out)
     assert [item["kind"] for item in listed] == [
         "endpoint", "endpoint-config", "transform-job", "tuning-job", "training-job", "model",
-        "model-package-group", "image-repository",
+        "model-package-group", *["alarm"] * 4, "image-repository",
     ]  # fmt: skip
-    assert {item["name"] for item in listed if item["costs"]} == {"dogbreeds", "dogbreeds-training"}
+    costly = {item["name"] for item in listed if item["costs"] and item["kind"] != "alarm"}
+    assert costly == {"dogbreeds", "dogbreeds-training"}
     assert not [item for item in listed if "others" in item["name"]]
 
     names = [item["name"] for item in listed if item["kind"] != "model-package-group"]
@@ -148,6 +153,8 @@ def test_list_shows_and_delete_removes_all_of_the_project_and_nothing_else(
     assert {m["ModelName"] for m in models} == {"others-model", "dogbreeds-model-of-others"}
     repositories = busy.client("ecr").describe_repositories()["repositories"]
     assert [r["repositoryName"] for r in repositories] == ["dogbreeds-of-others"]
+    alarms = busy.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert [alarm["AlarmName"] for alarm in alarms] == ["dogbreeds-of-others"]
 
 
 def test_delete_shows_and_asks_first(

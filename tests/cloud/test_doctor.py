@@ -287,7 +287,7 @@ def test_what_the_scan_of_the_image_found_is_told(
 
 def test_a_gpu_image_on_a_serverless_endpoint(dogbreeds: Run, healthy: boto3.Session) -> None:
     set_in_file(endpoint__kind='"serverless"')
-    assert "a GPU image on a serverless endpoint" in failure(dogbreeds("doctor", "deploy"))
+    assert "a serverless endpoint has no GPU" in failure(dogbreeds("doctor", "deploy"))
 
 
 def test_an_archive_is_read(dogbreeds: Run, healthy: boto3.Session, tmp_path: Path) -> None:

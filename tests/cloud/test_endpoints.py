@@ -352,7 +352,9 @@ def test_an_asynchronous_endpoint_answers_through_the_bucket(
     runtime = cloud.client("sagemaker-runtime")
     with Stubber(runtime) as stub:
         stub.add_response("invoke_endpoint_async", {"OutputLocation": "s3://dog-bucket/answer"})
-        prediction = predict._ask_async(cloud, runtime, "dogbreeds", photo(tmp_path / "a.jpg"))
+        prediction = predict._ask_async(
+            cloud, runtime, photo(tmp_path / "a.jpg"), {"EndpointName": "dogbreeds"}
+        )
     assert prediction.answer == ANSWER
     [stored] = s3.list_objects_v2(Bucket="dog-bucket", Prefix="dogbreeds/async/")["Contents"]
     assert s3.get_object(Bucket="dog-bucket", Key=stored["Key"])["Body"].read().startswith(b"\xff")

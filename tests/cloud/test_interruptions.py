@@ -17,7 +17,7 @@ import pytest
 from botocore.stub import Stubber
 
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.jobs import describe, follow, training
+from dogbreeds.cloud.jobs import follow, submit, training
 from dogbreeds.cloud.settings_sources import load
 from helpers.control_plane import TRAINING_URI, Calls, Result
 
@@ -213,8 +213,8 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
         "CreationTime": datetime.now(UTC),
         "TrainingJobStatus": "InProgress",
     }
-    find = functools.partial(
-        describe.find, cloud, "TrainingJob", "dogbreeds-train-1a2b3c", submit=list
+    start = functools.partial(
+        submit.submit_once, cloud, "TrainingJob", "dogbreeds-train-1a2b3c", list, name=None
     )
     with Stubber(cloud.sagemaker) as stub:
         stub.add_response(
@@ -223,9 +223,10 @@ def test_a_job_that_runs_from_the_same_request_is_found_without_a_name(
             {"NameContains": "dogbreeds-train-1a2b3c", "StatusEquals": "InProgress"},
         )
         stub.add_response("list_training_jobs", {"TrainingJobSummaries": []})
-        found = [find(None, new=new) for new in (False, False, True)]
+        found, *started = [start(new=new) for new in (False, False, True)]
         stub.assert_no_pending_responses()
-    assert found == [running["TrainingJobName"], None, None]
+    assert found == running["TrainingJobName"]
+    assert all(name.startswith("dogbreeds-train-1a2b3c-") and name != found for name in started)
     assert "not starting another (--new does)" in capsys.readouterr().err
 
 

@@ -22,7 +22,7 @@ from botocore.stub import Stubber
 from dogbreeds.cloud import aws as cloud_aws
 from dogbreeds.cloud import drivers
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.endpoints import alarms, scaling
+from dogbreeds.cloud.endpoints import operations
 from dogbreeds.cloud.images import ecr, uri
 from dogbreeds.cloud.settings_sources import load
 from helpers.control_plane import REGISTRY, SERVING_URI, Calls, Result, Runtime
@@ -211,8 +211,8 @@ def test_alarms_and_dashboard_come_and_go_with_the_endpoint(
 def test_alarms_and_updates_are_what_the_services_take(workplace: Path) -> None:
     flags = {"endpoint.kind": "async", "endpoint.max_instances": "2", "images.flavor": "cpu"}
     cloud = Cloud(load(flags={**flags, "endpoint.scale_to_zero": "true"}), dry_run=True)
-    alarms.ensure(cloud, "dogbreeds")
-    scaling.scale(cloud)
+    operations.ensure_monitoring(cloud, "dogbreeds")
+    operations.scale(cloud)
     requests = [(name, content) for request in cloud.requests for name, content in request.items()]
     assert ("RegisterScalableTarget", 0) in [(n, c.get("MinCapacity")) for n, c in requests]
     wake = [content for _, content in requests if content.get("AlarmName") == "dogbreeds-wake"]

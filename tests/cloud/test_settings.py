@@ -39,9 +39,9 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     [
         (
             "[aws]\nregion = 'eu-central-1'\nrole_arn = 'x'\n",
-            r"toml:3: unknown key 'role_arn'.*role",
+            r"toml:3: unknown setting aws.role_arn: did you mean aws.role",
         ),
-        ("\n[trainig]\n", r"toml:2: unknown section or key 'trainig': did you mean training"),
+        ("\n[trainig]\n", r"toml:2: unknown setting trainig: did you mean training"),
         ("[training]\n# a comment\n\nvolume_gb = 0\n", r"toml:4: training.volume_gb: .* from 1 to"),
         ("[training]\nspot = 'perhaps'\n", "toml:2: training.spot: expected true or false"),
         ("[training]\nspot = 1\n", "toml:2: training.spot: expected true or false, got 1"),
@@ -140,7 +140,8 @@ def test_a_variable_that_nothing_reads_is_named(capsys: pytest.CaptureFixture[st
 
 def test_the_variables_of_the_server_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     package = Path(__file__).parents[2] / "src" / "dogbreeds"
-    text = "".join(path.read_text() for path in package.rglob("*.py") if "cloud" not in path.parts)
+    text = "".join(path.read_text() for path in package.rglob("*.py")
+                   if "cloud" not in path.relative_to(package).parts)  # fmt: skip
     names = set(re.findall(r'"(DOGBREEDS_[A-Z_]+)"', text))
     assert "DOGBREEDS_BATCH_SIZE" in names
     load(None, dict.fromkeys(names, "1"))

@@ -3,6 +3,7 @@
 import click
 
 from dogbreeds.cli import base, flags
+from dogbreeds.cli.train import with_job
 from dogbreeds.cloud.settings import CloudSettings, ConfigError, describe
 
 _COLORS = {"ok": "green", "note": "yellow", "FAIL": "red"}
@@ -30,16 +31,43 @@ def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
     base.output(as_json, uris, lambda: "\n".join(uris.values()))
 
 
-@base.command()
-@click.argument("purpose", type=click.Choice(["train", "deploy", "transform"]))
-@click.argument("model", required=False)
-@flags.json_option
-@flags.with_settings("network", "images.flavor,training_uri,serving_uri")
-def doctor(settings: CloudSettings, purpose: str, model: str | None, as_json: bool) -> int:
+@click.group(cls=base.Group)
+def doctor() -> None:
     """Find what would fail on SageMaker, before it costs.
 
-    MODEL is an artifact to examine as well. The exit code is 1 if something would fail.
+    Each takes the flags of the command that it checks. The exit code is 1 if something would fail.
     """
+
+
+@doctor.command()
+@flags.set_option
+@flags.json_option
+@flags.with_settings("training", "network", "images.flavor,training_uri")
+def train(settings: CloudSettings, hyperparameters: dict[str, str], as_json: bool) -> int:
+    """Check what a training or tuning job needs."""
+    settings = with_job(settings, base.SAGEMAKER, None, None, hyperparameters)
+    return _examine(settings, "train", None, as_json)
+
+
+@doctor.command()
+@click.argument("model", required=False)
+@flags.json_option
+@flags.with_settings("endpoint", "network", "images.flavor,serving_uri")
+def deploy(settings: CloudSettings, model: str | None, as_json: bool) -> int:
+    """Check what an endpoint needs. MODEL is an artifact to examine as well."""
+    return _examine(settings, "deploy", model, as_json)
+
+
+@doctor.command()
+@click.argument("model", required=False)
+@flags.json_option
+@flags.with_settings("transform", "network", "images.flavor,serving_uri")
+def transform(settings: CloudSettings, model: str | None, as_json: bool) -> int:
+    """Check what a batch transform job needs. MODEL is an artifact to examine as well."""
+    return _examine(settings, "transform", model, as_json)
+
+
+def _examine(settings: CloudSettings, purpose: str, model: str | None, as_json: bool) -> int:
     from dogbreeds.cloud import doctor
 
     findings = []

@@ -74,7 +74,8 @@ def _fetch_from(
 
         cloud = base.connect(settings)
         if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
-            return fetch_folder(source, out, s3.copy_folder(cloud, source, progress.extracting))
+            return fetch_folder(source, out, lambda target: s3.download_folder(
+                cloud, source, target, progress.extracting))  # fmt: skip
         archive = s3.S3File(cloud, source)
     elif "://" in source:
         raise ConfigError(f"expected https://, s3:// or a local path, got {source}")
@@ -246,7 +247,7 @@ def upload(settings: CloudSettings, folder: Path, delete: bool, dry_run: bool) -
         for name in surplus:
             click.echo(f"delete {address}/{name}")
     else:
-        size = s3_upload.size_of(planned.files.values())
+        size = sum(path.stat().st_size for path in planned.files.values())
         with progress_bar("Upload", size, unit="B") as bar:
             s3_upload.send(cloud, planned, bar.update)
         if surplus:

@@ -74,7 +74,7 @@ def _on_sagemaker(
     settings: CloudSettings, model: str, challenger: str | None, shadow: str | None,
     photo: Path | None, job: flags.Job,
 ) -> None:  # fmt: skip
-    from dogbreeds.cloud.endpoints import deploy, predict, scaling
+    from dogbreeds.cloud.endpoints import deploy, operations, predict
     from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
 
     if photo:
@@ -87,13 +87,13 @@ def _on_sagemaker(
 
     def wait(name: str) -> dict[str, Any]:
         deploy.wait(cloud, config)
-        scaling.scale(cloud)
+        operations.scale(cloud)
         asked = predict.smoke_test(cloud, model, photo)
         click.echo(line(asked.photo, asked.answer, asked.error, asked.variant))
         return {"config": config, "answer": asked.answer}
 
     if job.dry_run:
-        scaling.scale(cloud)
+        operations.scale(cloud)
     job.run(cloud, lambda: name, wait)
     if not job.dry_run and not job.as_json:
         kinds = {"async": " --kind async", "multi-model": " --kind multi-model --target-model NAME"}

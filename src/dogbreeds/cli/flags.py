@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from dogbreeds.cli.base import DOCKER, HERE, PATH, SAGEMAKER, only_json, option, output, print_json
-from dogbreeds.cloud.settings import DEFAULT_FILE, SECTIONS, CloudSettings
+from dogbreeds.cloud.settings import DEFAULT_FILE, FIELDS, CloudSettings
 
 if TYPE_CHECKING:
     from dogbreeds.cloud.aws import Cloud
@@ -113,25 +113,26 @@ set_option = option(
 
 
 def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], F]:
-    """Pass the settings as first argument, and add a flag per setting of some sections and [aws].
+    """Pass the settings as first argument, and add a flag per setting of some sections.
 
-    A section is ``"training"`` for all of its settings, or ``"images.flavor,keep"`` for some. For
-    those in `without` the command has a flag or argument of its own.
+    A section is ``"training"`` for all of its settings, or ``"images.flavor,keep"`` for some; every
+    command has those of [aws] and outside sections. For those in `without`, and hyperparameters,
+    the command has a flag or argument of its own.
     """
+    requested = dict(entry.partition(".")[::2] for entry in (*sections, "aws", ""))
     chosen: dict[str, Callable[[Any], Any]] = {}
-    for entry in (*sections, "aws"):
-        section, _, keys = entry.partition(".")
-        for field in dataclasses.fields(SECTIONS[section]):
-            name = f"{section}.{field.name}"
-            in_file_only = field.default is dataclasses.MISSING  # a table
-            if name in without or in_file_only or (keys and field.name not in keys.split(",")):
-                continue
+    for name, field in FIELDS.items():
+        section = name.rpartition(".")[0]
+        keys = requested.get(section)
+        if keys is None or name in (*without, "training.hyperparameters"):
+            continue
+        if not keys or field.name in keys.split(","):
             chosen[name] = _setting_option(section, field)
     options = (
         option("--config", type=PATH, metavar="FILE", show_default=str(DEFAULT_FILE),
                help="The settings file."),
         option("--setting", multiple=True, metavar="SECTION.KEY=VALUE",
-               help="Any setting of the settings file, e.g. project=dogs."),
+               help="A setting without a flag here, e.g. images.keep=20."),
         *chosen.values(),
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
         def run(config: Path | None, setting: Sequence[str], **options: Any) -> Any:  # noqa: ANN401
             from dogbreeds.cloud.settings_sources import load, read_settings
 
-            given = {name: options.pop(name.replace(".", "__")) for name in chosen}
+            given = {name: options.pop(f"setting__{name.replace('.', '__')}") for name in chosen}
             flags = read_settings(setting)
             flags |= {name: value for name, value in given.items() if value is not None}
             return function(load(config, flags=flags), **options)
@@ -153,17 +154,20 @@ def with_settings(*sections: str, without: Sequence[str] = ()) -> Callable[[F], 
 def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[F], F]:
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     facts = [f"{low} to {high}"] if low is not None and high is not None else []
-    if field.default not in ("", ()) and not isinstance(field.default, bool):
+    is_table = field.default is dataclasses.MISSING
+    if field.default not in ("", ()) and not is_table and not isinstance(field.default, bool):
         facts.append(f"default: {field.default}")
     flag, kind = f"--{field.name.replace('_', '-')}", {}
     if isinstance(field.default, bool):
         flag += f"/--no-{flag[2:]}"
     else:
-        kind = {"metavar": "|".join(choices) or ("N" if low is not None else "VALUE")}
+        single = "NAME=VALUE,..." if is_table else "N" if low is not None else "VALUE"
+        kind = {"metavar": "|".join(choices) or single}
     text = field.metadata["help"]
     text = f"{text[0].upper()}{text[1:]}." + (f"  [{'; '.join(facts)}]" if facts else "")
-    heading = f"Settings [{section}]"
-    return option(flag, f"{section}__{field.name}", default=None, help=text, group=heading, **kind)
+    heading = f"Settings [{section}]" if section else "Settings"
+    name = f"setting__{section}__{field.name}" if section else f"setting__{field.name}"
+    return option(flag, name, default=None, help=text, group=heading, **kind)
 
 
 def refuse_flags(

@@ -46,11 +46,13 @@ def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_j
     JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
     SageMaker's Profiler; dogbreeds report plots the same metrics.
     """
-    from dogbreeds.cloud.jobs.monitoring import fetch_profile
+    from dogbreeds.cloud.jobs.outputs import fetch_monitoring
     from dogbreeds.job_output import profile
 
     with TemporaryDirectory(prefix="dogbreeds-") as name:
-        folder = Path(job) if Path(job).is_dir() else fetch_profile(settings, job, Path(name))
+        folder = Path(job)
+        if not folder.is_dir():
+            folder = fetch_monitoring(settings, job, Path(name), "profiler")
         found = profile.read_profile(folder)
     usage, verdicts = profile.usage(found), profile.verdicts(found)
     if as_json:
@@ -74,12 +76,14 @@ def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
     JOB is a training job with Debugger, or the folder that one wrote. The exit code is 1 if
     a rule is triggered, or there is nothing to judge.
     """
-    from dogbreeds.cloud.jobs.monitoring import fetch_trial
+    from dogbreeds.cloud.jobs.outputs import fetch_monitoring
     from dogbreeds.job_output import findings as found
     from dogbreeds.monitoring.debugger import rules
 
     with TemporaryDirectory(prefix="dogbreeds-") as name:
-        folder = Path(job) if Path(job).is_dir() else fetch_trial(settings, job, Path(name))
+        folder = Path(job)
+        if not folder.is_dir():
+            folder = fetch_monitoring(settings, job, Path(name), "debug")
         findings = rules.find(folder)
     base.output(as_json, [f.to_json() for f in findings], lambda: found.table(findings))
     return int(any(finding.first for finding in findings))

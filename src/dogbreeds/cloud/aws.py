@@ -31,10 +31,12 @@ from dogbreeds.system.errors import DogbreedsError
 if TYPE_CHECKING:
     from sagemaker.session import Session
 
-# botocore repeats throttled and interrupted calls, with growing pauses.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10, read_timeout=70
 )
+AWS_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+"""What botocore raises; `explain` says what to do."""
+
 _VALIDATED = ("sagemaker", "application-autoscaling", "cloudwatch")
 _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
@@ -46,11 +48,9 @@ class CloudError(DogbreedsError, RuntimeError):
 class Cloud:
     """An account and region to work in.
 
-    Args:
-        settings: ``aws.region`` and ``aws.profile`` are used.
-        dry_run: Calls that would change something are recorded in `requests` instead of being
-            sent. No credentials are needed: without them, read calls are answered as an empty
-            account would answer.
+    In a dry run, calls that would change something are recorded in `requests` instead of being
+    sent. No credentials are needed: without them, read calls are answered as an empty account would
+    answer.
 
     Attributes:
         requests: What a dry run would have sent, by operation.
@@ -83,11 +83,10 @@ class Cloud:
         self.session.events.register("before-parameter-build", self._validate)
 
     def _go_offline_without_account(self) -> None:
-        """Use made-up credentials if the account cannot be read."""
         quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
         try:
             self.session.client("sts", config=quickly).get_caller_identity()
-        except (BotoCoreError, ClientError, ResponseParserError) as error:
+        except AWS_ERRORS as error:
             self.offline = self.offline or explain(error)
             self.session = boto3.Session("dry-run", "dry-run", region_name=self.region)
 
@@ -101,10 +100,6 @@ class Cloud:
         finally:
             self.dry_run, self.requests = before
 
-    def keep(self, kind: str, name: str) -> None:
-        """Record that a thing exists already."""
-        self.kept.append(f"{kind} {name}")
-
     def say(self, text: str) -> None:
         """Print progress on standard error; a dry run prints none."""
         if not self.dry_run:
@@ -116,7 +111,7 @@ class Cloud:
         return str(self.session.region_name)
 
     def client(self, service: str, connections: int = 10) -> Any:  # noqa: ANN401  (botocore's)
-        """Return a client of a service such as ``"ecr"``, for a number of parallel requests."""
+        """Return a service's client, e.g. of ``"ecr"``, for a number of parallel requests."""
         config = _CONFIG.merge(Config(max_pool_connections=connections))
         return self.session.client(service, config=config)
 
@@ -213,17 +208,34 @@ def is_missing(error: ClientError) -> bool:
 
 
 def get_if_exists(call: Callable[..., Any], **request: object) -> dict[str, Any] | None:
-    """Return the answer of a client's call, None if the requested resource does not exist.
-
-    Raises:
-        botocore.exceptions.ClientError: AWS refused for another reason.
-    """
+    """Return the answer of a client's call, None if the requested resource does not exist."""
     try:
         return dict(call(**request))
     except ClientError as error:
         if is_missing(error):
             return None
         raise
+
+
+def every(client: Any, call: str, key: str, **request: object) -> Iterator[Any]:  # noqa: ANN401
+    """Yield what all pages of a client's list call have under a key."""
+    for page in client.get_paginator(call).paginate(**request):
+        yield from page.get(key, [])
+
+
+def given(**options: object) -> dict[str, Any]:
+    """Return the options of a request that are not empty."""
+    return {name: value for name, value in options.items() if value}
+
+
+_REFUSALS = {
+    "ExpiredToken": "the AWS credentials have expired: refresh them, then run the same command"
+    " again",
+    "AccessDenied": "not allowed: {} (iam/ has policies that allow what this project does)",
+    "UnauthorizedOperation": "not allowed: {} (iam/ has policies)",
+    "ResourceLimitExceeded": "a quota is used up: {} (request more under Service Quotas)",
+}
+"""What to do, by the beginning of AWS's code."""
 
 
 def explain(error: Exception) -> str:
@@ -240,21 +252,12 @@ def explain(error: Exception) -> str:
             "expected an answer of AWS, got a web page: a proxy intercepts the connection"
             " (HTTPS_PROXY, NO_PROXY) or needs a sign-in"
         )
-    if isinstance(error, ClientError):
-        return _explain_refusal(error)
     if isinstance(error, BotoCoreError):
         return f"cannot talk to AWS: {error}; run the same command again to resume"
-    return str(error)
-
-
-def _explain_refusal(error: ClientError) -> str:
+    if not isinstance(error, ClientError):
+        return str(error)
     code, message = error_code(error), error.response["Error"].get("Message", "")
-    if code.startswith("ExpiredToken"):
-        return "the AWS credentials have expired: refresh them, then run the same command again"
-    if code.startswith(("AccessDenied", "UnauthorizedOperation")):
-        return f"not allowed: {message} (iam/ has policies that allow what this project does)"
-    if code == "ResourceLimitExceeded":
-        return f"a quota is used up: {message} (request more under Service Quotas)"
     if is_throttling(error):
         return f"AWS throttled {error.operation_name} for too long: run the same command again"
-    return f"{error.operation_name}: {code}: {message}"
+    template = next((text for start, text in _REFUSALS.items() if code.startswith(start)), "")
+    return template.format(message) or f"{error.operation_name}: {code}: {message}"

@@ -1,25 +1,24 @@
 """Preflight checks: errors that would cost minutes and money on AWS, found in seconds, for free."""
 
 import functools
-import json
+import math
 import tempfile
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import drivers, s3
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code, explain, get_if_exists
+from dogbreeds.cloud.aws import AWS_ERRORS, Cloud, CloudError, error_code, every, explain
 from dogbreeds.cloud.endpoints import models
+from dogbreeds.cloud.endpoints.config import check as check_endpoint
 from dogbreeds.cloud.images.ecr import scan_findings
 from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, in_ecr, job_image
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
-from dogbreeds.cloud.s3 import list_objects
+from dogbreeds.cloud.jobs.transform import check as check_transform
+from dogbreeds.cloud.role import permissions, trusts_sagemaker
 from dogbreeds.cloud.settings import ConfigError
 
 _USES = {
@@ -32,17 +31,11 @@ _DISK_SHARE = 0.8  # of the volume for photos; the image, the cache and the mode
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check.
+    """The result of a check."""
 
-    Attributes:
-        level: ``ok``, ``note`` (not checked, or worth knowing) or ``FAIL``.
-        what: What was checked, and its state.
-        remedy: Why it will fail and what to do; empty for ``ok``.
-    """
-
-    level: str
-    what: str
-    remedy: str = ""
+    level: str  # ok, note (not checked, or worth knowing) or FAIL
+    what: str  # was checked, and its state
+    remedy: str = ""  # why it will fail, and what to do
 
     def __str__(self) -> str:
         """Return the lines for the terminal."""
@@ -52,40 +45,38 @@ class Finding:
 _ok, _note, _fail = (functools.partial(Finding, level) for level in ("ok", "note", "FAIL"))
 
 
+class _FailError(Exception):
+    """Ends a check: what will fail, and what to do."""
+
+
 def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Finding]:
-    """Check everything a job or endpoint needs, changing nothing and at no cost.
+    """Yield findings about everything a job or endpoint needs, changing nothing and at no cost.
 
     Args:
         cloud: The account, region and settings.
         purpose: ``train``, ``deploy`` or ``transform``.
         model: The model to check, as in `models.archive_of`.
-
-    Yields:
-        Findings, as they are made.
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
-    except (ClientError, BotoCoreError, ResponseParserError) as error:
+    except AWS_ERRORS as error:
         yield _fail("credentials", explain(error))
         return
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("role", lambda: _role(cloud, purpose)),
-        ("bucket", lambda: _bucket(cloud)),
-        ("image", lambda: _image(cloud, purpose)),
-        ("quota", lambda: _quota(cloud, purpose)),
-    ]
+    checks = {"role": _role, "bucket": _bucket, "image": _image, "quota": _quota}
     if purpose == "train":
-        checks += [("job", lambda: _job(cloud)), ("photos", lambda: _photos(cloud))]
+        checks |= {"job": _job, "photos": _photos}
     else:
-        checks.append(("driver", lambda: _driver(cloud, purpose)))
+        checks |= {"settings": _settings, "driver": _driver}
     if model:
-        checks.append(("archive", lambda: _archive(cloud, model)))
-    for name, check in checks:
+        checks["archive"] = lambda cloud, _: _archive(cloud, model)
+    for name, check in checks.items():
         try:
-            yield from check()
+            yield from check(cloud, purpose)
+        except _FailError as problem:
+            yield _fail(*problem.args)
         except (ConfigError, CloudError) as error:
             yield _fail(name, str(error))
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except AWS_ERRORS as error:
             if error_code(error).startswith("AccessDenied"):
                 yield _note(f"{name}: not allowed to check", explain(error))
             else:
@@ -99,73 +90,29 @@ def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     arn = aws.role if trained else aws.endpoint_role or aws.role
     policy = "iam/job-role.json" if trained else "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
-        yield _fail(f"role: {arn} is of another account", "SageMaker needs a role of its account")
-        return
+        raise _FailError(f"role: {arn} is of another account", "use a role of this account")
     iam = cloud.client("iam")
     try:
         role = iam.get_role(RoleName=arn.rpartition("/")[2])["Role"]
-    except ClientError as error:
-        if error_code(error) != "NoSuchEntity":
-            raise
+    except iam.exceptions.NoSuchEntityException:
         remedy = f"create it from iam/trust.json and {policy} (iam/README.md)"
-        yield _fail(f"role: there is no {arn}", remedy)
-        return
-    if not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
-        yield _fail(
-            f"role: {arn} does not trust SageMaker",
-            "the job could not assume it: give it the trust policy iam/trust.json",
-        )
-        return
-    denied = [
-        f"{action} on {resource}"
-        for action, resource in _needs(cloud, arn.split(":")[1], purpose)
-        if iam.simulate_principal_policy(
+        raise _FailError(f"role: there is no {arn}", remedy) from None
+    if not trusts_sagemaker(role["AssumeRolePolicyDocument"]):
+        remedy = "the job could not assume it: give it the trust policy iam/trust.json"
+        raise _FailError(f"role: {arn} does not trust SageMaker", remedy)
+    denied = []
+    for action, resource in permissions(cloud, arn.split(":")[1], purpose):
+        answer = iam.simulate_principal_policy(
             PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
-        )["EvaluationResults"][0]["EvalDecision"]
-        != "allowed"
-    ]
+        )
+        if answer["EvaluationResults"][0]["EvalDecision"] != "allowed":
+            denied.append(f"{action} on {resource}")
     if denied:
-        yield _fail(f"role: {arn} lacks {', '.join(denied)}", f"add the policy {policy} to it")
-    else:
-        yield _ok(f"role: {arn}")
+        raise _FailError(f"role: {arn} lacks {', '.join(denied)}", f"add the policy {policy} to it")
+    yield _ok(f"role: {arn}")
 
 
-def _trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401  (IAM returns text or parsed JSON)
-    if isinstance(document, str):
-        document = json.loads(urllib.parse.unquote(document))
-    for statement in document["Statement"]:
-        services = statement.get("Principal", {}).get("Service", [])
-        services = [services] if isinstance(services, str) else services
-        if statement["Effect"] == "Allow" and "sagemaker.amazonaws.com" in services:
-            return True
-    return False
-
-
-def _needs(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:
-    """Yield the actions and resources that a role needs, for IAM's policy simulator."""
-    settings, training = cloud.settings, purpose == "train"
-    here = f"{cloud.region}:{cloud.account}"
-    bucket = f"arn:{partition}:s3:::{settings.aws.bucket}/{settings.aws.prefix}"
-    image = "training" if training else "serving"
-    parts = ECR_IMAGE.fullmatch(getattr(settings.images, f"{image}_uri"))
-    repository = parts["repository"] if parts else getattr(settings.images, image)
-    yield "ecr:BatchGetImage", f"arn:{partition}:ecr:{here}:repository/{repository}"
-    log = {"train": "TrainingJobs", "deploy": "Endpoints/x", "transform": "TransformJobs"}[purpose]
-    yield "logs:CreateLogStream", f"arn:{partition}:logs:{here}:log-group:/aws/sagemaker/{log}"
-    yield "s3:GetObject", f"{bucket}/jobs/x"
-    endpoint = settings.endpoint
-    writes = {"jobs": training, "batch": purpose == "transform"}
-    if purpose == "deploy":
-        writes |= {"async": endpoint.kind == "async", "captured": endpoint.capture_percent > 0}
-        if endpoint.alarms or endpoint.monitoring:
-            yield "cloudwatch:DescribeAlarms", "*"
-    yield from (("s3:PutObject", f"{bucket}/{name}/x") for name, used in writes.items() if used)
-    if training and settings.training.data:
-        where, prefix = s3.parse(settings.training.data.rstrip("/"))
-        yield "s3:GetObject", f"arn:{partition}:s3:::{where}/" + f"{prefix}/train/x".lstrip("/")
-
-
-def _bucket(cloud: Cloud) -> Iterator[Finding]:
+def _bucket(cloud: Cloud, _: str) -> Iterator[Finding]:
     cloud.settings.require("aws.bucket")
     yield _bucket_finding(cloud, cloud.settings.aws.bucket)
 
@@ -178,42 +125,36 @@ def _bucket_finding(cloud: Cloud, bucket: str) -> Finding:
             raise
         return _fail(f"bucket: there is no {bucket}", f"aws s3 mb s3://{bucket}")
     region = answer["LocationConstraint"] or "us-east-1"  # S3 reports this region as null
-    if region != cloud.region:
-        return _fail(
-            f"bucket: {bucket} is in {region}",
-            f"a job in {cloud.region} reads and writes in its own region only: use a bucket there",
-        )
-    return _ok(f"bucket: {bucket} in {region}")
+    if region == cloud.region:
+        return _ok(f"bucket: {bucket} in {region}")
+    remedy = f"a job in {cloud.region} reads and writes there only: use a bucket of that region"
+    return _fail(f"bucket: {bucket} is in {region}", remedy)
 
 
 def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     uri = job_image(cloud, "training" if purpose == "train" else "serving")
     parts = ECR_IMAGE.fullmatch(uri)
     if not parts:
-        yield _fail(f"image: {uri} is not in ECR", "SageMaker needs it there: run make push")
-        return
+        raise _FailError(f"image: {uri} is not in ECR", "SageMaker needs it there: run make push")
     client = cloud.client("ecr")
     where, key = in_ecr(parts)
-    answer = get_if_exists(client.describe_images, **where, imageIds=[key])
-    if answer is None:
-        yield _fail(f"image: there is no {uri}", "run make push (did it expire?)")
-        return
-    [image] = answer["imageDetails"]
+    try:
+        [image] = client.describe_images(**where, imageIds=[key])["imageDetails"]
+    except (
+        client.exceptions.ImageNotFoundException,
+        client.exceptions.RepositoryNotFoundException,
+    ):
+        raise _FailError(f"image: there is no {uri}", "run make push (did it expire?)") from None
     media_type = image.get("imageManifestMediaType", DOCKER_MANIFEST)
     if media_type != DOCKER_MANIFEST:
-        yield _fail(
-            f"image: {uri} has manifest type {media_type}",
-            'SageMaker would say "Unsupported manifest media type": build with make build',
-        )
-        return
+        remedy = 'SageMaker would say "Unsupported manifest media type": build with make build'
+        raise _FailError(f"image: {uri} has manifest type {media_type}", remedy)
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
     kind = cloud.settings.endpoint.kind
-    if purpose == "deploy" and gigabytes > drivers.MAX_IMAGE_GB[kind]:
-        yield _fail(
-            f"image: {gigabytes:.1f} GB compressed",
-            f"a {kind} endpoint takes at most {drivers.MAX_IMAGE_GB[kind]} GB: use FLAVOR=cpu",
-        )
-        return
+    limit = drivers.MAX_IMAGE_GB.get(kind, math.inf) if purpose == "deploy" else math.inf
+    if gigabytes > limit:
+        remedy = f"a {kind} endpoint takes at most {limit} GB: use FLAVOR=cpu"
+        raise _FailError(f"image: {gigabytes:.1f} GB compressed", remedy)
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
     found = scan_findings(client, where | {"imageId": key})
     serious = any(level in found for level in ("CRITICAL", "HIGH"))
@@ -227,16 +168,13 @@ def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         return
     chosen = getattr(settings, section)
     spot = "spot " if purpose == "train" and settings.training.spot else ""
-    needed = [(f"{chosen.instance_type} for {spot}{usage}", chosen.instance_count)]
+    needed = {f"{chosen.instance_type} for {spot}{usage}": chosen.instance_count}
     if purpose == "train" and settings.training.warm_pool:
-        needed.append((f"{chosen.instance_type} for training warm pool usage", 1))
-    pages = cloud.client("service-quotas").get_paginator("list_service_quotas")
-    quotas = {
-        quota["QuotaName"]: quota["Value"]
-        for page in pages.paginate(ServiceCode="sagemaker")
-        for quota in page["Quotas"]
-    }
-    for name, count in needed:
+        needed[f"{chosen.instance_type} for training warm pool usage"] = 1
+    client = cloud.client("service-quotas")
+    listed = every(client, "list_service_quotas", "Quotas", ServiceCode="sagemaker")
+    quotas = {quota["QuotaName"]: quota["Value"] for quota in listed}
+    for name, count in needed.items():
         if name not in quotas:
             yield _note(f"quota: none named {name!r}", "is the instance type offered here?")
         elif quotas[name] < count:
@@ -249,7 +187,7 @@ def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
             yield _ok(f"quota: {name}: {quotas[name]:g}")
 
 
-def _job(cloud: Cloud) -> Iterator[Finding]:
+def _job(cloud: Cloud, _: str) -> Iterator[Finding]:
     """Check the hyperparameters against what the image contains."""
     settings = cloud.settings
     hyperparameters = check_training(settings)
@@ -259,25 +197,21 @@ def _job(cloud: Cloud) -> Iterator[Finding]:
         yield _note("Debugger is on", remedy)
     instance = settings.training.instance_type
     if settings.images.flavor == "cpu" and drivers.has_gpu(instance):
-        yield _fail(
-            f"a CPU image on {instance}",
-            "the GPU would idle at full price: use FLAVOR=gpu or an ml.m5 or ml.c7i instance",
-        )
+        remedy = "the GPU would idle at full price: use FLAVOR=gpu or an ml.m5 or ml.c7i instance"
+        yield _fail(f"a CPU image on {instance}", remedy)
     if settings.network.subnets:
-        yield _note(
-            "the job runs in a VPC",
-            "its subnets need access to S3 (a gateway endpoint), or the channels time out",
-        )
+        remedy = "its subnets need access to S3 (a gateway endpoint), or the channels time out"
+        yield _note("the job runs in a VPC", remedy)
 
 
-def _photos(cloud: Cloud) -> Iterator[Finding]:
+def _photos(cloud: Cloud, _: str) -> Iterator[Finding]:
     settings = cloud.settings
     settings.require("training.data")
     inputs = [uri for uri in (settings.training.data, settings.training.weights) if uri]
     for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
     found = channels(cloud)
-    sizes = {name: [o["Size"] for o in list_objects(cloud, uri)] for name, uri in found.items()}
+    sizes = {n: [o["Size"] for o in s3.list_objects(cloud, uri)] for n, uri in found.items()}
     for channel, uri in found.items():
         if not sizes[channel]:
             yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")
@@ -293,19 +227,24 @@ def _photos(cloud: Cloud) -> Iterator[Finding]:
         yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(found)}")
 
 
+def _settings(cloud: Cloud, purpose: str) -> Iterator[Finding]:
+    """Check what `deploy` and `transform` refuse before they send anything."""
+    if purpose == "deploy":
+        check_endpoint(cloud.settings, None, None)
+    else:
+        check_transform(cloud.settings)
+    yield from ()
+
+
 def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     settings = cloud.settings
     chosen = settings.endpoint if purpose == "deploy" else settings.transform
     if purpose == "deploy" and settings.endpoint.kind == "serverless":
-        if settings.images.flavor == "gpu":
-            yield _fail("a GPU image on a serverless endpoint", "there are no GPUs: FLAVOR=cpu")
         return
     if not drivers.has_gpu(chosen.instance_type):
         if settings.images.flavor == "gpu":
-            yield _note(
-                f"a GPU image on {chosen.instance_type}",
-                "it works, but the image is 12 GB to pull: FLAVOR=cpu starts sooner",
-            )
+            remedy = "it works, but the image is 12 GB to pull: FLAVOR=cpu starts sooner"
+            yield _note(f"a GPU image on {chosen.instance_type}", remedy)
         return
     cuda = cuda_of_image(cloud, "serving")
     if purpose == "deploy":
@@ -332,14 +271,12 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
         except ClientError as error:
             if error_code(error) not in ("404", "NoSuchBucket"):
                 raise
-            yield _fail(f"archive: there is no {uri}", "give another model")
-            return
+            raise _FailError(f"archive: there is no {uri}", "give another model") from error
         from dogbreeds.model import artifact  # imports torch, which takes seconds
 
         try:
             document = artifact.read_document(path)
         except artifact.ArtifactError as error:
             reason = str(error).replace(str(path), uri)
-            yield _fail(f"archive: {reason}", "train again, or give another model")
-            return
+            raise _FailError(f"archive: {reason}", "train again, or give another model") from error
     yield _ok(f"artifact: {document['architecture']}, {len(document['classes'])} classes")

@@ -65,9 +65,8 @@ def has_local_disk(instance_type: str) -> bool:
 def cuda_of_base(base: str) -> Cuda | None:
     """Return the CUDA version of a base image, None for one without CUDA.
 
-    Args:
-        base: Such as ``"nvcr.io/nvidia/pytorch:25.03-py3"`` or ``"nvidia/cuda:12.8.1-runtime"``.
-            Any other image is assumed to have CUDA 12 unless its name contains ``cpu``.
+    Bases are ``"nvcr.io/nvidia/pytorch:25.03-py3"`` or ``"nvidia/cuda:12.8.1-runtime"``; any other
+    image is assumed to have CUDA 12 unless its name contains ``cpu``.
     """
     if found := re.search(r"nvidia/pytorch:(\d\d)\.(\d\d)", base):
         release = (int(found[1]), int(found[2]))
@@ -113,13 +112,10 @@ def batch_ami(instance_type: str, cuda: Cuda | None) -> str | None:
 
 
 def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -> str:
-    """Return why an image cannot use the GPUs of a host, and what to do; empty if it can.
+    """Return why an image of a CUDA version cannot use the GPUs of a host, and what to do.
 
-    Args:
-        instance_type: The host's.
-        cuda: The image's CUDA version.
-        ami: The requested host image, None for the default one.
-        driver: Its driver branch.
+    The answer is empty if it can. `ami` is the requested host image, None for the default one, and
+    `driver` its driver branch.
     """
     if cuda is None:
         return ""

@@ -7,13 +7,12 @@ project's, which narrows the search.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, prices
-from dogbreeds.cloud.aws import Cloud, error_code, is_missing
-from dogbreeds.cloud.endpoints import alarms, scaling
+from dogbreeds.cloud.aws import Cloud, error_code, every, is_missing
+from dogbreeds.cloud.endpoints import operations, registry
 from dogbreeds.system import terminal
 
 
@@ -23,9 +22,7 @@ class Resource:
 
     Attributes:
         kind: Such as ``endpoint``.
-        name: Its name.
-        status: Its status; empty where it has none.
-        created: The time of its creation.
+        status: Empty where it has none.
         costs: Whether it costs money while it exists.
         usd_per_hour: Approximate cost; None if unknown.
     """
@@ -55,70 +52,68 @@ _KINDS = {
     "model-package-group": ("ModelPackageGroup", "ModelPackageGroupSummaryList", "delete"),
 }
 _COSTLESS = ("", "Failed", "OutOfService", "Deleting", "Completed", "Stopped")
-
-_REPOSITORY = "image-repository"
+_ALARM, _REPOSITORY = "alarm", "image-repository"
 
 
 def find(cloud: Cloud) -> list[Resource]:
     """Return all resources of this project, in the order of removal."""
     found = [resource for kind in _KINDS for resource in _list(cloud, kind)]
-    return found + list(_list_repositories(cloud))
+    return [*found, *_list_alarms(cloud), *_list_repositories(cloud)]
+
+
+def _list(cloud: Cloud, kind: str) -> Iterator[Resource]:
+    noun, items, _ = _KINDS[kind]
+    client, project = cloud.sagemaker, cloud.settings.project
+    for item in every(client, f"list_{naming.snake_case(noun)}s", items, NameContains=project):
+        name, status = item[f"{noun}Name"], item.get(f"{noun}Status", "")
+        if name.startswith(project) and naming.is_ours(
+            cloud.settings, client.list_tags(ResourceArn=item[f"{noun}Arn"]).get("Tags", [])
+        ):
+            costs = status not in _COSTLESS
+            price = prices.of_resource(cloud, kind, name) if costs else None
+            yield Resource(kind, name, status, item["CreationTime"], costs, price)
+
+
+def _list_alarms(cloud: Cloud) -> Iterator[Resource]:
+    client, project = cloud.client("cloudwatch"), cloud.settings.project
+    for item in every(client, "describe_alarms", "MetricAlarms", AlarmNamePrefix=project):
+        tags = client.list_tags_for_resource(ResourceARN=item["AlarmArn"]).get("Tags", [])
+        if naming.is_ours(cloud.settings, tags):
+            updated = item["AlarmConfigurationUpdatedTimestamp"]
+            yield Resource(_ALARM, item["AlarmName"], item["StateValue"], updated, costs=True)
 
 
 def _list_repositories(cloud: Cloud) -> Iterator[Resource]:
     client = cloud.client("ecr")
-    for page in client.get_paginator("describe_repositories").paginate():
-        for item in page["repositories"]:
-            tags = client.list_tags_for_resource(resourceArn=item["repositoryArn"])["tags"]
-            if naming.is_ours(cloud.settings, tags):
-                yield Resource(_REPOSITORY, item["repositoryName"], "", item["createdAt"], True)
-
-
-def _list(cloud: Cloud, name: str) -> Iterator[Resource]:
-    noun, items, _ = _KINDS[name]
-    project = cloud.settings.project
-    pages = cloud.sagemaker.get_paginator(f"list_{naming.snake_case(noun)}s")
-    for page in pages.paginate(NameContains=project):
-        for item in page.get(items, []):
-            found = item[f"{noun}Name"]
-            if not found.startswith(project):
-                continue
-            tags = cloud.sagemaker.list_tags(ResourceArn=item[f"{noun}Arn"]).get("Tags", [])
-            if not naming.is_ours(cloud.settings, tags):
-                continue
-            status = item.get(f"{noun}Status", "")
-            costs = status not in _COSTLESS
-            price = prices.of_resource(cloud, name, found) if costs else None
-            yield Resource(name, found, status, item["CreationTime"], costs, price)
+    for item in every(client, "describe_repositories", "repositories"):
+        tags = client.list_tags_for_resource(resourceArn=item["repositoryArn"])["tags"]
+        if naming.is_ours(cloud.settings, tags):
+            yield Resource(_REPOSITORY, item["repositoryName"], "", item["createdAt"], costs=True)
 
 
 def table(resources: Sequence[Resource]) -> str:
     """Return the resources as a table, with their costs."""
     if not resources:
         return "Nothing of this project is here."
-    rows = [(r.kind, r.name, r.status, _age(r.created), _costs(r)) for r in resources]
+    rows = []
+    for r in resources:
+        hours = (datetime.now(UTC) - r.created).total_seconds() / 3600
+        age = f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.1f} h"
+        costs = "costs money" if r.costs else ""
+        if r.usd_per_hour is not None:
+            costs = f"about {r.usd_per_hour:.2f} USD per hour"
+        rows.append((r.kind, r.name, r.status, age, costs))
     return terminal.table(rows)
 
 
-def _age(created: datetime) -> str:
-    hours = (datetime.now(UTC) - created).total_seconds() / 3600
-    return f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.1f} h"
-
-
-def _costs(resource: Resource) -> str:
-    if resource.usd_per_hour is not None:
-        return f"about {resource.usd_per_hour:.2f} USD per hour"
-    return "costs money" if resource.costs else ""
-
-
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
-    """Remove resources as `find` returns them, and stop running jobs; missing ones are skipped.
+    """Remove resources and stop running jobs; missing ones are skipped.
 
     Returns:
         One line per resource that could not be removed, with the reason.
     """
     failures = []
-    order = [*_KINDS, _REPOSITORY]
+    order = [*_KINDS, _ALARM, _REPOSITORY]
     for resource in sorted(resources, key=lambda r: order.index(r.kind)):
         try:
             if resource.removable:
@@ -134,23 +129,14 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
     if resource.kind == _REPOSITORY:
         cloud.client("ecr").delete_repository(repositoryName=resource.name, force=True)
         return
+    if resource.kind == _ALARM:
+        cloud.client("cloudwatch").delete_alarms(AlarmNames=[resource.name])
+        return
     if resource.kind == "endpoint":
-        scaling.remove(cloud, resource.name)
-        alarms.remove(cloud, resource.name)
-    if resource.kind == "model-package-group":
-        _delete_versions(cloud.sagemaker, resource.name)
+        operations.remove(cloud, resource.name)
+    if resource.kind == "model-package-group":  # only an empty one can be deleted
+        for arn in registry.versions(cloud, resource.name):
+            cloud.sagemaker.delete_model_package(ModelPackageName=arn)
     noun, _, verb = _KINDS[resource.kind]
     call = getattr(cloud.sagemaker, f"{verb}_{naming.snake_case(noun)}")
     call(**{f"{noun}Name": resource.name})
-
-
-def _delete_versions(client: Any, name: str) -> None:  # noqa: ANN401
-    """Delete the versions of a model package group: only an empty group can be deleted."""
-    pages = client.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
-    arns = [
-        package["ModelPackageArn"]
-        for page in pages
-        for package in page.get("ModelPackageSummaryList", [])
-    ]
-    for arn in arns:
-        client.delete_model_package(ModelPackageName=arn)

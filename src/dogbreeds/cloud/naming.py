@@ -39,10 +39,7 @@ def snake_case(noun: str) -> str:
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
     """Return the prefix of the names of a request's jobs, e.g. ``dogbreeds-tune-1a2b3c``.
 
-    Args:
-        settings: For the project.
-        kind: ``train``, ``tune`` or ``batch``.
-        request: Everything that distinguishes the job from others.
+    `request` is everything that distinguishes the job from others.
     """
     return f"{settings.project}-{kind}-{fingerprint(request)[:6]}"
 

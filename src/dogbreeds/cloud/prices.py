@@ -9,12 +9,10 @@ from typing import Any
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.settings import CloudSettings
 
-FILE = Path(__file__).with_name("prices.toml")
-
 
 @functools.cache
 def _shipped() -> dict[str, Any]:
-    return tomllib.loads(FILE.read_text())
+    return tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
 
 
 def per_hour(settings: CloudSettings, instance_type: str, count: float = 1) -> float | None:

@@ -8,10 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every
 from dogbreeds.data.download import BrokenOffError, Opened
 from dogbreeds.data.listing import is_junk
-from dogbreeds.model.archive import ArchiveError
 
 THREADS = 16
 
@@ -23,12 +22,7 @@ def parse(address: str) -> tuple[str, str]:
 
 
 class S3File:
-    """An object with resumable download: a `dogbreeds.data.download.Remote`.
-
-    Args:
-        cloud: The account.
-        address: ``s3://BUCKET/KEY``.
-    """
+    """An object, ``s3://BUCKET/KEY``, with resumable download: a `data.download.Remote`."""
 
     def __init__(self, cloud: Cloud, address: str) -> None:
         self._client = cloud.client("s3")
@@ -65,71 +59,56 @@ class S3File:
             yield Opened(start, total, answer["ETag"], read)
 
 
-def holds_objects(cloud: Cloud, address: str) -> bool:
-    """Whether an address has objects; True where that cannot be looked up.
+def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
+    """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address.
 
     Raises:
         CloudError: The bucket does not exist.
     """
-    if cloud.offline:
-        return True
     bucket, prefix = parse(address)
+    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+    client = cloud.client("s3")
     try:
-        answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        yield from every(client, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+    except client.exceptions.NoSuchBucket as error:
+        raise CloudError(f"there is no bucket {bucket} ({address})") from error
+
+
+def holds_objects(cloud: Cloud, address: str) -> bool:
+    """Whether an address has objects; True where that cannot be looked up."""
+    try:
+        return cloud.offline != "" or any(list_objects(cloud, address))
     except ClientError as error:
         if error_code(error).startswith("AccessDenied"):
             return True
-        if error_code(error) == "NoSuchBucket":
-            raise CloudError(f"there is no bucket {bucket} ({address})") from error
         raise
-    return bool(answer.get("Contents"))
-
-
-def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
-    """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address."""
-    bucket, prefix = parse(address)
-    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    pages = cloud.client("s3").get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-        yield from page.get("Contents", [])
 
 
 def download_folder(
     cloud: Cloud,
     address: str,
     folder: Path,
-    selected: Callable[[str], bool] = lambda _: True,
     on_start: Callable[[int], Callable[[int], object]] = lambda _: lambda _: None,
 ) -> int:
     """Download all objects below an address; existing files of the same size are kept.
 
-    Args:
-        cloud: The account.
-        address: ``s3://BUCKET/PREFIX``.
-        folder: The target.
-        selected: Whether to download a file, by its name below the address.
-        on_start: Called with the number of files; its result is called with 1 per file.
+    Names with a part that begins with a dot (``.DS_Store``, ``..``) and other junk are left out.
 
-    Returns:
-        The number of files.
-
-    Raises:
-        ArchiveError: A name points outside the folder.
+    `on_start` is called with the number of files, which is also returned; its result is called
+    with 1 per file.
     """
     bucket, prefix = parse(address.rstrip("/"))
     client = cloud.client("s3", connections=THREADS)
     objects = {
-        found["Key"].removeprefix(prefix).lstrip("/"): found
+        name: found
         for found in list_objects(cloud, address)
-        if not found["Key"].endswith("/")
+        if not (name := found["Key"].removeprefix(prefix).lstrip("/")).endswith("/")
+        and not any(map(is_junk, name.split("/")))
     }
-    objects = {name: found for name, found in objects.items() if selected(name)}
     on_progress = on_start(len(objects))
 
     def get(name: str) -> int:
         found, file = objects[name], folder / name
-        if ".." in name.split("/"):
-            raise ArchiveError(f"expected names inside {address}, got {name!r}")
         if not file.exists() or file.stat().st_size != found["Size"]:
             file.parent.mkdir(parents=True, exist_ok=True)
             client.download_file(bucket, found["Key"], str(file))
@@ -142,20 +121,3 @@ def download_folder(
         finally:
             pool.shutdown(cancel_futures=True)
     return len(objects)
-
-
-def copy_folder(
-    cloud: Cloud, address: str, on_start: Callable[[int], Callable[[int], object]]
-) -> Callable[[Path], object]:
-    """Return a function that downloads photos, for `dogbreeds.data.fetch.fetch_folder`.
-
-    Args:
-        cloud: The account.
-        address: ``s3://BUCKET/PREFIX``.
-        on_start: As in `download_folder`.
-    """
-
-    def is_photo(name: str) -> bool:
-        return not any(map(is_junk, name.split("/")))
-
-    return lambda target: download_folder(cloud, address, target, is_photo, on_start)

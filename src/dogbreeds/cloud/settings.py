@@ -4,7 +4,10 @@
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+import json
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +35,21 @@ _SHA256 = (r"[0-9a-fA-F]{64}", "64 hexadecimal digits")
 _TOPIC = (_ARN + r":sns:[a-z0-9-]+:\d{12}:.+", "a topic's ARN, arn:aws:sns:...")
 # A tuning job's name has at most 32 characters, 21 of which are ours (naming.py).
 _PROJECT = (r"[a-z](-?[a-z0-9]){1,10}", "2 to 11 of a-z, 0-9 and -, beginning with a letter")
+_CLOSED = "closed to accounts new since 2026-07-30"
+_KINDS = ("real-time", "serverless", "async", "multi-model")
+_UPDATES = ("all-at-once", "canary", "linear", "rolling")
 _S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
 
 
 class ConfigError(DogbreedsError, ValueError):
     """A setting is unknown or invalid; the message says where, and what was expected."""
+
+
+def refuse(*rules: tuple[object, str]) -> None:
+    """Raise ConfigError with the message of the first rule whose condition holds."""
+    for wrong, message in rules:
+        if wrong:
+            raise ConfigError(message)
 
 
 def _setting(
@@ -48,9 +61,14 @@ def _setting(
     choices: Sequence[str] = (),
     pattern: tuple[str, str] | None = None,
 ) -> Any:  # noqa: ANN401
-    """Describe a setting: a number's range, or a string's choices or pattern with its meaning."""
+    """Describe a setting: a number's range, or a string's choices or pattern with its meaning.
+
+    The default ``{}`` makes a table of names and values.
+    """
     metadata = {"help": text, "low": low, "high": high, "choices": choices, "pattern": pattern}
-    return dataclasses.field(default=default, metadata=metadata)
+    if default == {}:
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -60,11 +78,7 @@ class Aws:
     region: str = _setting("", "region; default: the profile's", pattern=_REGION)
     profile: str = _setting("", "profile of ~/.aws/config; default: the usual credentials")
     role: str = _setting("", "role that jobs run as (iam/job-role.json)", pattern=_ROLE)
-    endpoint_role: str = _setting(
-        "",
-        "role that endpoints and transform jobs run as (iam/endpoint-role.json); default: role",
-        pattern=_ROLE,
-    )
+    endpoint_role: str = _setting("", "role of endpoints and batches; default: role", pattern=_ROLE)
     bucket: str = _setting("", "bucket for everything that jobs write", pattern=_BUCKET)
     prefix: str = _setting("dogbreeds", "folder in the bucket", pattern=_FOLDER)
     kms_key: str = _setting("", "KMS key for volumes and outputs; default: S3's own encryption")
@@ -105,18 +119,10 @@ class Training:
     max_wait: int = _setting(28800, "Spot: time limit in seconds, with the wait", 60, 2419200)
     retries: int = _setting(0, "restarts after an internal error of SageMaker", 0, 30)
     warm_pool: int = _setting(0, "seconds to keep the instances for the next job", 0, 21600)
-    debugger: bool = _setting(
-        False, "Debugger tensors and rules; closed to accounts new since 2026-07-30"
-    )
-    profiler: bool = _setting(
-        False, "Debugger's system metrics; closed to accounts new since 2026-07-30"
-    )
-    hyperparameters: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "by name, as `train` takes them"}
-    )
-    environment: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "environment variables of the container"}
-    )
+    debugger: bool = _setting(False, f"Debugger's tensors and rules; {_CLOSED}")
+    profiler: bool = _setting(False, f"Debugger's system metrics; {_CLOSED}")
+    hyperparameters: dict[str, str] = _setting({}, "by name, as `train` takes them")
+    environment: dict[str, str] = _setting({}, "environment variables of the container")
 
 
 @dataclass(frozen=True)
@@ -135,39 +141,25 @@ class Endpoint:
     """A live model."""
 
     name: str = _setting("", "the endpoint's name; default: the project's")
-    kind: str = _setting(
-        "real-time", "kind of endpoint", choices=("real-time", "serverless", "async", "multi-model")
-    )
+    kind: str = _setting("real-time", "kind of endpoint", choices=_KINDS)
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
     instance_count: int = _setting(1, "instances at the start", 1, 100)
     max_instances: int = _setting(0, "scale up to this many instances; 0: no scaling", 0, 100)
     scale_to_zero: bool = _setting(False, "async: no instance while no request waits")
-    requests_per_instance: int = _setting(
-        600, "scaling: requests per minute and instance (async: waiting requests)", 1, 100000
-    )
+    requests_per_instance: int = _setting(600, "scaling: per minute (async: waiting)", 1, 100000)
     memory_mb: int = _setting(4096, "serverless: memory, 1024 to 6144 in steps of 1024", 1024, 6144)
     concurrency: int = _setting(4, "serverless, async (per instance): requests at a time", 1, 1000)
     capture_percent: int = _setting(0, "percentage of requests and answers to store", 0, 100)
-    update: str = _setting(
-        "all-at-once",
-        "how a new version takes over",
-        choices=("all-at-once", "canary", "linear", "rolling"),
-    )
+    update: str = _setting("all-at-once", "how a new version takes over", choices=_UPDATES)
     step_percent: int = _setting(10, "canary, linear, rolling: % of instances per step", 1, 50)
     bake_seconds: int = _setting(300, "wait between steps and before the old version goes", 0, 3600)
-    alarms: tuple[str, ...] = _setting(
-        (), "alarms that roll an update back; default: the endpoint's"
-    )
+    alarms: tuple[str, ...] = _setting((), "roll an update back; default: the endpoint's alarms")
     monitoring: bool = _setting(True, "create alarms and a dashboard with the endpoint")
     alarm_topic: str = _setting("", "SNS topic that receives the endpoint's alarms", pattern=_TOPIC)
     max_latency_ms: int = _setting(2000, "alarm: 95th percentile of latency, ms", 1, 60000)
-    ami_version: str = _setting(
-        "", "InferenceAmiVersion of GPU hosts; default: by the image's CUDA"
-    )
+    ami_version: str = _setting("", "InferenceAmiVersion; default: by the image's CUDA")
     startup_seconds: int = _setting(600, "time to become ready", 60, 3600)
-    environment: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "environment variables of the container"}
-    )
+    environment: dict[str, str] = _setting({}, "environment variables of the container")
 
 
 @dataclass(frozen=True)
@@ -194,11 +186,7 @@ class Network:
 class CloudSettings:
     """All settings, by section.
 
-    Attributes:
-        project: Prefix of the names of all resources, and their tag.
-        tags: More tags for all resources.
-        prices: USD per hour by instance type, for cost estimates.
-        origins: Source of a value, by ``section.key``; a default has no entry.
+    `origins` has the source of a value, by ``section.key``; a default has no entry.
     """
 
     project: str = _setting("dogbreeds", "prefix of the names of all resources", pattern=_PROJECT)
@@ -210,11 +198,8 @@ class CloudSettings:
     endpoint: Endpoint = field(default_factory=Endpoint)
     transform: Transform = field(default_factory=Transform)
     network: Network = field(default_factory=Network)
-    tags: dict[str, str] = field(default_factory=dict, metadata={"help": "tags of all resources"})
-    prices: dict[str, float] = field(
-        default_factory=dict,
-        metadata={"help": "USD per hour by instance type", "low": 0, "high": None},
-    )
+    tags: dict[str, str] = _setting({}, "tags of all resources")
+    prices: dict[str, float] = _setting({}, "USD per hour by instance type", 0)
     origins: dict[str, str] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
@@ -224,27 +209,29 @@ class CloudSettings:
             ConfigError: One of them is empty; the message says how to set it.
         """
         for name in names:
-            section, key = name.split(".")
-            if not getattr(getattr(self, section), key):
+            if not self.value(name):
+                section, key = name.split(".")
                 raise ConfigError(
                     f"{name} is not set: give {key} in section [{section}] of {DEFAULT_FILE},"
-                    f" {environment_name(name)} or a flag"
-                    f" ({setting_field(name).metadata['help']})"
+                    f" {environment_name(name)} or a flag ({FIELDS[name].metadata['help']})"
                 )
+
+    def value(self, name: str) -> Any:  # noqa: ANN401
+        """Return the value of a setting such as ``"aws.role"`` or ``"project"``."""
+        return operator.attrgetter(name)(self)
 
 
 SECTIONS: dict[str, type] = {
-    "aws": Aws, "images": Images, "data": Data, "training": Training, "tuning": Tuning,
-    "endpoint": Endpoint, "transform": Transform, "network": Network,
+    f.name: f.type for f in dataclasses.fields(CloudSettings) if isinstance(f.type, type)
+    and dataclasses.is_dataclass(f.type)
 }  # fmt: skip
-TOP = {f.name: f for f in dataclasses.fields(CloudSettings) if f.name not in SECTIONS}
-del TOP["origins"]
-
-
-def setting_field(name: str) -> "dataclasses.Field[Any]":
-    """Return the field of a setting such as ``"aws.region"`` or ``"project"``."""
-    section, _, key = name.rpartition(".")
-    return {f.name: f for f in dataclasses.fields(SECTIONS[section])}[key] if section else TOP[key]
+FIELDS: dict[str, "dataclasses.Field[Any]"] = {
+    f"{top.name}.{f.name}" if top.name in SECTIONS else f.name: f
+    for top in dataclasses.fields(CloudSettings)
+    for f in (dataclasses.fields(SECTIONS[top.name]) if top.name in SECTIONS else [top])
+    if f.metadata
+}
+"""All settings by name, such as ``"aws.region"`` or ``"project"``, in the order of the file."""
 
 
 def environment_name(name: str) -> str:
@@ -252,38 +239,19 @@ def environment_name(name: str) -> str:
     return ENV_PREFIX + name.replace(".", "_").upper()
 
 
-def setting_names() -> Iterator[str]:
-    """Yield the names of all settings, in the order of the file."""
-    yield from (name for name in TOP if name == "project")
-    for section, kind in SECTIONS.items():
-        yield from (f"{section}.{f.name}" for f in dataclasses.fields(kind))
-    yield from (name for name in TOP if name != "project")
-
-
 def describe(settings: CloudSettings) -> str:
     """Return the settings as TOML, each with its source."""
+    to_toml = functools.partial(json.dumps, ensure_ascii=False)  # JSON's values are TOML's
     lines: list[tuple[str, str]] = []
     section = ""
-    for name in setting_names():
+    for name in FIELDS:
         head, _, key = name.rpartition(".")
-        value = getattr(getattr(settings, head), key) if head else getattr(settings, key)
+        value, origin = settings.value(name), settings.origins.get(name, "default")
         if head != section or isinstance(value, dict):
-            section = head if not isinstance(value, dict) else name
+            section = name if isinstance(value, dict) else head
             lines += [("", ""), (f"[{section}]", "")]
-        origin = settings.origins.get(name, "default")
-        if isinstance(value, dict):
-            lines += [(f"{_toml(k)} = {_toml(v)}", origin) for k, v in value.items()]
-        else:
-            lines.append((f"{key} = {_toml(value)}", origin))
+        table = (
+            {to_toml(k): v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        )
+        lines += [(f"{k} = {to_toml(v)}", origin) for k, v in table.items()]
     return "\n".join(f"{text:<52}# {origin}" if origin else text for text, origin in lines)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return str(value)

@@ -9,23 +9,23 @@ import os
 import re
 import sys
 import tomllib
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud.settings import (
     DEFAULT_FILE,
     ENV_PREFIX,
+    FIELDS,
     OTHER_VARIABLES,
     SECTIONS,
-    TOP,
     CloudSettings,
     ConfigError,
     environment_name,
-    setting_field,
-    setting_names,
 )  # fmt: skip
+
+Given = dict[str, tuple[object, str]]
+"""Value and source, by the setting's name."""
 
 
 def load(
@@ -44,7 +44,7 @@ def load(
     Raises:
         ConfigError: A key is unknown, a value invalid, or a named file missing.
     """
-    given: dict[str, tuple[object, str]] = {}
+    given: Given = {}
     if region := environ.get("AWS_REGION"):  # boto3 itself reads only AWS_DEFAULT_REGION
         given["aws.region"] = (region, "AWS_REGION")
     if file is None and (name := environ.get("DOGBREEDS_CONFIG")):
@@ -79,20 +79,14 @@ def read_settings(pairs: Sequence[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--setting: expected SECTION.KEY=VALUE, got {pair!r}")
-        if name not in setting_names():
-            raise ConfigError(f"--setting: unknown setting {name}{_nearest(name, setting_names())}")
+        if name not in FIELDS:
+            raise ConfigError(f"--setting: unknown setting {name}{_nearest(name, FIELDS)}")
         given[name] = value
     return given
 
 
 def override(settings: CloudSettings, name: str, value: object, origin: str) -> CloudSettings:
-    """Return the settings with another value, which is validated as that of a flag.
-
-    Args:
-        settings: As returned by `load`.
-        name: Such as ``"training.data"``.
-        value: The value.
-        origin: Its source, e.g. the flag.
+    """Return the settings with another value, e.g. of ``"training.data"``, and its source.
 
     Raises:
         ConfigError: The value is invalid.
@@ -103,31 +97,25 @@ def override(settings: CloudSettings, name: str, value: object, origin: str) -> 
     return dataclasses.replace(settings, **{section: part}, origins=origins)
 
 
-def _read_file(path: Path) -> dict[str, tuple[object, str]]:
+def _read_file(path: Path) -> Given:
     try:
         document = tomllib.loads(text := path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
-    given: dict[str, tuple[object, str]] = {}
+    given: Given = {}
     for top, content in document.items():
-        place = f"{path}:{_line_of(text, top)}"
-        if top in TOP:
-            given[top] = (content, place)
-        elif top not in SECTIONS:
-            hint = _nearest(top, [*SECTIONS, *TOP])
-            raise ConfigError(f"{place}: unknown section or key {top!r}{hint}")
-        elif not isinstance(content, dict):
-            raise ConfigError(f"{place}: expected a section [{top}], got {content!r}")
-        else:
-            known = [f.name for f in dataclasses.fields(SECTIONS[top])]
-            for key, value in content.items():
-                place = f"{path}:{_line_of(text, top, key)}"
-                if key not in known:
-                    hint = _nearest(key, known)
-                    raise ConfigError(f"{place}: unknown key {key!r} in section [{top}]{hint}")
-                given[f"{top}.{key}"] = (value, place)
+        if top in SECTIONS and not isinstance(content, dict):
+            line = _line_of(text, top)
+            raise ConfigError(f"{path}:{line}: expected a section [{top}], got {content!r}")
+        values = {(top, k): v for k, v in content.items()} if top in SECTIONS else {(top,): content}
+        for keys, value in values.items():
+            name, place = ".".join(keys), f"{path}:{_line_of(text, *keys)}"
+            if name not in FIELDS:
+                hint = _nearest(name, FIELDS if top in SECTIONS else [*SECTIONS, *FIELDS])
+                raise ConfigError(f"{place}: unknown setting {name}{hint}")
+            given[name] = (value, place)
     return given
 
 
@@ -147,66 +135,52 @@ def _line_of(text: str, *path: str) -> int:
     return 1
 
 
-def _read_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
-    names = {environment_name(name): name for name in setting_names()}
+def _read_environment(environ: Mapping[str, str]) -> Given:
+    names = {environment_name(name): name for name in FIELDS}
     sections = tuple(f"{ENV_PREFIX}{section.upper()}_" for section in SECTIONS)
-    given: dict[str, tuple[object, str]] = {}
+    given: Given = {}
     for variable, value in environ.items():
         if variable in names:
             given[names[variable]] = (value, variable)
-        elif variable.startswith(sections):
-            raise ConfigError(f"unknown environment variable {variable}{_nearest(variable, names)}")
         elif variable.startswith(ENV_PREFIX) and variable not in OTHER_VARIABLES:
-            known = [*names, *OTHER_VARIABLES]
-            print(f"warning: unknown environment variable {variable}{_nearest(variable, known)}",
-                  file=sys.stderr)  # fmt: skip
+            hint = _nearest(variable, [*names, *OTHER_VARIABLES])
+            text = f"unknown environment variable {variable}{hint}"
+            if variable.startswith(sections):
+                raise ConfigError(text)
+            print(f"warning: {text}", file=sys.stderr)
     return given
 
 
-def _nearest(word: str, known: typing.Iterable[str]) -> str:
-    known = list(known)
-    if close := difflib.get_close_matches(word, known, n=1):
-        return f": did you mean {close[0]}?"
-    return f" (known: {', '.join(known)})"
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, known := list(known), n=1)
+    return f": did you mean {close[0]}?" if close else f" (known: {', '.join(known)})"
 
 
 def _convert(name: str, value: object, origin: str) -> object:
     """Convert a value to the setting's type and check it."""
-    described = setting_field(name)
-    owner = SECTIONS[name.rpartition(".")[0]] if "." in name else CloudSettings
-    kind = typing.get_type_hints(owner)[described.name]
+    field = FIELDS[name]
     try:
-        if kind is bool:
-            return _to_bool(value)
-        if kind is int:
-            return _to_number(value, int, described.metadata)
-        if kind is str:
-            return _to_word(value, described.metadata)
-        if kind == tuple[str, ...]:
-            return _to_list(value)
-        return _to_table(value, described.metadata if kind == dict[str, float] else None)
+        return _CONVERTERS[field.type](value, field.metadata)
     except ValueError as error:
         raise ConfigError(f"{origin}: {name}: expected {error}, got {value!r}") from None
 
 
-def _to_bool(value: object) -> bool:
-    word = str(value).lower()
-    if word not in ("true", "false"):
+def _to_bool(value: object, _: Mapping[str, Any]) -> bool:
+    if (word := str(value).lower()) not in ("true", "false"):
         raise ValueError("true or false")
     return word == "true"
 
 
-def _to_number(value: object, kind: type, metadata: Mapping[str, Any]) -> float:
+def _to_number(value: object, metadata: Mapping[str, Any], kind: type = int) -> float:
     low, high = metadata["low"], metadata["high"]
-    expected = "a whole number" if kind is int else "a number"
-    expected += f" from {low:g}" + (f" to {high:g}" if high is not None else "")
     try:
         number: float = kind(str(value))
+        if low <= number <= (number if high is None else high):
+            return number
     except ValueError:
-        raise ValueError(expected) from None
-    if isinstance(value, bool) or not low <= number <= (high if high is not None else number):
-        raise ValueError(expected)
-    return number
+        pass
+    limits = f"from {low:g}" + ("" if high is None else f" to {high:g}")
+    raise ValueError(f"{'a whole number' if kind is int else 'a number'} {limits}")
 
 
 def _to_word(value: object, metadata: Mapping[str, Any]) -> str:
@@ -219,7 +193,7 @@ def _to_word(value: object, metadata: Mapping[str, Any]) -> str:
     return value
 
 
-def _to_list(value: object) -> tuple[str, ...]:
+def _to_list(value: object, _: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
@@ -227,7 +201,7 @@ def _to_list(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _to_table(value: object, number: Mapping[str, Any] | None) -> dict[str, Any]:
+def _to_table(value: object, _: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if not all(equals for _, equals, _ in pairs):
@@ -235,6 +209,14 @@ def _to_table(value: object, number: Mapping[str, Any] | None) -> dict[str, Any]
         value = {name.strip(): content.strip() for name, _, content in pairs}
     if not isinstance(value, dict) or any(isinstance(v, dict | list) for v in value.values()):
         raise ValueError("a table of names and values")
-    if number is not None:
-        return {name: float(_to_number(v, float, number)) for name, v in value.items()}
     return {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in value.items()}
+
+
+def _to_numbers(value: object, metadata: Mapping[str, Any]) -> dict[str, float]:
+    return {k: _to_number(v, metadata, float) for k, v in _to_table(value, metadata).items()}
+
+
+_CONVERTERS: dict[object, Callable[[object, Mapping[str, Any]], object]] = {
+    bool: _to_bool, int: _to_number, str: _to_word, tuple[str, ...]: _to_list,
+    dict[str, str]: _to_table, dict[str, float]: _to_numbers,
+}  # fmt: skip

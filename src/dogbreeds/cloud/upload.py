@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,19 +28,12 @@ _CLOCK_SKEW = 15 * 60
 
 @dataclass(frozen=True)
 class Plan:
-    """The difference between local photos and S3.
+    """The difference between local photos and S3."""
 
-    Attributes:
-        address: ``s3://BUCKET/PREFIX``, without a trailing slash.
-        files: Files to send, by name below the address.
-        unchanged: Number of files that S3 has already.
-        surplus: Names below the address that are not among the photos.
-    """
-
-    address: str
-    files: dict[str, Path]
-    unchanged: int
-    surplus: list[str]
+    address: str  # s3://BUCKET/PREFIX, without a trailing slash
+    files: dict[str, Path]  # to send, by name below the address
+    unchanged: int  # number of files that S3 has already
+    surplus: list[str]  # names below the address that are not among the photos
 
 
 def destination(settings: CloudSettings) -> str:
@@ -54,8 +47,7 @@ def destination(settings: CloudSettings) -> str:
 def find_files(folder: Path) -> dict[str, Path]:
     """Return the photos, shards and labels of a photos directory.
 
-    Returns:
-        Files by path, with the canonical name of the split: jobs read ``valid``, not ``val``.
+    They are keyed by path, with the canonical name of the split: jobs read ``valid``, not ``val``.
 
     Raises:
         PhotosError: There are none, or S3 cannot store a file's name.
@@ -121,10 +113,7 @@ def _etag(path: Path) -> str:
 def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> None:
     """Upload files; S3 verifies each by a CRC-32 that is computed here.
 
-    Args:
-        cloud: The account.
-        planned: What to send.
-        on_progress: Called with the number of bytes of each uploaded file.
+    `on_progress` is called with the number of bytes of each uploaded file.
 
     Raises:
         CloudError: An upload failed.
@@ -171,8 +160,3 @@ def delete_surplus(cloud: Cloud, planned: Plan) -> None:
         answer = cloud.client("s3").delete_objects(Bucket=bucket, Delete=batch)
         if errors := answer.get("Errors"):
             raise CloudError(f"could not delete {errors[0]['Key']}: {errors[0]['Message']}")
-
-
-def size_of(files: Iterable[Path]) -> int:
-    """Return the total size of files in bytes."""
-    return sum(path.stat().st_size for path in files)

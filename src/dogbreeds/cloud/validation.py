@@ -11,14 +11,10 @@ from typing import Any
 
 
 def problems(shape: Any, value: Any, path: str, *, enums: bool = True) -> Iterator[str]:  # noqa: ANN401
-    """Yield what a service would refuse in a value.
+    """Yield what a service would refuse in a value, by botocore's model of it.
 
-    Args:
-        shape: botocore's model of the expected value.
-        value: The request or a part of it: dicts, lists, strings and numbers.
-        path: Location of the value, e.g. ``CreateEndpointConfig.ProductionVariants``.
-        enums: Whether to check enums. A service may support values (new instance types) that an
-            older botocore does not know.
+    Enums can be left out: a service may support values (new instance types) that an older botocore
+    does not know. `path` locates the value, e.g. ``CreateEndpointConfig.ProductionVariants``.
     """
     kind, low, high = shape.type_name, shape.metadata.get("min", 0), shape.metadata.get("max")
     sized = kind in ("list", "map", "string")

@@ -1,13 +1,14 @@
 """Endpoint configurations: models, hosts and data capture."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from dogbreeds.cloud import drivers, naming
-from dogbreeds.cloud.aws import Cloud, get_if_exists
+from dogbreeds.cloud.aws import Cloud, get_if_exists, given
 from dogbreeds.cloud.endpoints.models import ensure_model
 from dogbreeds.cloud.images.uri import cuda_of_image
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.settings import CloudSettings, ConfigError, refuse
 
 MAIN, CHALLENGER, SHADOW = "main", "challenger", "shadow"
 _MIN_STEP = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
@@ -15,15 +16,10 @@ _MIN_STEP = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
 
 @dataclass(frozen=True)
 class Variant:
-    """A second model beside the main one.
+    """A second model beside the main one."""
 
-    Attributes:
-        source: As in `models.archive_of`.
-        share: Of the requests, above 0 and below 1 (up to 1 for a shadow).
-    """
-
-    source: str
-    share: float
+    source: str  # as in `models.archive_of`
+    share: float  # of the requests, above 0 and below 1 (up to 1 for a shadow)
 
     @classmethod
     def parse(cls, text: str, *, most: float) -> "Variant":
@@ -32,14 +28,11 @@ class Variant:
         Raises:
             ConfigError: The form is another, or the share is out of range.
         """
-        source, at, share = text.rpartition("@")
-        try:
-            side = cls(source, float(share))
-        except ValueError:
-            side = cls(source, -1)
-        if not at or not source or not 0 < side.share <= most:
+        source, _, number = text.rpartition("@")
+        share = float(number) if re.fullmatch(r"\d*\.?\d+", number) else 0
+        if not source or not 0 < share <= most:
             raise ConfigError(f"expected MODEL@SHARE with a share of 0 to {most:g}, got {text!r}")
-        return side
+        return cls(source, share)
 
 
 def endpoint_name(settings: CloudSettings) -> str:
@@ -53,42 +46,39 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
     Raises:
         ConfigError: Settings are missing or contradictory.
     """
-    endpoint = settings.endpoint
+    endpoint, network = settings.endpoint, settings.network
+    real_time, serverless = endpoint.kind == "real-time", endpoint.kind == "serverless"
     settings.require("aws.role")
-    if endpoint.memory_mb % 1024:
-        raise ConfigError(f"endpoint.memory_mb: expected a multiple of 1024: {endpoint.memory_mb}")
-    if endpoint.kind == "serverless" and (settings.network.subnets or settings.network.isolation):
-        raise ConfigError("a serverless endpoint has no VPC and no network isolation")
-    if endpoint.kind == "serverless" and settings.images.flavor == "gpu":
-        raise ConfigError("a serverless endpoint has no GPU: use the CPU image (images.flavor cpu)")
-    least = _MIN_STEP.get(endpoint.update, 0)
-    if endpoint.step_percent < least:
-        raise ConfigError(
-            f"endpoint.step_percent: expected at least {least} for update {endpoint.update},"
-            f" got {endpoint.step_percent}"
-        )
-    if endpoint.scale_to_zero and (endpoint.kind != "async" or not endpoint.max_instances):
-        raise ConfigError("endpoint.scale_to_zero needs kind async and endpoint.max_instances")
-    if endpoint.kind != "real-time" and (shadow or endpoint.capture_percent):
-        raise ConfigError("a shadow and data capture need endpoint.kind real-time")
-    if endpoint.kind != "real-time" and challenger:
-        raise ConfigError("a challenger needs endpoint.kind real-time")
-    if endpoint.kind == "multi-model" and drivers.has_gpu(endpoint.instance_type):
-        raise ConfigError(
-            f"a multi-model endpoint of this image needs a CPU instance, got"
-            f" {endpoint.instance_type}: on GPUs SageMaker requires Triton for it"
-        )
-    if challenger and shadow:
-        raise ConfigError("SageMaker allows a shadow beside one model only: no challenger with it")
     if endpoint.kind == "async" or endpoint.capture_percent:
         settings.require("aws.bucket")
-    if 0 < endpoint.max_instances < endpoint.instance_count:
-        raise ConfigError(
-            f"endpoint.max_instances: expected at least endpoint.instance_count"
-            f" ({endpoint.instance_count}), got {endpoint.max_instances}"
-        )
-    if endpoint.max_instances and endpoint.kind == "serverless":
-        raise ConfigError("a serverless endpoint scales by itself: omit endpoint.max_instances")
+    least_step = _MIN_STEP.get(endpoint.update, 0)
+    least, most = endpoint.instance_count, endpoint.max_instances
+    refuse(
+        (endpoint.memory_mb % 1024,
+         f"endpoint.memory_mb: expected a multiple of 1024, got {endpoint.memory_mb}"),
+        (serverless and (network.subnets or network.isolation),
+         "a serverless endpoint has no VPC and no network isolation"),
+        (serverless and settings.images.flavor == "gpu",
+         "a serverless endpoint has no GPU: use the CPU image (images.flavor cpu)"),
+        (serverless and most,
+         "a serverless endpoint scales by itself: omit endpoint.max_instances"),
+        (endpoint.step_percent < least_step,
+         f"endpoint.step_percent: expected at least {least_step} for update {endpoint.update}, got"
+         f" {endpoint.step_percent}"),
+        (endpoint.scale_to_zero and (endpoint.kind != "async" or not most),
+         "endpoint.scale_to_zero needs kind async and endpoint.max_instances"),
+        (not real_time and (challenger or shadow or endpoint.capture_percent),
+         "a challenger, a shadow and data capture need endpoint.kind real-time"),
+        (endpoint.kind == "multi-model" and drivers.has_gpu(endpoint.instance_type),
+         "a multi-model endpoint of this image needs a CPU instance, got"
+         f" {endpoint.instance_type}: on GPUs SageMaker requires Triton for it"),
+        (challenger and shadow,
+         "SageMaker allows a shadow beside one model only: no challenger with it"),
+        (0 < most < least,
+         f"endpoint.max_instances: expected at least endpoint.instance_count, {least}, got {most}"),
+        (bool(network.subnets) != bool(network.security_groups),
+         "network.subnets and network.security_groups: give both or neither"),
+    )  # fmt: skip
 
 
 def ensure_config(
@@ -96,11 +86,7 @@ def ensure_config(
 ) -> str:
     """Return the name of an endpoint configuration, which is created unless an equal one exists.
 
-    Args:
-        cloud: The account, region and settings.
-        source: The main model, as in `models.archive_of`.
-        challenger: Answers its share of the requests.
-        shadow: Gets copies of its share of the requests.
+    Arguments are those of `deploy`.
     """
     settings = cloud.settings
     endpoint = settings.endpoint
@@ -119,7 +105,7 @@ def ensure_config(
             "InitialSamplingPercentage": endpoint.capture_percent,
             "DestinationS3Uri": f"{root}/captured",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-            **_if(KmsKeyId=settings.aws.kms_key),
+            **given(KmsKeyId=settings.aws.kms_key),
         }
     if endpoint.kind == "async":
         request["AsyncInferenceConfig"] = {
@@ -127,14 +113,14 @@ def ensure_config(
             "OutputConfig": {
                 "S3OutputPath": f"{root}/async/answers",
                 "S3FailurePath": f"{root}/async/failures",
-                **_if(KmsKeyId=settings.aws.kms_key),
+                **given(KmsKeyId=settings.aws.kms_key),
             },
         }
     if endpoint.kind != "serverless" and not drivers.has_local_disk(endpoint.instance_type):
-        request |= _if(KmsKeyId=settings.aws.kms_key)
+        request |= given(KmsKeyId=settings.aws.kms_key)
     name = f"{settings.project}-config-{naming.fingerprint(request)}"
     if get_if_exists(cloud.sagemaker.describe_endpoint_config, EndpointConfigName=name):
-        cloud.keep("endpoint configuration", name)
+        cloud.kept.append(f"endpoint configuration {name}")
     else:
         cloud.sagemaker.create_endpoint_config(
             EndpointConfigName=name, Tags=naming.tags(settings), **request
@@ -157,10 +143,5 @@ def _variant(cloud: Cloud, name: str, source: str, weight: float) -> dict[str, A
         "InitialVariantWeight": round(weight, 6),
         "ContainerStartupHealthCheckTimeoutInSeconds": endpoint.startup_seconds,
         "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
-        **_if(InferenceAmiVersion=ami),
+        **given(InferenceAmiVersion=ami),
     }
-
-
-def _if(**options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the options that are not empty."""
-    return {name: value for name, value in options.items() if value}

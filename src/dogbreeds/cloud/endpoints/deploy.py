@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
-from dogbreeds.cloud.endpoints import alarms
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, given
+from dogbreeds.cloud.endpoints import operations
 from dogbreeds.cloud.endpoints.config import Variant, check, endpoint_name, ensure_config
 from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.settings import CloudSettings
@@ -38,17 +38,17 @@ def deploy(
     status = _existing(cloud, name)
     config = ensure_config(cloud, source, challenger, shadow)
     if settings.endpoint.monitoring:
-        alarms.ensure(cloud, name)
+        operations.ensure_monitoring(cloud, name)
     if status is None:
         cloud.say(f"Creating endpoint {name}")
         cloud.sagemaker.create_endpoint(
             EndpointName=name,
             EndpointConfigName=config,
             Tags=naming.tags(settings),
-            **_rollback(settings.endpoint.alarms),
+            **given(DeploymentConfig=_rollback(settings.endpoint.alarms)),
         )
     elif status["EndpointConfigName"] == config and status["EndpointStatus"] != "Failed":
-        cloud.keep("endpoint", name)
+        cloud.kept.append(f"endpoint {name}")
         cloud.say(f"Endpoint {name} has this configuration already ({status['EndpointStatus']})")
     elif status["EndpointStatus"] == "InService":
         cloud.say(f"Updating endpoint {name}: {settings.endpoint.update}")
@@ -56,7 +56,7 @@ def deploy(
             EndpointName=name, EndpointConfigName=config, **_update_options(settings)
         )
     elif status["EndpointStatus"] == "Failed":
-        reason = status.get("FailureReason", "no reason given")
+        reason = follow.reason(status)
         raise CloudError(f"endpoint {name} failed ({reason}): run dogbreeds delete {name} first")
     else:
         raise CloudError(
@@ -67,11 +67,7 @@ def deploy(
 
 
 def _existing(cloud: Cloud, name: str) -> dict[str, Any] | None:
-    """Return the description of an endpoint of ours, None where there is none.
-
-    Raises:
-        CloudError: The endpoint is somebody else's.
-    """
+    """Return the description of an endpoint of ours, None where there is none."""
     description = get_if_exists(cloud.sagemaker.describe_endpoint, EndpointName=name)
     if description is None:
         return None
@@ -97,34 +93,27 @@ def _update_options(settings: CloudSettings) -> dict[str, Any]:
     if endpoint.kind != "real-time":
         return options
     step = {"Type": "CAPACITY_PERCENT", "Value": endpoint.step_percent}
-    routing: dict[str, Any] = {
-        "Type": endpoint.update.upper().replace("-", "_"),
-        "WaitIntervalInSeconds": endpoint.bake_seconds,
-    }
-    if endpoint.update == "canary":
-        routing["CanarySize"] = step
-    elif endpoint.update == "linear":
-        routing["LinearStepSize"] = step
+    bake = {"WaitIntervalInSeconds": endpoint.bake_seconds}
     if endpoint.update == "rolling":
-        rolling = {"MaximumBatchSize": step, "WaitIntervalInSeconds": endpoint.bake_seconds}
-        policy: dict[str, Any] = {"RollingUpdatePolicy": rolling}
+        policy: dict[str, Any] = {"RollingUpdatePolicy": {"MaximumBatchSize": step, **bake}}
     else:
-        policy = {
-            "BlueGreenUpdatePolicy": {
-                "TrafficRoutingConfiguration": routing,
-                "TerminationWaitInSeconds": endpoint.bake_seconds,
-            }
+        sizes = {"canary": {"CanarySize": step}, "linear": {"LinearStepSize": step}}
+        kind = endpoint.update.upper().replace("-", "_")
+        routing = {"Type": kind, **bake, **sizes.get(endpoint.update, {})}
+        blue_green = {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": endpoint.bake_seconds,
         }
-    names = endpoint.alarms or alarms.rollback_names(settings, endpoint_name(settings))
-    rollback = _rollback(names).get("DeploymentConfig", {})
-    return options | {"DeploymentConfig": policy | rollback}
+        policy = {"BlueGreenUpdatePolicy": blue_green}
+    name = endpoint_name(settings)
+    own = [f"{name}-5xx", f"{name}-latency"] if endpoint.monitoring else []
+    return options | {"DeploymentConfig": policy | _rollback(endpoint.alarms or own)}
 
 
 def _rollback(names: Sequence[str]) -> dict[str, Any]:
-    """Return the option that rolls a deployment back when one of the alarms goes off."""
+    """Return the part of a deployment's configuration that rolls it back on an alarm."""
     chosen = [{"AlarmName": name} for name in names]
-    configuration = {"AutoRollbackConfiguration": {"Alarms": chosen}}
-    return {"DeploymentConfig": configuration} if chosen else {}
+    return {"AutoRollbackConfiguration": {"Alarms": chosen}} if chosen else {}
 
 
 def wait(cloud: Cloud, config: str) -> None:
@@ -139,9 +128,8 @@ def wait(cloud: Cloud, config: str) -> None:
     status = description["EndpointStatus"]
     if status == "InService" and description["EndpointConfigName"] == config:
         return
-    reason = description.get("FailureReason", "no reason given")
     if status == "InService":
         status = "back at its former version"
     lines = follow.last_lines(cloud, f"/aws/sagemaker/Endpoints/{name}")
     said = "\n".join(["The container's last lines:", *lines]) if lines else "No log was written."
-    raise CloudError(f"endpoint {name} is {status}: {reason}\n{said}")
+    raise CloudError(f"endpoint {name} is {status}: {follow.reason(description)}\n{said}")

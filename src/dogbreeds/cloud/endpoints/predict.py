@@ -1,22 +1,19 @@
 """Predictions of a live endpoint."""
 
-import functools
 import json
-import queue
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import s3
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code, get_if_exists
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, get_if_exists, given
 from dogbreeds.cloud.endpoints.config import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
 
@@ -27,19 +24,12 @@ _ASYNC_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """An endpoint's answer for a photo.
-
-    Attributes:
-        photo: The file.
-        answer: ``predicted_label``, ``class_name``, ``probability``, ...; None if it was refused.
-        error: Why it was refused; empty otherwise.
-        variant: The variant that answered; empty where SageMaker does not report it.
-    """
+    """An endpoint's answer for a photo."""
 
     photo: Path
-    answer: dict[str, Any] | None
-    error: str = ""
-    variant: str = ""
+    answer: dict[str, Any] | None  # predicted_label, class_name, probability, ...; None: refused
+    error: str = ""  # why it was refused
+    variant: str = ""  # that answered, where SageMaker reports it
 
 
 def predict(
@@ -47,22 +37,21 @@ def predict(
 ) -> Iterator[Prediction]:
     """Return the prediction of each photo, in order; requests run in parallel.
 
-    Args:
-        cloud: The account, region and settings.
-        photos: Photo files.
-        target: Name of the artifact, for a multi-model endpoint.
-
     Raises:
-        ConfigError: A multi-model endpoint needs a target.
+        ConfigError: A multi-model endpoint needs a `target`, the name of an artifact.
         botocore.exceptions.ClientError: AWS refused, other than a photo that the model refuses.
     """
-    name = endpoint_name(cloud.settings)
     kind = cloud.settings.endpoint.kind
-    ask = _ask_async if kind == "async" else functools.partial(_ask, target=target)
     if kind == "multi-model" and not target:
         raise ConfigError("a multi-model endpoint needs the name of a model: --target-model")
+    ask = _ask_async if kind == "async" else _ask
+    options = {
+        "EndpointName": endpoint_name(cloud.settings),
+        "Accept": "application/json",
+        **given(TargetModel=target),
+    }
     client = cloud.client("sagemaker-runtime")
-    return _concurrently(lambda photo: ask(cloud, client, name, photo), photos)
+    return _concurrently(lambda photo: ask(cloud, client, photo, options), photos)
 
 
 def _concurrently(
@@ -70,70 +59,35 @@ def _concurrently(
 ) -> Iterator[Prediction]:
     """Yield a function's result per photo, in order.
 
-    The threads are daemons, unlike those of a ThreadPoolExecutor: Ctrl-C does not wait for an
+    A ThreadPool has daemon threads, unlike a ThreadPoolExecutor: Ctrl-C does not wait for an
     endpoint that hangs.
     """
-    waiting: queue.SimpleQueue[tuple[Path, Future[Prediction]]] = queue.SimpleQueue()
-    predictions: list[Future[Prediction]] = [Future() for _ in photos]
-    for task in zip(photos, predictions, strict=True):
-        waiting.put(task)
+    with ThreadPool(_REQUESTS_AT_A_TIME) as pool:
+        yield from pool.imap(predict_one, photos)
 
-    def work() -> None:
-        while not waiting.empty():
-            try:
-                photo, future = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                future.set_result(predict_one(photo))
-            except Exception as error:  # raised by result()
-                future.set_exception(error)
 
+def _ask(cloud: Cloud, client: Any, photo: Path, options: dict[str, str]) -> Prediction:  # noqa: ANN401
+    body = {"ContentType": content_type(photo), "Body": photo.read_bytes()}
     try:
-        for _ in range(min(_REQUESTS_AT_A_TIME, len(photos))):
-            Thread(target=work, daemon=True).start()
-        for prediction in predictions:
-            yield prediction.result()
-    finally:
-        while not waiting.empty():
-            waiting.get()
-
-
-def _ask(
-    cloud: Cloud,
-    client: Any,  # noqa: ANN401
-    name: str,
-    photo: Path,
-    target: str | None = None,
-) -> Prediction:
-    options = {"TargetModel": target} if target else {}
-    try:
-        response = client.invoke_endpoint(
-            EndpointName=name,
-            ContentType=_content_type(photo),
-            Accept="application/json",
-            Body=photo.read_bytes(),
-            **options,
-        )
+        response = client.invoke_endpoint(**body, **options)
     except ClientError as error:
         return Prediction(photo, None, _refusal(error))
     variant = response.get("InvokedProductionVariant", "")
     return _parsed(photo, response["Body"].read(), variant)
 
 
-def _ask_async(cloud: Cloud, client: Any, name: str, photo: Path) -> Prediction:  # noqa: ANN401
+def _ask_async(cloud: Cloud, client: Any, photo: Path, options: dict[str, str]) -> Prediction:  # noqa: ANN401
     """Upload the photo to the bucket, invoke the endpoint, and poll for the answer."""
     settings = cloud.settings
     settings.require("aws.bucket")
     storage = cloud.client("s3")
     key = f"{settings.aws.prefix}/async/photos/{uuid.uuid4().hex}{photo.suffix.lower()}"
     storage.put_object(Bucket=settings.aws.bucket, Key=key, Body=photo.read_bytes())
-    response = client.invoke_endpoint_async(
-        EndpointName=name,
-        ContentType=_content_type(photo),
-        Accept="application/json",
-        InputLocation=f"s3://{settings.aws.bucket}/{key}",
-    )
+    source = {
+        "ContentType": content_type(photo),
+        "InputLocation": f"s3://{settings.aws.bucket}/{key}",
+    }
+    response = client.invoke_endpoint_async(**source, **options)
     deadline = time.monotonic() + _ASYNC_SECONDS
     while time.monotonic() < deadline:
         if (answer := _fetch(storage, response["OutputLocation"])) is not None:
@@ -151,7 +105,8 @@ def _fetch(client: Any, uri: str) -> bytes | None:  # noqa: ANN401
     return None if answer is None else bytes(answer["Body"].read())
 
 
-def _content_type(photo: Path) -> str:
+def content_type(photo: Path) -> str:
+    """Return a photo's content type by its name; the model detects others by the content."""
     return _TYPES.get(photo.suffix.lower(), "application/octet-stream")
 
 
@@ -174,10 +129,7 @@ def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
 def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
     """Return the endpoint's prediction of a photo, or of a plain brown picture without one.
 
-    Args:
-        cloud: The account, region and settings.
-        source: The deployed model; of a multi-model endpoint's folder, one artifact is invoked.
-        photo: The photo.
+    Of a multi-model endpoint's folder `source`, one artifact is invoked.
 
     Raises:
         CloudError: The answer is not that of our model.
@@ -200,9 +152,8 @@ def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
 
 
 def _first_archive(cloud: Cloud, folder: str) -> str:
-    bucket, prefix = s3.parse(folder)
-    answer = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
-    keys = [item["Key"] for item in answer.get("Contents", []) if item["Key"].endswith(".tar.gz")]
-    if not keys:
-        raise CloudError(f"the endpoint is in service, but no .tar.gz is in {folder} yet")
-    return str(keys[0].removeprefix(prefix))
+    _, prefix = s3.parse(folder)
+    for found in s3.list_objects(cloud, folder):
+        if found["Key"].endswith(".tar.gz"):
+            return str(found["Key"].removeprefix(prefix))
+    raise CloudError(f"the endpoint is in service, but no .tar.gz is in {folder} yet")

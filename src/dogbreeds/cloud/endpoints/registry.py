@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every, get_if_exists
 from dogbreeds.cloud.endpoints.models import archive_of
 from dogbreeds.cloud.images.uri import job_image
 
@@ -12,20 +12,14 @@ _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
 
 
 def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
-    """Create a version in the project's model package group.
+    """Create a version in the project's model package group, and return its ARN.
 
-    Args:
-        cloud: The account, region and settings.
-        source: The model, as in `models.archive_of`; a job's metrics are stored with it.
-        approve: Approve it at once; otherwise a person must, before it can be deployed by ARN.
-
-    Returns:
-        The version's ARN. An artifact and image have one version: registered again, it is found,
-        and approved if requested.
+    An artifact and image have one version: registered again, it is found. `source` is the model, as
+    in `models.archive_of`; a job's metrics are stored with it. A version can be deployed by its ARN
+    once it is approved, by `approve` or by a person.
 
     Raises:
         ConfigError, CloudError: Something is missing.
-        botocore.exceptions.ClientError: AWS refused.
     """
     settings = cloud.settings
     settings.require("aws.bucket")
@@ -56,33 +50,30 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
 
 
 def _ensure_group(cloud: Cloud, group: str) -> str:
-    try:
-        cloud.sagemaker.create_model_package_group(
-            ModelPackageGroupName=group, Tags=naming.tags(cloud.settings)
-        )
-    except cloud.sagemaker.exceptions.ClientError as error:
-        if error_code(error) != "ValidationException" or "already exists" not in str(error):
-            raise
+    client, name = cloud.sagemaker, {"ModelPackageGroupName": group}
+    if get_if_exists(client.describe_model_package_group, **name) is None:
+        client.create_model_package_group(**name, Tags=naming.tags(cloud.settings))
     return group
 
 
-def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | None:
-    pages = cloud.sagemaker.get_paginator("list_model_packages")
+def versions(cloud: Cloud, group: str) -> list[str]:
+    """Return the ARNs of a model package group's versions; none where there is no such group."""
+    call, key = "list_model_packages", "ModelPackageSummaryList"
     try:
-        arns = [
-            package["ModelPackageArn"]
-            for page in pages.paginate(ModelPackageGroupName=group)
-            for package in page.get("ModelPackageSummaryList", [])
-        ]
+        found = list(every(cloud.sagemaker, call, key, ModelPackageGroupName=group))
     except cloud.sagemaker.exceptions.ClientError as error:
-        if error_code(error) in ("ValidationException", "ResourceNotFound"):  # no such group
-            return None
+        if error_code(error) in ("ValidationException", "ResourceNotFound"):
+            return []
         raise
-    for arn in arns:
+    return [str(package["ModelPackageArn"]) for package in found]
+
+
+def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | None:
+    for arn in versions(cloud, group):
         package = cloud.sagemaker.describe_model_package(ModelPackageName=arn)
         for container in package.get("InferenceSpecification", {}).get("Containers", []):
             if (container["Image"], container.get("ModelDataUrl")) == (image, archive):
-                return str(arn)
+                return arn
     return None
 
 
@@ -91,34 +82,29 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
     if source.startswith(("s3://", "arn:")) or cloud.offline:
         return {}
     name = naming.own_name(cloud.settings, source)
-    try:
-        job = cloud.sagemaker.describe_training_job(TrainingJobName=name)
-    except cloud.sagemaker.exceptions.ClientError:  # a tuning job
-        return {}
-    return {m["MetricName"]: float(m["Value"]) for m in job.get("FinalMetricDataList", [])}
+    job = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=name)  # or tuning
+    metrics = job.get("FinalMetricDataList", []) if job else []
+    return {metric["MetricName"]: float(metric["Value"]) for metric in metrics}
 
 
 def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Return a version's metrics as options of the registry, which refuses empty ones."""
+    """Write a version's metrics in the format of the registry's pages; return its options.
+
+    The registry refuses empty ones.
+    """
     if not metrics:
         return {}
-    return {
-        "ModelMetrics": _put_metrics(cloud, archive, metrics),
-        "CustomerMetadataProperties": {name: f"{value:.6g}" for name, value in metrics.items()},
-    }
-
-
-def _put_metrics(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Write the metrics in the format of the registry's pages; return where."""
     aws = cloud.settings.aws
     values = {name: {"value": v, "standard_deviation": "NaN"} for name, v in metrics.items()}
-    document = {"multiclass_classification_metrics": values}
+    body = json.dumps({"multiclass_classification_metrics": values})
     key = f"{aws.prefix}/registry/{naming.fingerprint([archive, metrics])}.json"
+    s3, kind = cloud.client("s3"), "application/json"
     try:
-        cloud.client("s3").put_object(
-            Bucket=aws.bucket, Key=key, Body=json.dumps(document), ContentType="application/json"
-        )
-    except cloud.client("s3").exceptions.NoSuchBucket as error:
+        s3.put_object(Bucket=aws.bucket, Key=key, Body=body, ContentType=kind)
+    except s3.exceptions.NoSuchBucket as error:
         raise CloudError(f"aws.bucket: there is no bucket {aws.bucket}") from error
-    statistics = {"ContentType": "application/json", "S3Uri": f"s3://{aws.bucket}/{key}"}
-    return {"ModelQuality": {"Statistics": statistics}}
+    statistics = {"ContentType": kind, "S3Uri": f"s3://{aws.bucket}/{key}"}
+    return {
+        "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
+        "CustomerMetadataProperties": {name: f"{value:.6g}" for name, value in metrics.items()},
+    }

@@ -13,7 +13,8 @@ from typing import Any
 from dogbreeds import __version__
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, write_image
+from dogbreeds.cloud.images.docker import docker, find_image
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, get_manifest, write_image
 from dogbreeds.cloud.settings import CloudSettings
 
 ROOT = Path(__file__).parents[4]
@@ -32,26 +33,26 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
     Every image gets the tags ``VERSION-FLAVOR`` and ``git-SHA-FLAVOR``. Tags are immutable in ECR:
     an existing tag stays as it is.
 
-    Args:
-        cloud: For ECR; its settings name repositories and flavor.
-        registry: ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in;
-            empty: the account's ECR, where missing repositories are created.
+    `registry` is ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in; empty:
+    the account's ECR, where missing repositories are created.
 
     Returns:
         The address with digest of ``training`` and ``serving``.
 
     Raises:
         CloudError: An image was not built, or Docker failed.
-        botocore.exceptions.ClientError: AWS refused.
     """
     images = ("training", "serving")
     if registry:
         return {i: _push_image(cloud.settings, i, registry, os.environ) for i in images}
     client = cloud.client("ecr")
     for image in images:
-        _local_image(cloud.settings, image)  # fail before anything is created
+        find_image(cloud.settings, image)  # fail before anything is created
     uris = {}
-    with _logged_in(client) as (host, environ):
+    [login] = client.get_authorization_token()["authorizationData"]
+    host = login["proxyEndpoint"].removeprefix("https://")
+    user, _, password = base64.b64decode(login["authorizationToken"]).decode().partition(":")
+    with docker_credentials(host, user, password) as environ:
         for image in images:
             repository = getattr(cloud.settings.images, image)
             ensure_repository(client, cloud.settings, repository)
@@ -62,13 +63,7 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
 
 
 def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None:  # noqa: ANN401
-    """Create a repository if it is missing, and renew the lifecycle policy of one of ours.
-
-    Args:
-        client: ECR's.
-        settings: ``images.keep`` is the number of images that the repository keeps.
-        name: The repository's name.
-    """
+    """Create a repository if it is missing; one of ours keeps the last ``images.keep`` images."""
     try:
         client.create_repository(
             repositoryName=name,
@@ -91,18 +86,12 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
         },
         "action": {"type": "expire"},
     }
-    client.put_lifecycle_policy(
-        repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]})
-    )
+    text = json.dumps({"rules": [rule]})
+    client.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=text)
 
 
 def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
-    """Return the summary of ECR's scan of an image.
-
-    Args:
-        client: ECR's.
-        image: ``registryId`` (optional), ``repositoryName`` and ``imageId``.
-    """
+    """Return the summary of ECR's scan of an image, given as in `describe_image_scan_findings`."""
     name = f"scan of {image['repositoryName']}"
     try:
         answer = client.describe_image_scan_findings(**image)
@@ -112,17 +101,6 @@ def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
     status = answer.get("imageScanStatus", {}).get("status", "").lower().replace("_", " ")
     found = ", ".join(f"{count} {level}" for level, count in counts.items()) or "no finding"
     return f"{name}: {found if status in ('complete', 'active') else status}"
-
-
-@contextmanager
-def _logged_in(client: Any) -> Iterator[tuple[str, dict[str, str]]]:  # noqa: ANN401
-    """Yield the account's registry and an environment in which Docker may push to it."""
-    [authorization] = client.get_authorization_token()["authorizationData"]
-    host = authorization["proxyEndpoint"].removeprefix("https://")
-    token = base64.b64decode(authorization["authorizationToken"]).decode()
-    user, _, password = token.partition(":")
-    with docker_credentials(host, user, password) as environ:
-        yield host, environ
 
 
 @contextmanager
@@ -142,7 +120,7 @@ def docker_credentials(host: str, user: str, password: str) -> Iterator[dict[str
         if (own / "cli-plugins").is_dir():
             (folder / "cli-plugins").symlink_to(own / "cli-plugins")
         # The new configuration lacks the selected context, so pass its engine.
-        engine = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+        engine = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
         yield {
             **os.environ,
             "DOCKER_HOST": engine,
@@ -160,27 +138,28 @@ def _push_image(
     client: Any = None,  # noqa: ANN401
 ) -> str:
     """Tag and push one image; return its address with digest."""
-    local, image_id, base = _local_image(settings, image)
+    local = find_image(settings, image)
     repository = getattr(settings.images, image)
-    tags = [f"{__version__}-{settings.images.flavor}", _revision_tag(settings, image_id)]
-    missing, digest = tags, ""
-    if client is not None:
-        there = {tag: _find_in_ecr(client, repository, tag) for tag in tags}
-        missing = [tag for tag, found in there.items() if not found]
-        for tag, found in there.items():
-            if found and found[1] != image_id:
-                print(
-                    f"{repository}:{tag} is another build and stays as it is (raise the version in"
-                    " pyproject.toml to publish this one under its own version)"
-                )
-            elif found:
-                digest = found[0]
+    tags = [f"{__version__}-{settings.images.flavor}", _revision_tag(settings, local.identifier)]
+    missing, digest = [], ""
+    for tag in tags:
+        where = {"repositoryName": repository}
+        found = client and get_manifest(client, where, {"imageTag": tag})
+        if not found:
+            missing.append(tag)
+        elif found["manifest"].get("config", {}).get("digest") == local.identifier:
+            digest = found["imageId"]["imageDigest"]
+        else:
+            print(
+                f"{repository}:{tag} is another build and stays as it is (raise the version in"
+                " pyproject.toml to publish this one under its own version)"
+            )
     if missing:
-        digest = _push_tags(registry, repository, local, missing, environ)
-    if client is not None:
+        digest = _push_tags(registry, repository, local.name, missing, environ)
+    if client:
         _check_manifest(client, repository, digest)
     uri = f"{registry}/{repository}@{digest}"
-    write_image(settings.images.flavor, image, {"uri": uri, "tags": tags, "base": base})
+    write_image(settings.images.flavor, image, {"uri": uri, "tags": tags, "base": local.base})
     return uri
 
 
@@ -188,9 +167,9 @@ def _push_tags(
     registry: str, repository: str, local: str, tags: list[str], environ: Mapping[str, str]
 ) -> str:
     """Push an image under some tags with docker/push; return the digest it prints."""
-    for tag in tags:
-        _docker("tag", local, f"{repository}:{tag}")
     names = [f"{repository}:{tag}" for tag in tags]
+    for name in names:
+        docker("tag", local, name)
     done = subprocess.run(
         [str(ROOT / "docker" / "push"), registry, *names],
         env=environ, stdout=subprocess.PIPE, text=True, check=False,
@@ -200,21 +179,6 @@ def _push_tags(
     if done.returncode != 0 or not lines:
         raise CloudError(f"pushing {', '.join(names)} to {registry} failed; see above")
     return lines[-1].partition("@")[2]
-
-
-def _local_image(settings: CloudSettings, image: str) -> tuple[str, str, str]:
-    """Return name, id and base of an image built by `make build`."""
-    local = f"dogbreeds-{image}:{__version__}-{settings.images.flavor}"
-    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
-    try:
-        answer = _docker("image", "inspect", "--format", "{{.Id}} " + label, local)
-    except CloudError as error:
-        if "no such image" not in str(error).lower():  # the engine is down or unreachable
-            raise
-        hint = f"run make build FLAVOR={settings.images.flavor}"
-        raise CloudError(f"no image {local} here: {hint} ({error})") from error
-    image_id, _, base = answer.partition(" ")
-    return local, image_id, base
 
 
 def _revision_tag(settings: CloudSettings, image_id: str) -> str:
@@ -229,20 +193,6 @@ def _revision_tag(settings: CloudSettings, image_id: str) -> str:
     return f"{tag}-{image_id.removeprefix('sha256:')[:8]}" if changed else tag
 
 
-def _find_in_ecr(client: Any, repository: str, tag: str) -> tuple[str, str] | None:  # noqa: ANN401
-    """Return digest and image id of a tag, None if the repository lacks it."""
-    answer = client.batch_get_image(
-        repositoryName=repository,
-        imageIds=[{"imageTag": tag}],
-        acceptedMediaTypes=[DOCKER_MANIFEST],
-    )
-    if not answer["images"]:
-        return None
-    [found] = answer["images"]
-    manifest = json.loads(found["imageManifest"])
-    return found["imageId"]["imageDigest"], manifest.get("config", {}).get("digest", "")
-
-
 def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa: ANN401
     """Refuse an image that SageMaker would refuse with "Unsupported manifest media type"."""
     answer = client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
@@ -253,22 +203,3 @@ def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa:
             " build with make build, which requests Docker's type, on an engine whose image store"
             " preserves it (not containerd's)"
         )
-
-
-def _docker(*arguments: str) -> str:
-    """Run Docker's command line and return what it prints."""
-    try:
-        done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
-    except FileNotFoundError as error:
-        raise CloudError("docker is not on the PATH: install Docker") from error
-    except subprocess.TimeoutExpired as error:
-        raise CloudError(
-            f"docker {arguments[0]} does not answer: is the engine running?"
-        ) from error
-    if "cannot connect" in done.stderr.lower() or "permission denied" in done.stderr.lower():
-        raise CloudError(f"no Docker engine answers: {done.stderr.strip()}: is it running?")
-    if done.returncode != 0:
-        raise CloudError(done.stderr.strip() or f"docker {arguments[0]} failed")
-    return done.stdout.strip()

@@ -33,12 +33,11 @@ def read_images() -> dict[str, dict[str, dict[str, Any]]]:
         ConfigError: The file is damaged.
     """
     try:
-        document: dict[str, dict[str, dict[str, Any]]] = json.loads(IMAGES_FILE.read_text())
+        return json.loads(IMAGES_FILE.read_text())  # type: ignore[no-any-return]
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise ConfigError(f"{IMAGES_FILE} is damaged ({error}): run make push again") from error
-    return document
 
 
 def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
@@ -49,16 +48,15 @@ def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
     write_json(IMAGES_FILE, images)
 
 
-def image_uri(settings: CloudSettings, image: str) -> str:
-    """Return the address of an image for jobs, by digest.
+def image_uri(image: str, settings: CloudSettings | None = None) -> str:
+    """Return the address of the ``training`` or ``serving`` image for jobs.
 
-    Args:
-        settings: ``images.training_uri`` or ``images.serving_uri`` wins over the image pushed last.
-        image: ``training`` or ``serving``.
+    It is the one in the settings (default: those found here), else by digest the one pushed last.
 
     Raises:
         ConfigError: No image of the flavor was pushed from here.
     """
+    settings = settings or settings_sources.load()
     if given := getattr(settings.images, f"{image}_uri"):
         return str(given)
     flavor = settings.images.flavor
@@ -71,22 +69,13 @@ def image_uri(settings: CloudSettings, image: str) -> str:
         ) from None
 
 
-def pushed_image_uri(image: str) -> str:
-    """Return the address of the image for jobs, by the settings found here; for notebooks.
-
-    Raises:
-        ConfigError: As for `image_uri`, or the settings cannot be read.
-    """
-    return image_uri(settings_sources.load(), image)
-
-
 def job_image(cloud: Cloud, image: str) -> str:
     """Return `image_uri` after checking that a job of this region can pull it.
 
     Raises:
         ConfigError: It is in another region, or there is none.
     """
-    uri = image_uri(cloud.settings, image)
+    uri = image_uri(image, cloud.settings)
     parts = ECR_IMAGE.fullmatch(uri)
     if parts and parts["region"] != cloud.region:
         raise ConfigError(
@@ -101,7 +90,7 @@ def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
 
     An image whose base is unknown is assumed to have CUDA 12.
     """
-    uri = image_uri(cloud.settings, image)
+    uri = image_uri(image, cloud.settings)
     for entries in read_images().values():
         if (entry := entries.get(image, {})).get("uri") == uri and entry.get("base"):
             return drivers.cuda_of_base(entry["base"])
@@ -120,6 +109,17 @@ def in_ecr(parts: re.Match[str]) -> tuple[dict[str, str], dict[str, str]]:
     return {"registryId": parts["account"], "repositoryName": parts["repository"]}, key
 
 
+def get_manifest(
+    client: Any,  # noqa: ANN401
+    where: dict[str, str],
+    key: dict[str, str],
+) -> dict[str, Any] | None:
+    """Return ECR's entry of an image with its parsed ``manifest``, None if there is no image."""
+    images = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])
+    found = next(iter(images.get("images", [])), None)
+    return found and {**found, "manifest": json.loads(found["imageManifest"])}
+
+
 def _base_in_ecr(cloud: Cloud, uri: str) -> str:
     """Return the base in an image's labels in ECR, else its CUDA version; empty for neither."""
     parts = ECR_IMAGE.fullmatch(uri)
@@ -127,12 +127,11 @@ def _base_in_ecr(cloud: Cloud, uri: str) -> str:
         return ""
     client = cloud.client("ecr")
     where, key = in_ecr(parts)
-    answer = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])
-    found = answer.get("images")
-    config = json.loads(found[0]["imageManifest"]).get("config", {}) if found else {}
-    if "digest" not in config:
+    found = get_manifest(client, where, key)
+    digest = found["manifest"].get("config", {}).get("digest") if found else None
+    if not digest:
         return ""
-    url = client.get_download_url_for_layer(**where, layerDigest=config["digest"])["downloadUrl"]
+    url = client.get_download_url_for_layer(**where, layerDigest=digest)["downloadUrl"]
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310  (ECR's own)
         described = json.load(answer).get("config", {})
     if base := (described.get("Labels") or {}).get(_BASE_LABEL):

@@ -13,7 +13,7 @@ from botocore.exceptions import (
 )
 
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError, explain, is_missing, is_throttling
+from dogbreeds.cloud.aws import Cloud, CloudError, every, explain, given, is_throttling
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0
@@ -31,21 +31,19 @@ def follow(
     log: bool = False,
     status: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, Any]:
-    """Print status and log until the end. An interruption stops nothing on AWS.
+    """Print status and log until the end, and return the last description.
+
+    An interruption stops nothing on AWS.
 
     Args:
         cloud: The account.
         noun: ``Endpoint``, ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
-        name: Name of the endpoint or job.
+        name: Its name.
         log: Whether to print the job's log from CloudWatch.
         status: Makes the status line from the description; default: status and message.
 
-    Returns:
-        The last description.
-
     Raises:
         CloudError: The connection was lost for `PATIENCE_SECONDS`.
-        botocore.exceptions.ClientError: AWS refused for another reason.
     """
     describe = getattr(cloud.sagemaker, f"describe_{naming.snake_case(noun)}")
     reader = _Log(cloud, f"/aws/sagemaker/{noun}s", f"{name}/") if log else None
@@ -73,6 +71,11 @@ def follow(
             line.end()
             return description
         time.sleep(POLL_SECONDS)
+
+
+def reason(description: dict[str, Any]) -> str:
+    """Return SageMaker's reason for a failure."""
+    return str(description.get("FailureReason", "no reason given"))
 
 
 def _status(description: dict[str, Any], status_key: str) -> str:
@@ -119,17 +122,12 @@ class _Log:
 
     def read(self) -> list[str]:
         """Return the lines since the last call; with several hosts, labeled by host."""
+        request = given(logGroupName=self._group, logStreamNamePrefix=self._prefix)
         try:
-            prefix = {"logStreamNamePrefix": self._prefix} if self._prefix else {}
-            pages = self._client.get_paginator("describe_log_streams").paginate(
-                logGroupName=self._group, **prefix
-            )
-            names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
-        except ClientError as error:
-            if is_missing(error):  # the group appears with the account's first job
-                return []
-            raise
-        lines = []
+            streams = list(every(self._client, "describe_log_streams", "logStreams", **request))
+        except self._client.exceptions.ResourceNotFoundException:
+            return []  # the group appears with the account's first job
+        names, lines = [stream["logStreamName"] for stream in streams], []
         for name in names:
             host = name.removeprefix(self._prefix).partition("/")[0].rsplit("-", 1)[0]
             label = f"{host} | " if len(names) > 1 else ""

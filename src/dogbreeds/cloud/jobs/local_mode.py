@@ -4,21 +4,22 @@ It uses no AWS account, credentials or telemetry. Containers and temporary folde
 removed, also after a failure or Ctrl-C.
 """
 
+import contextlib
+import functools
 import os
 import shutil
 import signal
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from dogbreeds import __version__
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
+from dogbreeds.cloud.endpoints.predict import content_type
+from dogbreeds.cloud.images.docker import docker, find_image
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.photo import PhotosError
@@ -38,23 +39,10 @@ _NAME = "dogbreeds-local"
 _COMPOSE = '#!/bin/sh\nexec docker compose "$@"\n'
 
 
-def image_name(settings: CloudSettings, image: str) -> str:
-    """Return the local image's name: as given, or the name that `make build` uses."""
-    given = getattr(settings.images, f"{image}_uri")
-    return str(given or f"dogbreeds-{image}:{__version__}-{settings.images.flavor}")
-
-
 def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
-    """Train in local containers; with several instances, one container per instance.
+    """Train in local containers, one per instance, on a photos directory; return the artifact.
 
-    Args:
-        settings: ``training.instance_count``, ``training.hyperparameters``,
-            ``training.environment`` and the image are used.
-        photos: A photos directory.
-        out: Target folder of ``model.tar.gz`` and ``output.tar.gz``.
-
-    Returns:
-        The model artifact.
+    `out` also gets the job's ``output.tar.gz``.
 
     Raises:
         ConfigError: The hyperparameters are invalid, or there are no photos.
@@ -64,7 +52,7 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
         Settings.from_mapping(settings.training.hyperparameters)
     except SettingsError as error:
         raise ConfigError(str(error)) from error
-    image = image_name(settings, "training")
+    image = _find_image(settings, "training")
     out.mkdir(parents=True, exist_ok=True)
     # Beside the results, because hard links stay in one file system.
     with (
@@ -96,7 +84,7 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
     return out / "model.tar.gz"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _noticing_ctrl_c() -> Iterator[None]:
     """Raise KeyboardInterrupt at the end of the context even if the SDK swallowed it."""
     pressed = False
@@ -125,56 +113,44 @@ def _failure(output: Path) -> str:
         return ""
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
-    """Serve a model artifact in a local container within the context.
-
-    Args:
-        settings: ``endpoint.environment`` and the image are used.
-        archive: A ``model.tar.gz``.
-        port: Port of the container on this machine.
-
-    Yields:
-        The SDK's Predictor.
+    """Serve a ``model.tar.gz`` in a local container within the context; yield the SDK's Predictor.
 
     Raises:
         CloudError: Artifact, engine or image is missing, the port is taken, or the container did
             not become ready.
     """
     _check(archive, port)
-    image = image_name(settings, "serving")
+    image = _find_image(settings, "serving")
     with _session(image, port) as session:
-        predictor = _deploy(session, settings, image, archive)
+        from sagemaker.deserializers import JSONDeserializer
+        from sagemaker.model import Model
+        from sagemaker.predictor import Predictor
+
+        model = Model(
+            image_uri=image,
+            model_data=archive.resolve().as_uri(),
+            role=_ROLE,
+            name=_NAME,
+            env=dict(settings.endpoint.environment),
+            predictor_cls=Predictor,
+            sagemaker_session=session,
+        )
+        try:
+            predictor = model.deploy(
+                1,
+                _instance_type(settings),
+                endpoint_name=_NAME,
+                deserializer=JSONDeserializer(),
+                wait=False,  # it is ready already; the SDK would poll after 30 s
+            )
+        except RuntimeError as error:
+            raise CloudError(f"the container did not become ready ({error}); see above") from error
         try:
             yield predictor
         finally:
             predictor.delete_endpoint()
-
-
-def _deploy(session: "LocalSession", settings: CloudSettings, image: str, archive: Path) -> Any:  # noqa: ANN401
-    from sagemaker.deserializers import JSONDeserializer
-    from sagemaker.model import Model
-    from sagemaker.predictor import Predictor
-
-    model = Model(
-        image_uri=image,
-        model_data=archive.resolve().as_uri(),
-        role=_ROLE,
-        name=_NAME,
-        env=dict(settings.endpoint.environment),
-        predictor_cls=Predictor,
-        sagemaker_session=session,
-    )
-    try:
-        return model.deploy(
-            1,
-            _instance_type(settings),
-            endpoint_name=_NAME,
-            deserializer=JSONDeserializer(),
-            wait=False,  # it is ready already; the SDK would poll after 30 s
-        )
-    except RuntimeError as error:
-        raise CloudError(f"the container did not become ready ({error}); see above") from error
 
 
 def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
@@ -183,11 +159,9 @@ def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
     Raises:
         CloudError: The container refused; the message is its answer.
     """
-    suffix = photo.suffix.lower().removeprefix(".").replace("jpg", "jpeg")
+    options = {"ContentType": content_type(photo)}
     try:
-        answer: dict[str, Any] = predictor.predict(
-            photo.read_bytes(), initial_args={"ContentType": f"image/{suffix}"}
-        )
+        answer: dict[str, Any] = predictor.predict(photo.read_bytes(), initial_args=options)
     except ValueError as error:  # raised by the SDK for an answer that is not JSON
         raise CloudError(f"{photo}: {error}") from error
     if "predicted_label" not in answer:
@@ -198,15 +172,9 @@ def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
 def transform(
     settings: CloudSettings, archive: Path, photos: Path, out: Path, *, content_type: str, port: int
 ) -> None:
-    """Run a batch transform in a local container.
+    """Run a batch transform in a local container, of a folder of photos of one type.
 
-    Args:
-        settings: As for `serving`.
-        archive: A ``model.tar.gz``.
-        photos: A folder of photos of one type.
-        out: Target folder of the answers: one file ``PHOTO.out`` per photo.
-        content_type: Their type.
-        port: Port of the container on this machine.
+    `out` gets one file ``PHOTO.out`` per photo.
 
     Raises:
         CloudError: As for `serving`, or a photo was refused.
@@ -215,7 +183,7 @@ def transform(
     if not photos.is_dir():
         raise CloudError(f"expected a folder of photos, found none at {photos}")
     out.mkdir(parents=True, exist_ok=True)
-    image = image_name(settings, "serving")
+    image = _find_image(settings, "serving")
     with _session(image, port) as session:
         from sagemaker.transformer import Transformer
 
@@ -239,6 +207,10 @@ def transform(
             raise CloudError(f"the transform failed: {error}") from error
 
 
+def _find_image(settings: CloudSettings, image: str) -> str:
+    return find_image(settings, image, getattr(settings.images, f"{image}_uri")).name
+
+
 def _instance_type(settings: CloudSettings) -> str:
     return "local_gpu" if settings.images.flavor == "gpu" else "local"
 
@@ -252,10 +224,9 @@ def _check(archive: Path, port: int) -> None:
         raise CloudError(str(error)) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
     """Yield a local session in a temporary folder; its containers are removed at the end."""
-    _check_image(image)
     quieten_sdk()
     from sagemaker.local import LocalSession
 
@@ -283,37 +254,19 @@ def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
             os.environ["PATH"] = path
 
 
-def _check_image(image: str) -> None:
-    try:
-        done = subprocess.run(
-            ["docker", "image", "inspect", image], capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CloudError(f"no Docker engine answers: {error}") from error
-    if done.returncode != 0:
-        raise CloudError(f"no image {image} here: run make build (FLAVOR=cpu or gpu)")
-
-
 def _remove_containers(containers: Path, image: str) -> None:
     """Remove the containers that were started from compose files below a folder.
 
     The SDK has deleted the compose files of servers by now, so look at the containers' labels.
     """
+    run = functools.partial(docker, timeout=120, check=False)
     label = "com.docker.compose.project.working_dir"
-    listed = _docker("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
+    listed = run("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
     for line in listed.splitlines():
         identifier, _, folder = line.partition(" ")
         if folder and Path(folder).is_relative_to(containers):
-            _docker("rm", "--force", "--volumes", identifier)
-    _docker("network", "rm", "sagemaker-local")  # fails while another job uses it
+            run("rm", "--force", "--volumes", identifier)
+    run("network", "rm", "sagemaker-local")  # fails while another job uses it
     if os.getuid() != 0:  # make files that containers wrote as root removable
         chown = ("--entrypoint=chown", f"--volume={containers}:/left", "--network=none", image)
-        _docker("run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")
-
-
-def _docker(*arguments: str) -> str:
-    """Run Docker's command line, whether it succeeds or not; return what it prints."""
-    done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
-    return done.stdout
+        run("run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")

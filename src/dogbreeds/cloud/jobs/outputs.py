@@ -1,40 +1,27 @@
 """Outputs of training jobs on S3, other than their models."""
 
 import re
+import tarfile
 from pathlib import Path
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from dogbreeds.cloud import naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, is_missing
 from dogbreeds.cloud.settings import CloudSettings
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's own rule
-
-
-def check_name(job: str) -> None:
-    """Check the name of a job that is no local file or folder, before asking AWS.
-
-    Raises:
-        CloudError: It is not a valid name.
-    """
-    if not _JOB_NAME.fullmatch(job):
-        raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
+_SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a job's description
 
 
 def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
-    """Download the ``output.tar.gz`` of a training job, the content of ``/opt/ml/output/data``.
-
-    Args:
-        settings: Region and profile of the job.
-        job: Its name.
-        folder: The target; the file is named after the job.
+    """Download a training job's ``output.tar.gz`` as ``JOB.tar.gz``: its ``/opt/ml/output/data``.
 
     Raises:
         CloudError: The job does not exist, or it has no output.
-        botocore.exceptions.ClientError: AWS refused.
     """
-    check_name(job)
+    if not _JOB_NAME.fullmatch(job):
+        raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
     job = naming.own_name(settings, job)
     cloud = Cloud(settings)
     found = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=job)
@@ -54,3 +41,32 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
             raise CloudError(f"job {job} ({status}) left no s3://{bucket}/{key}") from error
         raise
     return file
+
+
+def fetch_monitoring(settings: CloudSettings, job: str, folder: Path, source: str) -> Path:
+    """Download a job's system metrics (``profiler``) or tensors (``debug``) to an empty folder.
+
+    These are the job's own and those of SageMaker, which may lack one of them. The folder is
+    returned, for `dogbreeds.job_output.profile.read_profile` or the Debugger's rules.
+
+    Raises:
+        CloudError: The job does not exist, or it has neither.
+    """
+    missing: CloudError | None = None
+    try:
+        with tarfile.open(fetch_output(settings, job, folder)) as archive:
+            archive.extractall(folder, filter="data")
+    except CloudError as error:  # a failed job may have no output
+        missing = error
+    cloud, job = Cloud(settings), naming.own_name(settings, job)
+    try:
+        description = cloud.sagemaker.describe_training_job(TrainingJobName=job)
+    except (ClientError, ParamValidationError) as error:
+        raise missing or error from error
+    uri = description.get(_SECTIONS[source], {}).get("S3OutputPath")
+    name = f"{source}-output"
+    if uri and s3.download_folder(cloud, f"{uri.rstrip('/')}/{job}/{name}", folder / name):
+        return folder
+    if missing:
+        raise missing
+    return folder

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dogbreeds.cloud import drivers, naming, s3
+from dogbreeds.cloud import drivers, naming, prices, s3
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.images.uri import image_uri, job_image
-from dogbreeds.cloud.jobs import describe as jobs
+from dogbreeds.cloud.images.uri import job_image
 from dogbreeds.cloud.jobs import follow
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.jobs.submit import submit_once
+from dogbreeds.cloud.settings import CloudSettings, ConfigError, refuse
 from dogbreeds.data.folders import SPLITS
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.model.architectures import ModelError, check_architecture
@@ -31,40 +31,31 @@ def check(settings: CloudSettings) -> Settings:
         ConfigError: Settings are missing, invalid or contradictory.
     """
     settings.require("aws.role", "aws.bucket", "training.data")
-    job = settings.training
+    job, network = settings.training, settings.network
+    origin = settings.origins.get("training.hyperparameters", "hyperparameters")
     try:
         hyperparameters = Settings.from_mapping(job.hyperparameters)
         check_architecture(hyperparameters.model)
-        _check_weights(hyperparameters, job.weights)
     except (SettingsError, ModelError) as error:
-        origin = settings.origins.get("training.hyperparameters", "hyperparameters")
         raise ConfigError(f"{origin}: {error}") from error
-    if job.spot and job.max_wait < job.max_run:
-        raise ConfigError(
-            "training.max_wait includes the run time: expected at least training.max_run"
-            f" ({job.max_run}), got {job.max_wait}"
-        )
-    if job.spot and job.warm_pool:
-        raise ConfigError("training.warm_pool does not go with training.spot: choose one")
-    if bool(settings.network.subnets) != bool(settings.network.security_groups):
-        raise ConfigError("network.subnets and network.security_groups: give both or neither")
-    return hyperparameters
-
-
-def _check_weights(hyperparameters: Settings, channel: str) -> None:
-    """Require that the initial weights are in the image or in a channel."""
     weights, model = hyperparameters.weights, hyperparameters.model
-    if weights == "imagenet" and model != BAKED_WEIGHTS:
-        raise SettingsError(
-            f"ImageNet weights of {model} are requested, only those of {BAKED_WEIGHTS} are in the"
-            " image, and nothing is downloaded: give a file by training.weights and hyperparameter"
-            " weights, or train from weights=none"
-        )
-    if weights not in ("imagenet", "none") and not channel:
-        raise SettingsError(
-            f"the weights file {weights} is requested, which comes by the channel `weights`: set"
-            " training.weights to its s3:// folder"
-        )
+    refuse(
+        (weights == "imagenet" and model != BAKED_WEIGHTS,
+         f"{origin}: ImageNet weights of {model} are requested, only those of {BAKED_WEIGHTS} are"
+         " in the image, and nothing is downloaded: give a file by training.weights and"
+         " hyperparameter weights, or train from weights=none"),
+        (weights not in ("imagenet", "none") and not job.weights,
+         f"{origin}: the weights file {weights} is requested, which comes by the channel `weights`:"
+         " set training.weights to its s3:// folder"),
+        (job.spot and job.max_wait < job.max_run,
+         "training.max_wait includes the run time: expected at least training.max_run"
+         f" ({job.max_run}), got {job.max_wait}"),
+        (job.spot and job.warm_pool,
+         "training.warm_pool does not go with training.spot: choose one"),
+        (bool(network.subnets) != bool(network.security_groups),
+         "network.subnets and network.security_groups: give both or neither"),
+    )  # fmt: skip
+    return hyperparameters
 
 
 def channels(cloud: Cloud) -> dict[str, str]:
@@ -76,12 +67,12 @@ def channels(cloud: Cloud) -> dict[str, str]:
     settings = cloud.settings
     root = settings.training.data.rstrip("/")
     there = {s: uri for s in SPLITS if s3.holds_objects(cloud, uri := f"{root}/{s}/")}
-    if "train" not in there or len(there) == 1:
-        missing = "train/" if "train" not in there else "valid/ or test/"
-        raise ConfigError(
-            f"training.data: expected train/ and valid/ or test/ with photos in {root}, found no"
-            f" {missing}: dogbreeds data upload FOLDER sends them"
-        )
+    missing = "valid/ or test/" if "train" in there else "train/"
+    refuse(
+        ("train" not in there or len(there) == 1,
+         f"training.data: expected train/ and valid/ or test/ with photos in {root}, found no"
+         f" {missing}: dogbreeds data upload FOLDER sends them"),
+    )  # fmt: skip
     if settings.training.weights:
         there["weights"] = settings.training.weights
     return there
@@ -90,28 +81,20 @@ def channels(cloud: Cloud) -> dict[str, str]:
 def make_estimator(
     cloud: Cloud, checkpoints: str | None, hyperparameters: Mapping[str, str]
 ) -> "Estimator":
-    """Return the Estimator of a training or tuning job.
+    """Return the Estimator of a training or tuning job with checked settings.
 
-    Args:
-        cloud: The account, region and settings.
-        checkpoints: Folder of the job's checkpoints below the prefix, used on Spot capacity; None:
-            checkpoints are not stored.
-        hyperparameters: By name.
-
-    Raises:
-        ConfigError: As for `check`, or there is no image.
+    `checkpoints` is the folder of the job's checkpoints below the prefix, used on Spot capacity;
+    without one, checkpoints are not stored.
     """
-    settings = cloud.settings
-    check(settings)
-    image = job_image(cloud, "training")
     from sagemaker.estimator import Estimator
 
+    settings = cloud.settings
     job, network = settings.training, settings.network
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
     stores_checkpoints = job.spot and checkpoints is not None
     volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
     return Estimator(
-        image_uri=image,
+        image_uri=job_image(cloud, "training"),
         role=settings.aws.role,
         instance_count=job.instance_count,
         instance_type=job.instance_type,
@@ -163,39 +146,27 @@ def _debugger(settings: CloudSettings, root: str) -> dict[str, Any]:
 
 
 def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
-    """Start a training job, or find the one that the same command started before.
+    """Start a training job, or find the one that the same command started before; return its name.
 
-    Args:
-        cloud: The account, region and settings.
-        name: The job's name, see `naming.own_name`; a job of this name is not started again.
-        new: Start another job even if the same one is running.
-
-    Returns:
-        The job's name.
+    For `name` and `new` see `submit_once`.
 
     Raises:
         ConfigError: The settings are incomplete or invalid.
         CloudError: A job of this name has other settings.
-        botocore.exceptions.ClientError: AWS refused.
     """
     settings = cloud.settings
-    request = [image_uri(settings, "training"), settings.training, settings.network, settings.aws]
+    check(settings)
+    request = [job_image(cloud, "training"), settings.training, settings.network, settings.aws]
     prefix = naming.job_prefix(settings, "train", request)
-    name = name and naming.own_name(settings, name)
-    chosen = name or naming.job_name(prefix)
-    estimator = make_estimator(cloud, chosen, settings.training.hyperparameters)
     inputs = channels(cloud)
 
-    def submit() -> None:
-        estimator.fit(dict(inputs), wait=False, job_name=chosen)
+    def submit(name: str) -> None:
+        estimator = make_estimator(cloud, name, settings.training.hyperparameters)
+        estimator.fit(dict(inputs), wait=False, job_name=name)
         if estimator.latest_training_job is None:  # the SDK's telemetry wrapper swallows Ctrl-C
             raise KeyboardInterrupt
 
-    if running := jobs.find(cloud, "TrainingJob", prefix, name, new=new, submit=submit):
-        return running
-    cloud.say(f"Starting training job {chosen} on {settings.training.instance_type}")
-    submit()
-    return chosen
+    return submit_once(cloud, "TrainingJob", prefix, submit, name=name, new=new)
 
 
 def report(cloud: Cloud, description: dict[str, Any]) -> str:
@@ -207,9 +178,10 @@ def report(cloud: Cloud, description: dict[str, Any]) -> str:
     resources = description.get("ResourceConfig", {})
     count = resources.get("InstanceCount", 1)
     lines.append(f"  {'billable':<20}{billable * count} s ({count} x {billable} s)")
-    price = cloud.settings.prices.get(resources.get("InstanceType", ""))
+    hours = billable * count / 3600
+    price = prices.per_hour(cloud.settings, resources.get("InstanceType", ""), hours)
     if price is not None:
-        lines.append(f"  {'cost, about':<20}{billable * count * price / 3600:.2f} USD")
+        lines.append(f"  {'cost, about':<20}{price:.2f} USD")
     trained = description.get("TrainingTimeInSeconds", 0)
     if description.get("EnableManagedSpotTraining") and trained:
         lines.append(f"  {'saved by Spot':<20}{1 - billable / trained:.0%}")
@@ -226,6 +198,5 @@ def wait(cloud: Cloud, name: str) -> dict[str, Any]:
     """
     description = follow.follow(cloud, "TrainingJob", name, log=True)
     if description["TrainingJobStatus"] != "Completed":
-        reason = description.get("FailureReason", "no reason given")
-        raise CloudError(f"{report(cloud, description)}\n{reason}")
+        raise CloudError(f"{report(cloud, description)}\n{follow.reason(description)}")
     return description

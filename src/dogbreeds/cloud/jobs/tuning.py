@@ -1,18 +1,19 @@
 """Tuning jobs: a HyperparameterTuner over the project's search space."""
 
 import csv
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.images.uri import image_uri
-from dogbreeds.cloud.jobs import describe as jobs
+from dogbreeds.cloud.aws import Cloud, CloudError, every
+from dogbreeds.cloud.images.uri import job_image
 from dogbreeds.cloud.jobs import follow
-from dogbreeds.cloud.jobs.training import channels, make_estimator
-from dogbreeds.cloud.settings import ConfigError
+from dogbreeds.cloud.jobs.submit import submit_once
+from dogbreeds.cloud.jobs.training import channels, check, make_estimator
+from dogbreeds.cloud.settings import refuse
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
 from dogbreeds.system import terminal
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
@@ -32,60 +33,44 @@ def start(
     warm_start: Sequence[str] = (),
     fixed: Sequence[str] = (),
 ) -> str:
-    """Start a tuning job, or find the one that the same command started before.
+    """Start a tuning job, or find the one that the same command started before; return its name.
 
-    Args:
-        cloud: The account, region and settings.
-        name: The job's name; a job of this name is not started again.
-        new: Start another job even if the same one is running.
-        warm_start: Names of finished tuning jobs to learn from.
-        fixed: Hyperparameters that keep their given value and are not searched; other given
-            values of the search space apply to `dogbreeds train` only.
-
-    Returns:
-        The job's name.
+    `warm_start` names finished tuning jobs to learn from. Hyperparameters that are `fixed` keep
+    their given value; other given values of the search space apply to `dogbreeds train` only. For
+    `name` and `new` see `submit_once`.
 
     Raises:
         ConfigError: The settings are incomplete or invalid.
-        botocore.exceptions.ClientError: AWS refused.
+        CloudError: A job of this name has other settings.
     """
     settings = cloud.settings
     tuning = settings.tuning
-    if tuning.objective not in METRICS:
-        raise ConfigError(
-            f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"
-        )
-    name = name and naming.own_name(settings, name)
+    check(settings)
     space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
     given = settings.training.hyperparameters
     if tuning.strategy == "Hyperband" and isinstance(epochs := space.pop("epochs", None), Choice):
         # Hyperband assigns epochs itself: each job may use up to the maximum of the space.
         given = {"epochs": str(max(epochs.values)), **given}
     kept = {name: value for name, value in given.items() if _underscored(name) not in space}
+    refuse(
+        (tuning.objective not in METRICS,
+         f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"),
+        (not space,
+         f"--set fixes the whole search space ({', '.join(SEARCH_SPACE)}): leave one out, or run"
+         " dogbreeds train"),
+    )  # fmt: skip
     if ignored := sorted(set(given) - set(kept)):
         print(f"searched for, whatever the settings say: {', '.join(ignored)}", file=sys.stderr)
-    if not space:
-        raise ConfigError(
-            f"--set fixes the whole search space ({', '.join(SEARCH_SPACE)}): leave one out, or run"
-            " dogbreeds train"
-        )
-    request = [image_uri(settings, "training"), settings.training, tuning, settings.network]
+    request = [job_image(cloud, "training"), settings.training, tuning, settings.network]
     prefix = naming.job_prefix(settings, "tune", [*request, settings.aws, list(warm_start), kept])
-    chosen = name or naming.job_name(prefix)
-    # A common checkpoint folder would mix the jobs up, so checkpoints are not stored.
-    estimator = make_estimator(cloud, None, kept)
-    tuner = _make_tuner(cloud, estimator, space, warm_start)
     inputs = channels(cloud)
 
-    def submit() -> None:
-        tuner.fit(dict(inputs), job_name=chosen, wait=False, include_cls_metadata=False)
+    def submit(name: str) -> None:
+        # A common checkpoint folder would mix the jobs up, so checkpoints are not stored.
+        tuner = _make_tuner(cloud, make_estimator(cloud, None, kept), space, warm_start)
+        tuner.fit(dict(inputs), job_name=name, wait=False, include_cls_metadata=False)
 
-    noun = "HyperParameterTuningJob"
-    if running := jobs.find(cloud, noun, prefix, name, new=new, submit=submit):
-        return running
-    cloud.say(f"Starting tuning job {chosen}: {tuning.max_jobs} training jobs")
-    submit()
-    return chosen
+    return submit_once(cloud, "HyperParameterTuningJob", prefix, submit, name=name, new=new)
 
 
 def _underscored(name: str) -> str:
@@ -143,7 +128,7 @@ def wait(cloud: Cloud, name: str) -> dict[str, Any]:
     """
     description = follow.follow(cloud, "HyperParameterTuningJob", name, status=_status)
     if description["HyperParameterTuningJobStatus"] == "Failed":
-        raise CloudError(f"{name} failed: {description.get('FailureReason', 'no reason given')}")
+        raise CloudError(f"{name} failed: {follow.reason(description)}")
     return description
 
 
@@ -162,26 +147,25 @@ def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
         One row per job with `COLUMNS`; the objective is None for a job without one.
     """
     call = "list_training_jobs_for_hyper_parameter_tuning_job"
-    pages = cloud.sagemaker.get_paginator(call).paginate(HyperParameterTuningJobName=name)
+    of_job = {"HyperParameterTuningJobName": name}
     rows = []
-    for page in pages:
-        for job in page["TrainingJobSummaries"]:
-            tuned = job["TunedHyperParameters"]
-            row = {column: tuned.get(_HYPERPARAMETERS.get(column, column)) for column in COLUMNS}
-            objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
-            row |= {
-                "job_name": job["TrainingJobName"],
-                "FinalObjectiveValue": objective.get("Value"),
-                "status": job["TrainingJobStatus"],
-            }
-            rows.append(row)
+    for job in every(cloud.sagemaker, call, "TrainingJobSummaries", **of_job):
+        tuned = job["TunedHyperParameters"]
+        row = {column: tuned.get(_HYPERPARAMETERS.get(column, column)) for column in COLUMNS}
+        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+        row |= {
+            "job_name": job["TrainingJobName"],
+            "FinalObjectiveValue": objective.get("Value"),
+            "status": job["TrainingJobStatus"],
+        }
+        rows.append(row)
     sign = 1 if cloud.settings.tuning.objective.endswith("loss") else -1
 
-    def order(row: Mapping[str, Any]) -> tuple[bool, float]:
+    def rank(row: Mapping[str, Any]) -> float:
         objective = row["FinalObjectiveValue"]
-        return objective is None, sign * (objective or 0)
+        return math.inf if objective is None else sign * float(objective)
 
-    return sorted(rows, key=order)
+    return sorted(rows, key=rank)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -209,8 +193,7 @@ def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
             label=optimizer,
             alpha=0.7,
         )
-    axes.set(xscale="log", xlabel="learning rate", ylabel=objective)
-    axes.set_title("size: batch size")
+    axes.set(xscale="log", xlabel="learning rate", ylabel=objective, title="size: batch size")
     if finished:
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,99 @@
+"""Starting jobs, such that a repeated command does not pay for a second one."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dogbreeds.cloud import naming
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
+
+# Fields of a request that must equal those of an existing job of the same name.
+_COMPARED = re.compile(
+    r"(TrainingJobDefinition\.Static)?HyperParameters\.(?!_).*|.*TrainingImage|.*S3Uri|ModelName"
+    r"|.*ParameterRanges.*|.*InstanceType|.*InstanceCount"
+)
+
+
+def submit_once(
+    cloud: Cloud,
+    noun: str,
+    prefix: str,
+    submit: Callable[[str], object],
+    *,
+    name: str | None,
+    new: bool,
+) -> str:
+    """Start a job, or find the one of this name, or without a name, an equal one that is running.
+
+    Args:
+        cloud: The account.
+        noun: ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
+        prefix: Prefix of the names of the request's jobs (`naming.job_prefix`).
+        submit: Sends the request under a name; a rehearsal compares it with the job of this name.
+        name: The requested name, see `naming.own_name`.
+        new: Whether a second job is requested; a name is never used twice.
+
+    Returns:
+        The job's name.
+
+    Raises:
+        CloudError: The job of this name has other settings.
+    """
+    name = name and naming.own_name(cloud.settings, name)
+    if found := _find(cloud, noun, prefix, submit, name=name, new=new):
+        cloud.kept.append(f"job {found}")
+        hint = "" if name else " (--new does)"
+        cloud.say(f"{found} exists already: not starting another{hint}")
+        return found
+    chosen = name or naming.job_name(prefix)
+    cloud.say(f"Starting {naming.snake_case(noun).replace('_', ' ')} {chosen}")
+    submit(chosen)
+    return chosen
+
+
+def _find(
+    cloud: Cloud,
+    noun: str,
+    prefix: str,
+    submit: Callable[[str], object],
+    *,
+    name: str | None,
+    new: bool,
+) -> str | None:
+    snake = naming.snake_case(noun)
+    if name:
+        call = getattr(cloud.sagemaker, f"describe_{snake}")
+        if (there := get_if_exists(call, **{f"{noun}Name": name})) is None:
+            return None
+        with cloud.rehearsal() as requests:
+            submit(name)
+        _compare(name, there, requests[-1][f"Create{noun}"])
+        return name
+    if new:
+        return None
+    list_jobs = getattr(cloud.sagemaker, f"list_{snake}s")
+    running = list_jobs(NameContains=prefix, StatusEquals="InProgress")
+    return next((job[f"{noun}Name"] for job in running.get(f"{noun}Summaries", [])), None)
+
+
+def _compare(name: str, job: dict[str, Any], request: dict[str, Any]) -> None:
+    """Refuse a job with other settings: its results would be mistaken for those of a request."""
+    there, here = dict(_leaves(job)), dict(_leaves(request))
+    different = [
+        f"  {path}: {there.get(path, 'nothing')} there, {here.get(path, 'nothing')} here"
+        for path in sorted(here.keys() | there.keys())
+        if _COMPARED.fullmatch(path)
+        and here.get(path) != there.get(path)
+        and (path in here or "HyperParameters" in path)
+    ]
+    if different:
+        text = f"{name} exists already, with other settings; choose another --name:"
+        raise CloudError("\n".join([text, *different]))
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, f"{path}.{key}".lstrip("."))
+    else:
+        yield path, str(value)
