@@ -200,6 +200,16 @@ def test_a_quota_of_nought(
     assert "note  quota: none named 'ml.g5.xlarge for spot" in dogbreeds("doctor", "train").out
 
 
+def test_doctor_takes_the_flags_of_the_command_that_it_checks(
+    dogbreeds: Run, healthy: boto3.Session
+) -> None:
+    assert "no-bucket" in failure(dogbreeds("doctor", "train", "--data", "s3://no-bucket/photos"))
+    assert "did you mean epochs" in dogbreeds("doctor", "train", "--set", "epoch=1").err
+    found = failure(dogbreeds("doctor", "deploy", "--update=linear", "--step-percent=5"))
+    assert "expected at least 10 for update linear" in found
+    assert "expected at most 100" in failure(dogbreeds("doctor", "transform", "--concurrency=50"))
+
+
 def test_channels_that_are_empty_or_too_big(
     dogbreeds: Run, healthy: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

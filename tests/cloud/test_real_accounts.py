@@ -94,6 +94,8 @@ def test_the_pages_first_commands_work_word_for_word(
         (("train", "--set", "model=resnet50"), "only those of resnet18 are in the image"),
         (("train", "--instance-type=ml.g5.tiny"), "InstanceType: 'ml.g5.tiny' is not offered"),
         ((*BATCH, "--instance-type=ml.p5.48xlarge"), "TransformResources.InstanceType"),
+        (("tune", "--max-jobs=2", "--parallel-jobs=3"), "expected at most tuning.max_jobs, 2"),
+        ((*BATCH, "--subnets=subnet-1"), "give both or neither"),
         (
             ("tune", "--set=lr=0.1", "--set=batch_size=8", "--set=epochs=3", "--set=optimizer=sgd"),
             "--set fixes the whole search space",
@@ -137,6 +139,26 @@ def test_a_job_of_this_name_with_other_settings_is_refused(
     assert (result.code, result.out) == (1, "")
     assert "dogbreeds-breeds-1 exists already, with other settings" in result.err
     assert message in result.err
+
+
+def test_a_transform_job_of_this_name_with_other_photos_is_refused(
+    dogbreeds: Run, aws: boto3.Session
+) -> None:
+    assert dogbreeds(*BATCH, "--name=b", "--no-wait").code == 0
+    result = dogbreeds(*BATCH, "--name=b", "--content-type=image/png")
+    assert "ContentType: image/jpeg there, image/png here" in result.err
+
+
+@pytest.mark.parametrize(
+    "command", [("deploy", "my job"), ("register", "my job"), ("predict", "a.jpg", "--name=my end")]
+)
+def test_a_name_that_cannot_be_is_refused_before_aws_is_asked(
+    dogbreeds: Run, aws: boto3.Session, command: tuple[str, ...]
+) -> None:
+    Path("a.jpg").touch()
+    result = dogbreeds(*command)
+    assert result.code == 2
+    assert "Name: expected letters, digits and single - between them" in result.err
 
 
 def test_channels_are_the_splits_that_are_there(
@@ -233,8 +255,8 @@ def test_hyperband_hands_out_the_epochs_itself(dogbreeds: Run) -> None:
 
 def test_any_setting_can_be_given_as_a_flag(dogbreeds: Run) -> None:
     result = dogbreeds(
-        "train", "--dry-run", "--json", "--setting=project=puppies",
-        "--setting=tags=team=dogs,env=x",
+        "train", "--dry-run", "--json", "--project=puppies", "--tags=team=dogs,env=x",
+        "--setting=images.keep=20",
     )  # fmt: skip
     request = json.loads(result.out)[0]["CreateTrainingJob"]
     assert request["TrainingJobName"].startswith("puppies-train-")
@@ -250,11 +272,15 @@ def test_a_photo_that_is_not_there_is_told_before_anything_is_made(
     result = dogbreeds("deploy", MODEL, "--photo=nosuch.jpg")
     assert result.code == 1
     assert "no such photo: nosuch.jpg" in result.err
+    Path("empty").mkdir()
+    assert "no photos in empty" in dogbreeds("deploy", MODEL, "--photo=empty").err
     assert not calls
 
 
 class Proxy(BaseHTTPRequestHandler):
     """A proxy that answers everything with a page of its own."""
+
+    status = 403
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -262,13 +288,20 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
-        self.send_response(403)
+        self.send_response(self.status)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class Portal(Proxy):
+    """A network that wants a sign-in first."""
+
+    status = 200
 
 
 class Hanging(Proxy):
@@ -291,7 +324,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
     made.server_close()
 
 
-@pytest.mark.parametrize("server", [Proxy], indirect=True)
+@pytest.mark.parametrize("server", [Proxy, Portal], indirect=True)
 @pytest.mark.parametrize("command", [("list",), ("train", "--name=x"), ("doctor", "train")])
 def test_a_proxys_page_is_told_as_one(
     dogbreeds: Run,
@@ -339,6 +372,20 @@ def test_ctrl_c_does_not_wait_for_an_endpoint_that_hangs(
                 provider="env", cred_var="AWS_SECRET_ACCESS_KEY"
             ),
             "the AWS credentials are incomplete: .*AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            botocore.exceptions.InvalidConfigError(error_msg="sso_region is missing"),
+            "the configuration of AWS does not work: sso_region is missing",
+        ),
+        (
+            botocore.exceptions.SSLError(endpoint_url="https://x", error="self-signed"),
+            "name its certificates in AWS_CA_BUNDLE",
+        ),
+        (
+            botocore.exceptions.ClientError(
+                {"Error": {"Code": "InvalidClientTokenId", "Message": "is invalid"}}, "GetUser"
+            ),
+            "the AWS credentials are wrong: is invalid",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def _on_sagemaker(
     from dogbreeds.cloud.endpoints.config import Variant, endpoint_name
 
     if photo:
-        find_photos([photo])  # fail before anything is created
+        photo = find_photos([photo])[0]  # fail before anything is created
     variant = Variant.parse(challenger, most=0.99) if challenger else None
     copies = Variant.parse(shadow, most=1) if shadow else None
     cloud = base.connect(settings, dry_run=job.dry_run)

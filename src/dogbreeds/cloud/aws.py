@@ -4,24 +4,17 @@ import contextlib
 import logging
 import os
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
 from dogbreeds.cloud import validation
@@ -37,7 +30,7 @@ _CONFIG = Config(
 AWS_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 """What botocore raises; `explain` says what to do."""
 
-_VALIDATED = ("sagemaker", "application-autoscaling", "cloudwatch")
+_VALIDATED = ("sagemaker", "sagemaker-runtime", "application-autoscaling", "cloudwatch")
 _READS = ("Describe", "List", "Get", "BatchGet", "Head")
 
 
@@ -81,6 +74,7 @@ class Cloud:
             self._go_offline_without_account()
         self.session.events.register("before-call", self._record)
         self.session.events.register("before-parameter-build", self._validate)
+        self.session.events.register("after-call", _refuse_web_page)
 
     def _go_offline_without_account(self) -> None:
         quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
@@ -142,7 +136,7 @@ class Cloud:
     def _validate(self, params: Any, model: Any, context: Any, **_: object) -> None:  # noqa: ANN401
         """Refuse what SageMaker would refuse; in dry runs also enum values unknown to botocore."""
         context["parameters"] = params
-        if model.service_model.service_name in _VALIDATED and not model.name.startswith(_READS):
+        if model.service_model.service_name in _VALIDATED:
             name, shape = model.name, model.input_shape
             if found := list(validation.problems(shape, params, name, enums=self.dry_run)):
                 raise ConfigError("\n".join(found))
@@ -158,6 +152,12 @@ class Cloud:
             error = {"Code": "ValidationException", "Message": "Could not find it (dry run)."}
             return SimpleNamespace(status_code=400), {"Error": error}
         return SimpleNamespace(status_code=200), {}
+
+
+def _refuse_web_page(http_response: Any, **_: object) -> None:  # noqa: ANN401
+    """Refuse a proxy's page with status 200, which botocore takes for an empty answer."""
+    if "html" in getattr(http_response, "headers", {}).get("Content-Type", ""):
+        raise CloudError(_advice()["errors"]["ResponseParserError"])
 
 
 SDK_CONFIG = {
@@ -228,36 +228,23 @@ def given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-_REFUSALS = {
-    "ExpiredToken": "the AWS credentials have expired: refresh them, then run the same command"
-    " again",
-    "AccessDenied": "not allowed: {} (iam/ has policies that allow what this project does)",
-    "UnauthorizedOperation": "not allowed: {} (iam/ has policies)",
-    "ResourceLimitExceeded": "a quota is used up: {} (request more under Service Quotas)",
-}
-"""What to do, by the beginning of AWS's code."""
+@cache
+def _advice() -> dict[str, dict[str, str]]:
+    return tomllib.loads(Path(__file__).with_name("advice.toml").read_text())
 
 
 def explain(error: Exception) -> str:
     """Return what happened and what to do, for an error raised by botocore."""
-    if isinstance(error, NoCredentialsError):
-        return "no AWS credentials are found: run aws configure or aws sso login or set aws.profile"
-    if isinstance(error, SSOError | TokenRetrievalError):
-        return f"the AWS sign-in has ended: run aws sso login (with your --profile): {error}"
-    if isinstance(error, PartialCredentialsError | CredentialRetrievalError):
-        return f"the AWS credentials are incomplete: {error}; see aws configure list"
-    no_code = isinstance(error, ClientError) and not error_code(error)
-    if no_code or isinstance(error, ResponseParserError) or "<html" in str(error).lower():
-        return (
-            "expected an answer of AWS, got a web page: a proxy intercepts the connection"
-            " (HTTPS_PROXY, NO_PROXY) or needs a sign-in"
-        )
-    if isinstance(error, BotoCoreError):
-        return f"cannot talk to AWS: {error}; run the same command again to resume"
-    if not isinstance(error, ClientError):
-        return str(error)
-    code, message = error_code(error), error.response["Error"].get("Message", "")
-    if is_throttling(error):
-        return f"AWS throttled {error.operation_name} for too long: run the same command again"
-    template = next((text for start, text in _REFUSALS.items() if code.startswith(start)), "")
-    return template.format(message) or f"{error.operation_name}: {code}: {message}"
+    code, text, operation = error_code(error), str(error), ""
+    if "<html" in text.lower() or (isinstance(error, ClientError) and not code):
+        return _advice()["errors"]["ResponseParserError"]
+    if isinstance(error, ClientError):
+        code, operation = "Throttling" if is_throttling(error) else code, error.operation_name
+        text = error.response["Error"].get("Message", "")
+        templates = [t for start, t in _advice()["codes"].items() if code.startswith(start)]
+        templates.append(f"{{operation}}: {code}: {{error}}")
+    else:
+        known = _advice()["errors"]
+        templates = [known[k.__name__] for k in type(error).__mro__ if k.__name__ in known]
+        templates.append("{error}")
+    return templates[0].format(error=text, operation=operation)

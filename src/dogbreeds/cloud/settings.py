@@ -216,6 +216,12 @@ class CloudSettings:
                     f" {environment_name(name)} or a flag ({FIELDS[name].metadata['help']})"
                 )
 
+    def check_network(self) -> None:
+        """Refuse subnets without security groups, and the other way round, with a ConfigError."""
+        both = bool(self.network.subnets), bool(self.network.security_groups)
+        message = "network.subnets and network.security_groups: give both or neither"
+        refuse((both[0] != both[1], message))
+
     def value(self, name: str) -> Any:  # noqa: ANN401
         """Return the value of a setting such as ``"aws.role"`` or ``"project"``."""
         return operator.attrgetter(name)(self)

@@ -49,6 +49,7 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
     endpoint, network = settings.endpoint, settings.network
     real_time, serverless = endpoint.kind == "real-time", endpoint.kind == "serverless"
     settings.require("aws.role")
+    settings.check_network()
     if endpoint.kind == "async" or endpoint.capture_percent:
         settings.require("aws.bucket")
     least_step = _MIN_STEP.get(endpoint.update, 0)
@@ -76,8 +77,6 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
          "SageMaker allows a shadow beside one model only: no challenger with it"),
         (0 < most < least,
          f"endpoint.max_instances: expected at least endpoint.instance_count, {least}, got {most}"),
-        (bool(network.subnets) != bool(network.security_groups),
-         "network.subnets and network.security_groups: give both or neither"),
     )  # fmt: skip
 
 

@@ -4,11 +4,11 @@ import re
 import tarfile
 from pathlib import Path
 
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, is_missing
-from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.cloud.settings import CloudSettings, ConfigError
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's own rule
 _SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a job's description
@@ -61,7 +61,7 @@ def fetch_monitoring(settings: CloudSettings, job: str, folder: Path, source: st
     cloud, job = Cloud(settings), naming.own_name(settings, job)
     try:
         description = cloud.sagemaker.describe_training_job(TrainingJobName=job)
-    except (ClientError, ParamValidationError) as error:
+    except (ClientError, ConfigError) as error:
         raise missing or error from error
     uri = description.get(_SECTIONS[source], {}).get("S3OutputPath")
     name = f"{source}-output"

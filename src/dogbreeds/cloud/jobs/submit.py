@@ -10,7 +10,8 @@ from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 # Fields of a request that must equal those of an existing job of the same name.
 _COMPARED = re.compile(
     r"(TrainingJobDefinition\.Static)?HyperParameters\.(?!_).*|.*TrainingImage|.*S3Uri|ModelName"
-    r"|.*ParameterRanges.*|.*InstanceType|.*InstanceCount"
+    r"|.*ParameterRanges.*|.*InstanceType|.*InstanceCount|.*ContentType|.*MaxNumberOfTrainingJobs"
+    r"|.*Objective\.MetricName"
 )
 
 

@@ -31,7 +31,8 @@ def check(settings: CloudSettings) -> Settings:
         ConfigError: Settings are missing, invalid or contradictory.
     """
     settings.require("aws.role", "aws.bucket", "training.data")
-    job, network = settings.training, settings.network
+    settings.check_network()
+    job = settings.training
     origin = settings.origins.get("training.hyperparameters", "hyperparameters")
     try:
         hyperparameters = Settings.from_mapping(job.hyperparameters)
@@ -52,8 +53,6 @@ def check(settings: CloudSettings) -> Settings:
          f" ({job.max_run}), got {job.max_wait}"),
         (job.spot and job.warm_pool,
          "training.warm_pool does not go with training.spot: choose one"),
-        (bool(network.subnets) != bool(network.security_groups),
-         "network.subnets and network.security_groups: give both or neither"),
     )  # fmt: skip
     return hyperparameters
 

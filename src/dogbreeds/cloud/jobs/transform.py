@@ -16,6 +16,7 @@ def check(settings: CloudSettings) -> None:
         ConfigError: Settings are missing or contradictory.
     """
     settings.require("aws.role", "aws.bucket")
+    settings.check_network()
     requests, size = settings.transform.concurrency, settings.transform.max_payload_mb
     refuse(
         (requests * size > 100,

@@ -55,6 +55,9 @@ def start(
     refuse(
         (tuning.objective not in METRICS,
          f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"),
+        (tuning.parallel_jobs > tuning.max_jobs,
+         f"tuning.parallel_jobs: expected at most tuning.max_jobs, {tuning.max_jobs}, got"
+         f" {tuning.parallel_jobs}"),
         (not space,
          f"--set fixes the whole search space ({', '.join(SEARCH_SPACE)}): leave one out, or run"
          " dogbreeds train"),
