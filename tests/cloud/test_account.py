@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dogbreeds.cloud import inventory
+from dogbreeds.cloud import inventory, prices
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.jobs import transform
 from dogbreeds.cloud.settings_sources import load
@@ -155,6 +155,27 @@ def test_list_shows_and_delete_removes_all_of_the_project_and_nothing_else(
     assert [r["repositoryName"] for r in repositories] == ["dogbreeds-of-others"]
     alarms = busy.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert [alarm["AlarmName"] for alarm in alarms] == ["dogbreeds-of-others"]
+
+
+def test_an_endpoint_that_was_scaled_to_zero_costs_nothing(workplace: Path) -> None:
+    cloud = Cloud(load())
+    now = datetime.now(UTC)
+    live = {"EndpointName": "dogbreeds", "EndpointArn": "a" * 20, "EndpointConfigName": "c",
+            "EndpointStatus": "InService", "CreationTime": now,
+            "LastModifiedTime": now}  # fmt: skip
+    variant = {"VariantName": "main", "InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 2}
+    config = {"EndpointConfigName": "c", "EndpointConfigArn": "a" * 20, "CreationTime": now,
+              "ProductionVariants": [variant]}  # fmt: skip
+    creating, idle = (
+        live,
+        live | {"ProductionVariants": [{"VariantName": "main", "CurrentInstanceCount": 0}]},
+    )
+    with Stubber(cloud.sagemaker) as stub:
+        for answer in (creating, idle):
+            stub.add_response("describe_endpoint", answer)
+            stub.add_response("describe_endpoint_config", config)
+        found = [prices.of_resource(cloud, "endpoint", "dogbreeds") for _ in range(2)]
+    assert found == [pytest.approx(2 * 1.408), 0]
 
 
 def test_delete_shows_and_asks_first(

@@ -66,7 +66,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     if purpose == "train":
         checks |= {"job": _job, "photos": _photos}
     else:
-        checks |= {"settings": _settings, "driver": _driver}
+        checks["host"] = _host
     if model:
         checks["archive"] = lambda cloud, _: _archive(cloud, model)
     for name, check in checks.items():
@@ -227,18 +227,13 @@ def _photos(cloud: Cloud, _: str) -> Iterator[Finding]:
         yield _ok(f"photos: {total / 1e9:.2f} GB in {', '.join(found)}")
 
 
-def _settings(cloud: Cloud, purpose: str) -> Iterator[Finding]:
-    """Check what `deploy` and `transform` refuse before they send anything."""
-    if purpose == "deploy":
-        check_endpoint(cloud.settings, None, None)
-    else:
-        check_transform(cloud.settings)
-    yield from ()
-
-
-def _driver(cloud: Cloud, purpose: str) -> Iterator[Finding]:
+def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     settings = cloud.settings
     chosen = settings.endpoint if purpose == "deploy" else settings.transform
+    if purpose == "deploy":
+        check_endpoint(settings, None, None)
+    else:
+        check_transform(settings)
     if purpose == "deploy" and settings.endpoint.kind == "serverless":
         return
     if not drivers.has_gpu(chosen.instance_type):

@@ -2,7 +2,6 @@
 
 import functools
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +36,22 @@ def of_resource(cloud: Cloud, kind: str, name: str) -> float | None:
     None where that is not known: for an unlisted instance type or a price per use.
     """
     client = cloud.sagemaker
-    hosts: list[Mapping[str, Any]] = []
+    hosts: list[dict[str, Any]] = []
     if kind == "endpoint":
         live = client.describe_endpoint(EndpointName=name)
         config = client.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
-        running = {v["VariantName"]: v for v in live.get("ProductionVariants", [])}
-        hosts = [
-            {**v, "InstanceCount": running.get(v["VariantName"], v).get("CurrentInstanceCount")}
-            for v in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]
-        ]
+        for key in ("ProductionVariants", "ShadowProductionVariants"):
+            running = {v["VariantName"]: v.get("CurrentInstanceCount") for v in live.get(key, [])}
+            for variant in config.get(key, []):
+                count = running.get(variant["VariantName"])  # none yet where it is being created
+                first = variant.get("InitialInstanceCount", 1)
+                hosts.append({**variant, "InstanceCount": first if count is None else count})
     elif kind == "training-job":
         hosts = [client.describe_training_job(TrainingJobName=name)["ResourceConfig"]]
     elif kind == "transform-job":
         hosts = [client.describe_transform_job(TransformJobName=name)["TransformResources"]]
     costs = [
-        per_hour(cloud.settings, host.get("InstanceType", ""), host.get("InstanceCount") or 1)
+        per_hour(cloud.settings, host.get("InstanceType", ""), host.get("InstanceCount", 1))
         for host in hosts
     ]
     return sum(costs) if costs and None not in costs else None  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from dogbreeds import __version__
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images.docker import docker, find_image
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, get_manifest, write_image
+from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, get_digests, write_image
 from dogbreeds.cloud.settings import CloudSettings
 
 ROOT = Path(__file__).parents[4]
@@ -144,11 +144,11 @@ def _push_image(
     missing, digest = [], ""
     for tag in tags:
         where = {"repositoryName": repository}
-        found = client and get_manifest(client, where, {"imageTag": tag})
-        if not found:
+        there, image_id = get_digests(client, where, {"imageTag": tag}) if client else ("", "")
+        if not there:
             missing.append(tag)
-        elif found["manifest"].get("config", {}).get("digest") == local.identifier:
-            digest = found["imageId"]["imageDigest"]
+        elif image_id == local.identifier:
+            digest = there
         else:
             print(
                 f"{repository}:{tag} is another build and stays as it is (raise the version in"

@@ -109,15 +109,14 @@ def in_ecr(parts: re.Match[str]) -> tuple[dict[str, str], dict[str, str]]:
     return {"registryId": parts["account"], "repositoryName": parts["repository"]}, key
 
 
-def get_manifest(
-    client: Any,  # noqa: ANN401
-    where: dict[str, str],
-    key: dict[str, str],
-) -> dict[str, Any] | None:
-    """Return ECR's entry of an image with its parsed ``manifest``, None if there is no image."""
-    images = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])
-    found = next(iter(images.get("images", [])), None)
-    return found and {**found, "manifest": json.loads(found["imageManifest"])}
+def get_digests(client: Any, where: dict[str, str], key: dict[str, str]) -> tuple[str, str]:  # noqa: ANN401
+    """Return the digests of an image in ECR and of its configuration; empty for a missing one."""
+    answer = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])
+    for image in answer.get("images", []):
+        manifest = json.loads(image["imageManifest"])
+        digest = image.get("imageId", {}).get("imageDigest", "")
+        return digest, manifest.get("config", {}).get("digest", "")
+    return "", ""
 
 
 def _base_in_ecr(cloud: Cloud, uri: str) -> str:
@@ -127,8 +126,7 @@ def _base_in_ecr(cloud: Cloud, uri: str) -> str:
         return ""
     client = cloud.client("ecr")
     where, key = in_ecr(parts)
-    found = get_manifest(client, where, key)
-    digest = found["manifest"].get("config", {}).get("digest") if found else None
+    _, digest = get_digests(client, where, key)
     if not digest:
         return ""
     url = client.get_download_url_for_layer(**where, layerDigest=digest)["downloadUrl"]

@@ -40,41 +40,28 @@ def submit_once(
     Raises:
         CloudError: The job of this name has other settings.
     """
-    name = name and naming.own_name(cloud.settings, name)
-    if found := _find(cloud, noun, prefix, submit, name=name, new=new):
+    name, found = name and naming.own_name(cloud.settings, name), None
+    client, snake = cloud.sagemaker, naming.snake_case(noun)
+    if name:
+        describe = getattr(client, f"describe_{snake}")
+        if there := get_if_exists(describe, **{f"{noun}Name": name}):
+            with cloud.rehearsal() as requests:
+                submit(name)
+            _compare(name, there, requests[-1][f"Create{noun}"])
+            found = name
+    elif not new:
+        list_jobs = getattr(client, f"list_{snake}s")
+        running = list_jobs(NameContains=prefix, StatusEquals="InProgress")
+        found = next((job[f"{noun}Name"] for job in running.get(f"{noun}Summaries", [])), None)
+    if found:
         cloud.kept.append(f"job {found}")
         hint = "" if name else " (--new does)"
         cloud.say(f"{found} exists already: not starting another{hint}")
         return found
     chosen = name or naming.job_name(prefix)
-    cloud.say(f"Starting {naming.snake_case(noun).replace('_', ' ')} {chosen}")
+    cloud.say(f"Starting {snake.replace('_', ' ')} {chosen}")
     submit(chosen)
     return chosen
-
-
-def _find(
-    cloud: Cloud,
-    noun: str,
-    prefix: str,
-    submit: Callable[[str], object],
-    *,
-    name: str | None,
-    new: bool,
-) -> str | None:
-    snake = naming.snake_case(noun)
-    if name:
-        call = getattr(cloud.sagemaker, f"describe_{snake}")
-        if (there := get_if_exists(call, **{f"{noun}Name": name})) is None:
-            return None
-        with cloud.rehearsal() as requests:
-            submit(name)
-        _compare(name, there, requests[-1][f"Create{noun}"])
-        return name
-    if new:
-        return None
-    list_jobs = getattr(cloud.sagemaker, f"list_{snake}s")
-    running = list_jobs(NameContains=prefix, StatusEquals="InProgress")
-    return next((job[f"{noun}Name"] for job in running.get(f"{noun}Summaries", [])), None)
 
 
 def _compare(name: str, job: dict[str, Any], request: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from dogbreeds.training.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from sagemaker.estimator import Estimator
 
+_RULES = ("vanishing_gradient", "loss_not_decreasing", "overfit")
 BAKED_WEIGHTS = "resnet18"
 """The architecture whose ImageNet weights are in the training image."""
 
@@ -85,12 +86,14 @@ def make_estimator(
     `checkpoints` is the folder of the job's checkpoints below the prefix, used on Spot capacity;
     without one, checkpoints are not stored.
     """
+    from sagemaker.debugger import DebuggerHookConfig, ProfilerConfig, Rule, rule_configs
     from sagemaker.estimator import Estimator
 
     settings = cloud.settings
     job, network = settings.training, settings.network
     root = f"s3://{settings.aws.bucket}/{settings.aws.prefix}"
     stores_checkpoints = job.spot and checkpoints is not None
+    rules = _RULES if job.debugger else ()  # the SDK adds the tensors that they need
     volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
     return Estimator(
         image_uri=job_image(cloud, "training"),
@@ -117,31 +120,11 @@ def make_estimator(
         checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if stores_checkpoints else None,
         enable_network_isolation=network.isolation,
         environment=dict(job.environment) or None,
-        **_debugger(settings, root),
+        debugger_hook_config=job.debugger and DebuggerHookConfig(f"{root}/debugger"),
+        rules=[Rule.sagemaker(getattr(rule_configs, rule)()) for rule in rules] or None,
+        disable_profiler=not job.profiler,
+        profiler_config=ProfilerConfig(f"{root}/profiler", 500) if job.profiler else None,
     )
-
-
-def _debugger(settings: CloudSettings, root: str) -> dict[str, Any]:
-    """Return the Estimator's options for Debugger, which is off by default.
-
-    SageMaker has closed it to accounts new since 2026-07-30.
-    """
-    from sagemaker.debugger import DebuggerHookConfig, ProfilerConfig, Rule, rule_configs
-
-    options: dict[str, Any] = {"debugger_hook_config": False, "disable_profiler": True}
-    if settings.training.debugger:
-        # The SDK adds the tensor collections that the rules need.
-        options["debugger_hook_config"] = DebuggerHookConfig(s3_output_path=f"{root}/debugger")
-        rules = (
-            rule_configs.vanishing_gradient, rule_configs.loss_not_decreasing, rule_configs.overfit
-        )  # fmt: skip
-        options["rules"] = [Rule.sagemaker(rule()) for rule in rules]
-    if settings.training.profiler:
-        options["disable_profiler"] = False
-        options["profiler_config"] = ProfilerConfig(
-            s3_output_path=f"{root}/profiler", system_monitor_interval_millis=500
-        )
-    return options
 
 
 def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
