@@ -154,9 +154,10 @@ class Cloud:
         return SimpleNamespace(status_code=200), {}
 
 
-def _refuse_web_page(http_response: Any, **_: object) -> None:  # noqa: ANN401
+def _refuse_web_page(http_response: Any, model: Any, **_: object) -> None:  # noqa: ANN401
     """Refuse a proxy's page with status 200, which botocore takes for an empty answer."""
-    if "html" in getattr(http_response, "headers", {}).get("Content-Type", ""):
+    body = b"" if model.has_streaming_output else getattr(http_response, "content", b"")
+    if body[:100].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise CloudError(_advice()["errors"]["ResponseParserError"])
 
 
