@@ -74,7 +74,7 @@ class Cloud:
             self._go_offline_without_account()
         self.session.events.register("before-call", self._record)
         self.session.events.register("before-parameter-build", self._validate)
-        self.session.events.register("after-call", _refuse_web_page)
+        self.session.events.register("before-parse", _refuse_web_page)
 
     def _go_offline_without_account(self) -> None:
         quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
@@ -154,10 +154,12 @@ class Cloud:
         return SimpleNamespace(status_code=200), {}
 
 
-def _refuse_web_page(http_response: Any, model: Any, **_: object) -> None:  # noqa: ANN401
-    """Refuse a proxy's page with status 200, which botocore takes for an empty answer."""
-    body = b"" if model.has_streaming_output else getattr(http_response, "content", b"")
-    if body[:100].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+def _refuse_web_page(response_dict: dict[str, Any], **_: object) -> None:
+    """Refuse a proxy's page, which botocore takes for an empty answer if its status is 200."""
+    body = response_dict["body"]  # bytes, or a stream
+    start = body[:100].lstrip().lower() if isinstance(body, bytes) else b""
+    passing = response_dict["status_code"] >= 500  # botocore tries again
+    if start.startswith((b"<!doctype html", b"<html")) and not passing:
         raise CloudError(_advice()["errors"]["ResponseParserError"])
 
 
