@@ -197,6 +197,7 @@ def test_a_command_cut_short_anywhere_is_listed_and_completed_when_run_again(
         patch.setattr(botocore.client.BaseClient, "_make_api_call", cut)
         assert dogbreeds(*arguments).code == 130
     listed = json.loads(dogbreeds("list", "--json").out)
+    listed = [item for item in listed if item["kind"] != "alarm"]  # put, not created
     assert len(listed) == len([name for _, name, _ in calls if name.startswith("Create")])
     assert dogbreeds(*arguments).code == 0
     made = [name for _, name, _ in calls if name.startswith("Create")]

@@ -211,7 +211,7 @@ def _photos(cloud: Cloud, _: str) -> Iterator[Finding]:
     for bucket in sorted({s3.parse(uri)[0] for uri in inputs} - {settings.aws.bucket}):
         yield _bucket_finding(cloud, bucket)
     found = channels(cloud)
-    sizes = {n: [o["Size"] for o in s3.list_objects(cloud, uri)] for n, uri in found.items()}
+    sizes = {n: [o["Size"] for o in s3.objects_in(cloud, uri)] for n, uri in found.items()}
     for channel, uri in found.items():
         if not sizes[channel]:
             yield _fail(f"channel {channel}: nothing is in {uri}", "the job needs it: upload it")

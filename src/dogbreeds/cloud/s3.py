@@ -59,7 +59,7 @@ class S3File:
             yield Opened(start, total, answer["ETag"], read)
 
 
-def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
+def objects_in(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
     """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address.
 
     Raises:
@@ -77,7 +77,7 @@ def list_objects(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
 def holds_objects(cloud: Cloud, address: str) -> bool:
     """Whether an address has objects; True where that cannot be looked up."""
     try:
-        return cloud.offline != "" or any(list_objects(cloud, address))
+        return cloud.offline != "" or any(objects_in(cloud, address))
     except ClientError as error:
         if error_code(error).startswith("AccessDenied"):
             return True
@@ -101,7 +101,7 @@ def download_folder(
     client = cloud.client("s3", connections=THREADS)
     objects = {
         name: found
-        for found in list_objects(cloud, address)
+        for found in objects_in(cloud, address)
         if not (name := found["Key"].removeprefix(prefix).lstrip("/")).endswith("/")
         and not any(map(is_junk, name.split("/")))
     }

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.s3 import THREADS, list_objects, parse
+from dogbreeds.cloud.s3 import THREADS, objects_in, parse
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.labels import find_labels
@@ -80,7 +80,7 @@ def plan(cloud: Cloud, address: str, files: Mapping[str, Path]) -> Plan:
     changed: dict[str, Future[bool]] = {}
     surplus = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # compares while the next objects are listed
-        for found in list_objects(cloud, address):
+        for found in objects_in(cloud, address):
             name = found["Key"].removeprefix(prefix).lstrip("/")
             if name in files:
                 changed[name] = pool.submit(_changed, files[name], found)

@@ -153,7 +153,7 @@ def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
 
 def _first_archive(cloud: Cloud, folder: str) -> str:
     _, prefix = s3.parse(folder)
-    for found in s3.list_objects(cloud, folder):
+    for found in s3.objects_in(cloud, folder):
         if found["Key"].endswith(".tar.gz"):
             return str(found["Key"].removeprefix(prefix))
     raise CloudError(f"the endpoint is in service, but no .tar.gz is in {folder} yet")
