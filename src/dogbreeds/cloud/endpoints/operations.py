@@ -66,40 +66,16 @@ def scale(cloud: Cloud) -> None:
     client, target = cloud.client("application-autoscaling"), _target(name)
     least = 0 if endpoint.scale_to_zero else endpoint.instance_count
     client.register_scalable_target(**target, MinCapacity=least, MaxCapacity=endpoint.max_instances)
-    load: dict[str, Any] = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
-    metric = {"PredefinedMetricSpecification": load}
-    if endpoint.kind == "async":
-        backlog = {
-            "MetricName": "ApproximateBacklogSizePerInstance",
-            "Namespace": "AWS/SageMaker",
-            "Dimensions": [{"Name": "EndpointName", "Value": name}],
-            "Statistic": "Average",
-        }
-        metric = {"CustomizedMetricSpecification": backlog}
+    policies = _read(cloud, name)["scaling"]
     if endpoint.scale_to_zero:  # target tracking does not start the first instance
         policy = client.put_scaling_policy(
-            **target,
-            PolicyName=f"{name}-{_WAKE}",
-            PolicyType="StepScaling",
-            StepScalingPolicyConfiguration={
-                "AdjustmentType": "ChangeInCapacity",
-                "MetricAggregationType": "Average",
-                "Cooldown": 300,
-                "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
-            },
+            **target, PolicyName=f"{name}-{_WAKE}", **policies[_WAKE]
         )
         _put_alarm(cloud, name, _WAKE, policy.get("PolicyARN", ""))  # none in a dry run
-    client.put_scaling_policy(
-        **target,
-        PolicyName=f"{name}-load",
-        PolicyType="TargetTrackingScaling",
-        TargetTrackingScalingPolicyConfiguration={
-            "TargetValue": float(endpoint.requests_per_instance),
-            "ScaleInCooldown": 300,
-            "ScaleOutCooldown": 60,
-            **metric,
-        },
-    )
+    load = policies["backlog" if endpoint.kind == "async" else "requests"]
+    tracking = load["TargetTrackingScalingPolicyConfiguration"]
+    tracking["TargetValue"] = float(endpoint.requests_per_instance)
+    client.put_scaling_policy(**target, PolicyName=f"{name}-load", **load)
 
 
 def remove(cloud: Cloud, name: str) -> None:

@@ -76,18 +76,9 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
         tags = client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
         if not naming.is_ours(settings, tags):
             return
-    rule = {
-        "rulePriority": 1,
-        "description": f"keep the last {settings.images.keep} images",
-        "selection": {
-            "tagStatus": "any",
-            "countType": "imageCountMoreThan",
-            "countNumber": settings.images.keep,
-        },
-        "action": {"type": "expire"},
-    }
-    text = json.dumps({"rules": [rule]})
-    client.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=text)
+    policy = json.loads(Path(__file__).with_name("lifecycle.json").read_text())
+    policy["rules"][0]["selection"]["countNumber"] = settings.images.keep
+    client.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=json.dumps(policy))
 
 
 def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
