@@ -36,6 +36,7 @@ def write_job(
             "train_loss": 4.5 * 0.6**epoch + 0.6 + rng.uniform(0, 0.05),
             **{f"{s}_loss": 3.9 * 0.55**epoch + 0.45 + rng.uniform(0, 0.05) for s in evaluations},
             **{f"{s}_accuracy": final * (1 - 0.5 * 0.6**epoch) for s in evaluations},
+            "learning_rate": 0.0003 * (1 - epoch / epochs),
             "photos_per_second": 412.0,
             "epoch_seconds": 16.2,
         }
@@ -52,6 +53,11 @@ def write_job(
                 "model": "resnet18", "epochs": epochs, "lr": 0.0003, "compile": False,
                 "seed": seed, **hyperparameters,
             },
+            "command": f"dogbreeds train PHOTOS --on local --set seed={seed}",
+            "data": {"train": {"photos": 6680, "bytes": 740_000_000, "sha256": "ab" * 32}},
+            "packages": {"python": "3.12.3", "torch": "2.14.1"},
+            "hardware": {"instance_type": "ml.g5.xlarge", "cpus": 4, "gpus": "NVIDIA A10G"},
+            "revision": "0123456789abcdef",
         },
         "history": history,
         "photos": _inspection(),
@@ -62,6 +68,7 @@ def write_job(
         },
         **{f"evaluation_{split}": evaluation for split, evaluation in evaluations.items()},
     }  # fmt: skip
+    history[-1] |= {"wise_ft": 0.5, "probe_valid_loss": 0.61, "probe_valid_accuracy": 0.72}
     for name, document in documents.items():
         (output / f"{name}.json").write_text(json.dumps(document))
     for split, evaluation in evaluations.items():
@@ -96,6 +103,9 @@ def _evaluation(rng: random.Random, names: list[str], split: str) -> dict[str, A
         "accuracy": hits / (count * photos),
         "top5": 0.99,
         "macro_f1": 0.87,
+        "temperature": 0.8,
+        "ece": 0.02,
+        "uncalibrated_ece": 0.09,
         "classes": [
             {
                 "class_id": f"{index + 1:03d}",

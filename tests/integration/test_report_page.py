@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
+from dogbreeds.entrypoint.report import write_html_report
 from dogbreeds.monitoring.system_metrics import write_samples
 from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
 from helpers.invented import HOSTILE, write_job, write_local_search
@@ -62,6 +63,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         write_job(folder / "breeds-3", seed=2, classes=9),
     ]
     write_monitoring(jobs[0])
+    write_html_report(jobs[0], folder)
     search = write_local_search(folder / "search")
     return {
         "one": report(folder / "one.html", jobs[0]),
@@ -109,6 +111,18 @@ def test_one_jobs_report_has_all_there_is_to_know(
         assert page.locator("#mistakes img").count() == 24
         page.get_by_role("button", name="more").click()
         assert page.locator("#mistakes img").count() > 24
+
+
+def test_a_report_says_how_to_make_the_model_again(
+    browser: Browser, reports: Mapping[str, str]
+) -> None:
+    with opened(browser, reports["one"]) as page:
+        made = page.locator("#settings")
+        expect(made).to_contain_text("dogbreeds train PHOTOS --on local --set seed=0")
+        for fact in ("NVIDIA A10G", "ml.g5.xlarge", "2.14.1", "0123456789abcdef", "abababababab"):
+            expect(made).to_contain_text(fact)
+        page.get_by_text("Model card", exact=True).click()
+        expect(made).to_contain_text('pipeline_tag: "image-classification"')
 
 
 def test_the_matrix_and_the_curves_are_read_by_keyboard(

@@ -88,6 +88,8 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
     assert loaded.preprocessing.image_size == 32
     assert loaded.metrics["test_accuracy"] > 0.1
     assert loaded.provenance["hyperparameters"]["lr"] == 0.003
+    assert loaded.provenance["data"]["test"]["photos"] == 6 * 8
+    assert (tree / "model" / "model_card.md").is_file()
 
     history = json.loads((tree / "output" / "data" / "history.json").read_text())
     assert len(history) == 2
@@ -106,7 +108,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
         "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
         "predictions_test.csv", "predictions_valid.csv",
-        "phases.json", "profiler", "tensorboard", "graphs.json",
+        "phases.json", "profiler", "tensorboard", "graphs.json", "model_card.md",
     }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) 
     named = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
     write_json(tmp_path / "history.json", HISTORY)  # the job writes it after each epoch
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, named, tmp_path)
-    write_html_report(tmp_path)
+    write_html_report(tmp_path, tmp_path)
     assert json.loads((tmp_path / "evaluation_test.json").read_text())["photos"] == 5
     for name in ("confusion_test.png", "learning_curves.png"):
         with Image.open(tmp_path / name) as picture:
@@ -70,7 +70,7 @@ def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) 
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "confusion_test.png", "evaluation_test.json", "history.json", "learning_curves.png",
-        "predictions_test.csv", "report.html", "thumbnails.json",
+        "model_card.md", "predictions_test.csv", "report.html", "thumbnails.json",
     }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_names_that_cannot_be_drawn_do_not_fail_the_job(tmp_path: Path) -> None:
     hostile = [PhotoClass(name, name) for name in ("\udce9t\udce9", r"$\frac$", "a\tb")]
     write_json(tmp_path / "history.json", HISTORY)
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, hostile, tmp_path)
-    write_html_report(tmp_path)
+    write_html_report(tmp_path, tmp_path)
     written = {file.name for file in tmp_path.iterdir()}
     assert {"confusion_test.png", "predictions_test.csv", "report.html"} <= written
 

@@ -14,6 +14,7 @@ from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
+from dogbreeds.entrypoint.provenance import provenance
 from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
 from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
@@ -57,7 +58,7 @@ def main() -> int:
             with watched(settings, paths, cluster) as callback:
                 run(settings, paths, stop, cluster, callback)
             if cluster.is_main:  # the monitors have now written their files
-                write_html_report(paths.output_data)
+                write_html_report(paths.output_data, paths.model)
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
     except _EXPECTED as error:
@@ -110,7 +111,8 @@ def run(
               f" {len(classes)} classes, {counts}", flush=True)  # fmt: skip
         facts = {"device": where, "weights": str(weights or "random"), "classes": len(classes)}
         facts |= {f"{name}_photos": size for name, size in sizes.items()}
-        write_job(settings, facts, paths.output_data)
+        made = provenance(settings, splits, weights, paths.config)
+        write_job(facts | made, paths.output_data)
     with callback.phase("read photos"):
         photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
                              paths.output_data / "photos.json")  # fmt: skip
@@ -127,8 +129,7 @@ def run(
         result = trainer.result
         trained = artifact.Artifact(
             model=result.model, architecture=settings.model, classes=classes,
-            preprocessing=preprocessing, metrics=result.metrics,
-            provenance={"hyperparameters": dataclasses.asdict(settings)},
+            preprocessing=preprocessing, metrics=result.metrics, provenance=made,
             temperature=result.metrics.get("temperature", 1.0),
         )  # fmt: skip
         artifact.save(trained, paths.model)

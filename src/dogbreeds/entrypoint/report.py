@@ -6,7 +6,6 @@ Pictures and the page are optional: if one fails, a warning says so and the job 
 
 import contextlib
 import csv
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,26 +16,25 @@ from typing import Any
 import torch
 
 from dogbreeds.data.photo import Photo
-from dogbreeds.job_output.jobs import JOB_FILE, write_thumbnails
+from dogbreeds.job_output.jobs import CARD_FILE, JOB_FILE, read_job, write_thumbnails
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.document import WEIGHTS_FILE
 from dogbreeds.report.document import REPORT_FILE, write_report
+from dogbreeds.report.model_card import model_card
 from dogbreeds.system.files import atomic_write, write_json
 from dogbreeds.system.terminal import printable
 from dogbreeds.training.evaluation import Predictions
-from dogbreeds.training.settings import Settings
 
 _WORST = 100
 _READABLE = 40  # this many class names still fit beside a confusion matrix
 _COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its color in all pictures
 
 
-def write_job(settings: Settings, facts: Mapping[str, object], folder: Path) -> None:
-    """Write a job's hyperparameters and other facts to `JOB_FILE` when it starts."""
+def write_job(facts: Mapping[str, object], folder: Path) -> None:
+    """Write facts of a job to `JOB_FILE` when it starts, with its name and the time."""
     document = {
         "name": os.environ.get("TRAINING_JOB_NAME", ""),  # SageMaker sets it
-        "hyperparameters": dataclasses.asdict(settings),
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "torch": str(torch.__version__),
     }
     write_json(folder / JOB_FILE, document | dict(facts))
 
@@ -117,8 +115,16 @@ def write_reports(
         write_thumbnails(folder, worst)
 
 
-def write_html_report(folder: Path) -> None:
-    """Write ``report.html``, a page with everything in a job's ``output/data``."""
+def write_html_report(folder: Path, model: Path) -> None:
+    """Write what people read of a job's ``output/data``: ``report.html`` and the model card.
+
+    The card is part of the artifact in `model` too, if there is one.
+    """
+    with _accessory(CARD_FILE):
+        card = model_card(read_job(folder, 0))
+        for place in (folder, model):
+            if place is folder or (model / WEIGHTS_FILE).is_file():
+                (place / CARD_FILE).write_text(card, encoding="utf-8", errors="backslashreplace")
     with _accessory(REPORT_FILE):
         write_report([folder], folder / REPORT_FILE)
 

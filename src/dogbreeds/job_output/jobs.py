@@ -18,6 +18,7 @@ from dogbreeds.system.files import write_json
 
 JOB_FILE = "job.json"
 HISTORY_FILE = "history.json"
+CARD_FILE = "model_card.md"
 GRAPHS_FILE = "graphs.json"
 """Accuracy and agreement of the model's ONNX graphs, by precision and split."""
 PHOTOS_FILE = "photos.json"
@@ -59,10 +60,10 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
 
     Returns:
         JSON-ready, empty or None where the job lacks it: ``name``; ``job`` (see `JOB_FILE`);
-        ``history``, each epoch's metrics; ``graphs`` (see `GRAPHS_FILE`); ``splits``, by name what
-        `dogbreeds.entrypoint.report.evaluation_report` returns, with confidence intervals,
-        confusion as [row, column, count] without zeros, and thumbnails of the worst mistakes;
-        ``photos``, the data inspection; ``system``, see
+        ``card``, the model card; ``history``, each epoch's metrics; ``graphs`` (see `GRAPHS_FILE`);
+        ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` returns, with
+        confidence intervals, confusion as [row, column, count] without zeros, and thumbnails of the
+        worst mistakes; ``photos``, the data inspection; ``system``, see
         `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules, each with the
         ``first`` step that triggers the rule and the ``last`` one judged.
 
@@ -108,7 +109,7 @@ def _name(path: Path) -> str:
 
 
 def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
-    job = _read(output / JOB_FILE, {})
+    job, card = _read(output / JOB_FILE, {}), output / CARD_FILE
     thumbnails = _read(output / THUMBNAILS_FILE, {})
     splits = {}
     for split in ("test", "valid"):  # the one that counts is first
@@ -121,6 +122,7 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
     return {
         "name": job.get("name") or name,
         "job": job,
+        "card": card.read_text(encoding="utf-8") if card.is_file() else "",
         "history": _read(output / HISTORY_FILE, []),
         "graphs": _read(output / GRAPHS_FILE, {}),
         "splits": splits,

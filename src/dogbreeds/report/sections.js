@@ -93,7 +93,6 @@ function settings(jobs) {
   const differs = (name) => new Set(given.map((values) => JSON.stringify(values[name]))).size > 1;
   const ordered = [...names.filter(differs), ...names.filter((name) => !differs(name))];
   const value = (entry) => entry === undefined ? "–" : typeof entry === "boolean" ? (entry ? "yes" : "no") : brief(entry);
-  const facts = (job) => Object.entries(job.job).filter(([name, fact]) => !["name", "hyperparameters"].includes(name) && typeof fact !== "object");
   const made = table(
     [{ label: "setting", cell: (name) => name }, ...jobs.map((job, i) => ({ label: jobs.length > 1 ? job.name : "value", cell: (name) => value(given[i][name]) }))],
     ordered, { rowAttributes: (name) => ({ class: differs(name) ? "differs" : undefined }) });
@@ -101,8 +100,25 @@ function settings(jobs) {
     jobs.length > 1 ? note("What differs comes first.") : null,
     h("div", { class: "grid" },
       h("div", { class: "panel scroll settings" }, made),
-      jobs.length === 1 && facts(jobs[0]).length ? h("div", { class: "panel" }, h("h3", null, "Made with"),
-        h("dl", { class: "facts" }, facts(jobs[0]).map(([name, fact]) => [h("dt", null, readable(name)), h("dd", null, value(fact))]))) : null));
+      jobs.length === 1 ? madeWith(jobs[0]) : null));
+}
+
+// What it takes to make the model again: facts, versions, hardware, photos, and the command.
+function madeWith({ job, card: text }) {
+  const flat = (given) => Object.entries(given).filter(([, fact]) => typeof fact !== "object");
+  const facts = [...flat(job), ...flat(job.hardware ?? {}), ...flat(job.packages ?? {})].filter(([name]) => name !== "name" && name !== "command");
+  const data = Object.entries(job.data ?? {});
+  return facts.length ? h("div", { class: "panel" }, h("h3", null, "Made with"),
+    h("dl", { class: "facts" }, facts.map(([name, fact]) => [h("dt", null, readable(name)), h("dd", null, typeof fact === "number" ? count(fact) : fact)])),
+    data.length ? h("div", { class: "scroll" }, table([
+      { label: "photos", cell: ([split]) => split },
+      { label: "number", number: true, cell: ([, found]) => count(found.photos) },
+      { label: "MB", number: true, cell: ([, found]) => count(found.bytes / 1e6) },
+      { label: "SHA-256 of names and sizes", cell: ([, found]) => h("code", { title: found.sha256 }, found.sha256.slice(0, 12)) },
+    ], data)) : null,
+    job.command ? [h("h3", null, "To make it again"), h("pre", { class: "code", tabindex: 0, role: "region", "aria-label": "Command" }, job.command)] : null,
+    text ? h("details", null, h("summary", null, "Model card"),
+      note("model_card.md is part of the artifact, in Hugging Face's format."), h("pre", { class: "code card-text", tabindex: 0, role: "region", "aria-label": "Model card" }, text)) : null) : null;
 }
 
 function curves(jobs) {
