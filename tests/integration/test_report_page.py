@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
 from dogbreeds.entrypoint.report import write_html_report
+from dogbreeds.job_output.statistics import wilson_interval
 from dogbreeds.monitoring.system_metrics import write_samples
 from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
 from helpers.invented import HOSTILE, write_job, write_local_search
@@ -150,6 +151,43 @@ def test_the_matrix_and_the_curves_are_read_by_keyboard(
         expect(tip).to_contain_text("epoch 10")
         page.keyboard.press("ArrowLeft")
         expect(tip).to_contain_text("epoch 9")
+
+
+def test_curves_begin_with_the_linear_probe_and_have_intervals_and_units(
+    browser: Browser, reports: Mapping[str, str]
+) -> None:
+    with opened(browser, reports["one"]) as page:
+        loss, accuracy, rate = page.locator("#curves figure").all()
+        assert accuracy.locator("polygon.band").count() == 2
+        accuracy.locator("svg[tabindex]").focus()
+        page.keyboard.press("Home")
+        tip = accuracy.locator(".chart-tip")
+        low, high = wilson_interval(0.72, 798)
+        expect(tip).to_have_text(f"epoch 0valid 72.0% ({low:.1%} to {high:.1%})")
+        page.keyboard.press("End")
+        expect(tip).to_contain_text("epoch 10")
+        labels = [c.locator(".axis-label").all_text_contents() for c in (loss, accuracy, rate)]
+        assert labels == [
+            ["epoch", "cross-entropy, nats"],
+            ["epoch", "photos recognized, %"],
+            ["epoch", "at the last step of an epoch"],
+        ]
+        rate.locator("svg[tabindex]").focus()
+        page.keyboard.press("Home")
+        expect(rate.locator(".chart-tip")).to_contain_text("0.00027")
+        # The entropy of labels smoothed by 0.1 over 133 classes
+        expect(page.locator("#curves .note")).to_contain_text("below 0.808")
+
+
+def test_losses_over_decades_have_a_logarithmic_axis(browser: Browser, tmp_path: Path) -> None:
+    output = write_job(tmp_path / "steep", classes=3)
+    history = json.loads((output / "history.json").read_text())
+    for epoch, values in enumerate(history):
+        values["valid_loss"] = 190 * 0.5**epoch
+    (output / "history.json").write_text(json.dumps(history))
+    with opened(browser, report(tmp_path / "report.html", output)) as page:
+        texts = page.locator("#curves figure").first.locator("text").all_text_contents()
+        assert {"1", "10", "100"} <= set(texts)
 
 
 def test_the_first_keys_lead_through_the_links_to_the_sections(

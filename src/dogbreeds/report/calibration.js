@@ -27,12 +27,12 @@ function calibration(bins) {
   const chart = lineChart("Accuracy by confidence", [
     { name: "model", color: 0, points },
     { name: "perfectly calibrated", color: 1, dash: "4 4", points: [[0, 0], [1, 1]] },
-  ], { xLabel: "confidence", formatX: share, format: share, zero: true, most: 1 });
+  ], { xLabel: "confidence", yLabel: "accuracy", formatX: share, format: share, zero: true, most: 1 });
   const steps = bins.map((_, i) => i / bins.length);
   const covered = lineChart("Where answers below a threshold are withheld", [
     { name: "answered", color: 0, points: steps.map((t) => [t, coverage(bins, t).answered]) },
     { name: "of these right", color: 1, points: steps.filter((t) => coverage(bins, t).right !== null).map((t) => [t, coverage(bins, t).right]) },
-  ], { xLabel: "threshold", formatX: share, format: (y) => percent(y), zero: true, most: 1 });
+  ], { xLabel: "threshold", yLabel: "share of photos", formatX: share, format: (y) => percent(y), zero: true, most: 1 });
   const reading = h("output", { "aria-live": "polite" });
   const slider = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: 0.8, "aria-label": "Threshold", input: () => tell() });
   function tell() {
@@ -43,6 +43,7 @@ function calibration(bins) {
   const safe = steps.find((t) => (coverage(bins, t).right ?? 0) >= 0.99);
   return section("calibration", "Confidence",
     note(`Expected calibration error: ${percent(calibrationError(bins))}. `, safe === undefined ? "No threshold makes 99 % of the answers right."
+      : safe === 0 ? "99 % of the answers are right without any threshold."
       : `A threshold of ${percent(safe, 0)} makes 99 % of the answers right and gives ${percent(coverage(bins, safe).answered)} of the photos an answer.`),
     h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Threshold ", slider), reading),
     h("div", { class: "grid" }, chart, covered));

@@ -17,8 +17,16 @@ function niceTicks(low, high, most, steps = []) {
   return ticks;
 }
 
-// series: [{ name, color: 0.., dash: "" | "6 4" | ..., points: [[x, y], ...] }], x ascending.
-// options: title, xLabel, format(y), formatX(x), zero: y starts at 0, most: y ends at no more,
+// Decades, and between them 2 and 5 where there is room; low and high are logarithms.
+function logTicks(low, high) {
+  const digits = high - low < 2.5 ? [1, 2, 5] : [1];
+  const decades = Array.from({ length: Math.floor(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i);
+  return decades.flatMap((decade) => digits.map((digit) => digit * 10 ** decade)).filter((tick) => Math.log10(tick) >= low && Math.log10(tick) <= high);
+}
+
+// series: [{ name, color: 0.., dash: "" | "6 4" | ..., points: [[x, y], ...], band: [[x, low, high], ...] }],
+//         x ascending; band is optional, an interval around the points.
+// options: xLabel, yLabel (with its unit), format(y), formatX(x), zero: y starts at 0, most: y ends at no more,
 //          log: y is logarithmic, steps: distances of ticks on the x axis, marks: [{ x, label }] vertical lines there
 function lineChart(title, series, options) {
   const shown = new Set(series);
@@ -46,17 +54,18 @@ function lineChart(title, series, options) {
     if (!points.length) return area.replaceChildren(h("p", { class: "note" }, "No curve is shown."));
     const xs = [...new Set(points.map(([x]) => x))].sort((a, b) => a - b);
     const scaled = options.log ? (y) => Math.log10(Math.max(y, Number.MIN_VALUE)) : (y) => y;
-    const ys = points.map(([, y]) => scaled(y)).filter(Number.isFinite);
+    const bands = visible.flatMap((one) => one.band ?? []).flatMap(([, from, to]) => [from, to]);
+    const ys = [...points.map(([, y]) => y), ...bands].map(scaled).filter(Number.isFinite);
     const zero = options.zero && !options.log;
     let [low, high] = [zero ? 0 : Math.min(...ys), Math.max(...ys)];
     const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
     if (!zero) low = options.log ? low - room : Math.max(Math.min(0, low), low - room);
     high = Math.min(options.most ?? Infinity, high + room);
     if (high <= low) high = low + 1;
-    const yTicks = options.log ? niceTicks(low, high, 5).map((tick) => 10 ** tick) : niceTicks(low, high, 5);
+    const yTicks = options.log ? logTicks(low, high) : niceTicks(low, high, 5);
     const labels = yTicks.map(options.format);
     const left = 14 + 7.2 * Math.max(...labels.map((label) => label.length));
-    const [right, top, bottom] = [14, 12, 40];
+    const [right, top, bottom] = [14, options.yLabel ? 26 : 12, 40];
     const single = xs.length === 1;
     const [first, last] = [xs[0], xs.at(-1)];
     const px = (x) => single ? (left + width - right) / 2 : left + ((x - first) / (last - first)) * (width - left - right);
@@ -76,12 +85,18 @@ function lineChart(title, series, options) {
         i % apart ? null : s("text", { class: "mark-label", x: px(x) + 4, y: top + 9 }, label)]),
       xTicks.map((tick) => s("text", { x: px(tick), y: CHART_HEIGHT - bottom + 18, "text-anchor": "middle" }, (options.formatX ?? brief)(tick))),
       s("text", { class: "axis-label", x: (left + width - right) / 2, y: CHART_HEIGHT - 6, "text-anchor": "middle" }, options.xLabel),
+      options.yLabel ? s("text", { class: "axis-label", x: 2, y: 12 }, options.yLabel) : null,
       visible.map((one) => s("g", { class: `c${one.color % SERIES_COLORS}` },
+        one.band ? s("polygon", { class: "band", points: [...one.band.map(([x, from]) => [x, from]), ...one.band.map(([x, , to]) => [x, to]).reverse()].map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ") }) : null,
         s("polyline", { class: "curve", points: one.points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" "), "stroke-dasharray": one.dash }),
         one.points.length <= 40 ? one.points.map(([x, y]) => s("circle", { class: "dot", cx: px(x), cy: py(y), r: single ? 4 : 2.5 })) : null)),
       reader);
     area.replaceChildren(root, tip);
 
+    function interval(one, x) {
+      const found = one.band?.find(([at]) => at === x);
+      return found ? ` (${options.format(found[1])} to ${options.format(found[2])})` : null;
+    }
     let at = -1;
     function read(index) {
       at = Math.max(0, Math.min(xs.length - 1, index));
@@ -93,7 +108,7 @@ function lineChart(title, series, options) {
       reader.setAttribute("visibility", "visible");
       tip.replaceChildren(
         h("strong", null, `${options.xLabel} ${(options.formatX ?? brief)(x)}`),
-        ...values.map(([one, [, y]]) => h("div", null, h("span", { class: `key k${one.color % SERIES_COLORS}` }), `${one.name} `, h("b", null, options.format(y)))));
+        ...values.map(([one, [, y]]) => h("div", null, h("span", { class: `key k${one.color % SERIES_COLORS}` }), `${one.name} `, h("b", null, options.format(y)), interval(one, x))));
       tip.hidden = false;
       const space = tip.offsetWidth + 14;
       tip.style.left = `${Math.max(0, px(x) + space > width ? px(x) - space : px(x) + 14)}px`;

@@ -121,26 +121,63 @@ function madeWith({ job, card: text }) {
       note("model_card.md is part of the artifact, in Hugging Face's format."), h("pre", { class: "code card-text", tabindex: 0, role: "region", "aria-label": "Model card" }, text)) : null) : null;
 }
 
+// Wilson's interval of a share, at 95 % confidence, as in job_output/statistics.py.
+function wilson(share, photos) {
+  const z = 1.959964;
+  const spread = (z * z) / photos;
+  const center = (share + spread / 2) / (1 + spread);
+  const half = (z * Math.sqrt((share * (1 - share)) / photos + spread / (4 * photos))) / (1 + spread);
+  return [Math.max(0, center - half), Math.min(1, center + half)];
+}
+
+// The least cross-entropy that labels smoothed by that share over C classes allow: their entropy.
+function leastLoss(smoothing, classes) {
+  const others = smoothing / classes;
+  const entropy = (p) => (p > 0 ? -p * Math.log(p) : 0);
+  return entropy(1 - smoothing + others) + (classes - 1) * entropy(others);
+}
+
+function trainLossNote(jobs) {
+  const { label_smoothing: smoothing, augmentation } = jobs[0].job.hyperparameters ?? {};
+  const { classes } = jobs[0].job;
+  const smooth = jobs.length === 1 && smoothing > 0 && classes > 1;
+  return note("The train loss is higher than it would be on the other photos: it is the mean over an epoch, of photos",
+    augmentation ? ` after augmentation (${augmentation})` : " after augmentation",
+    smooth ? `, against labels smoothed by ${smoothing}, which no model can bring below ${brief(leastLoss(smoothing, classes))}. ` : ", against smoothed labels. ",
+    jobs.length === 1 ? "Shaded: the 95 % confidence interval. " : "",
+    jobs.some((job) => isNumber(job.history.at(-1)?.probe_valid_loss)) ? "Epoch 0 is the linear probe, from before fine-tuning; the last epoch shows the weights that were chosen." : "");
+}
+
 function curves(jobs) {
-  const drawn = (kind, splits) => jobs.flatMap((job, index) => splits.map((split, tone) => ({
-    name: jobs.length > 1 ? `${job.name}: ${split}` : split,
-    color: jobs.length > 1 ? index : tone,
-    dash: jobs.length > 1 ? SPLIT_DASHES[split] : undefined,
-    points: job.history.map((epoch, i) => [i + 1, epoch[`${split}_${kind}`]]).filter(([, y]) => isNumber(y)),
-  }))).filter((one) => one.points.length);
+  const pointsOf = (job, name) => [
+    [0, job.history.at(-1)?.[`probe_${name}`]],
+    ...job.history.map((epoch, i) => [i + 1, epoch[name]]),
+  ].filter(([, y]) => isNumber(y));
+  const drawn = (kind, splits) => jobs.flatMap((job, index) => splits.map((split, tone) => {
+    const points = pointsOf(job, `${split}_${kind}`);
+    const photos = job.splits[split]?.photos ?? job.job[`${split}_photos`];
+    return {
+      name: jobs.length > 1 ? `${job.name}: ${split}` : split,
+      color: jobs.length > 1 ? index : tone,
+      dash: SPLIT_DASHES[split],
+      points,
+      band: kind === "accuracy" && jobs.length === 1 && photos ? points.map(([x, y]) => [x, ...wilson(y, photos)]) : undefined,
+    };
+  })).filter((one) => one.points.length);
   const axis = { xLabel: "epoch", formatX: String, steps: EPOCH_STEPS };
   const losses = drawn("loss", ["train", "valid", "test"]);
   const values = losses.flatMap((one) => one.points.map(([, y]) => y)).filter((y) => y > 0);
+  const rates = jobs.map((job, color) => ({ name: job.name, color, points: pointsOf(job, "learning_rate") })).filter((one) => one.points.length);
   const charts = [
-    ["Loss", losses, { ...axis, zero: true, log: Math.max(...values) > 30 * Math.min(...values), format: brief }],
-    ["Accuracy", drawn("accuracy", ["train", "valid", "test"]), { ...axis, most: 1, format: (y) => percent(y) }],
+    ["Loss", losses, { ...axis, yLabel: "cross-entropy, nats", zero: true, log: Math.max(...values) > 30 * Math.min(...values), format: brief }],
+    ["Accuracy", drawn("accuracy", ["train", "valid", "test"]), { ...axis, yLabel: "photos recognized, %", most: 1, format: (y) => percent(y) }],
+    ["Learning rate of the head", rates, { ...axis, yLabel: "at the last step of an epoch", zero: true, format: brief }],
   ].filter(([, series]) => series.length);
   if (!charts.length) return null;
   if (charts.every(([, series]) => series.every((one) => one.points.length < 2))) {
     return section("curves", "Learning curves", note("There was one evaluation only, so there is no curve to draw."));
   }
-  return section("curves", "Learning curves",
-    note("The train loss is that of augmented photos with label smoothing, in training mode; it is no measure beside the others."),
+  return section("curves", "Learning curves", trainLossNote(jobs),
     h("div", { class: "grid" }, charts.map((chart) => lineChart(...chart))));
 }
 
@@ -175,7 +212,7 @@ function system(found) {
   const marks = found.phases.filter(({ name }) => /^train \d+$/.test(name)).map(({ name, start }) => ({ x: start, label: name.slice(6) }));
   const charts = found.charts.map(({ title, curves: drawn }) => lineChart(title,
     drawn.map((curve, index) => ({ ...curve, color: index, dash: index < SERIES_COLORS ? undefined : "5 3" })),
-    { xLabel: "time", formatX: clock, steps: TIME_STEPS, format: brief, zero: true, most: title.includes("%") ? 100 : undefined, marks }));
+    { xLabel: "time, min:s", yLabel: title.split(", ").at(-1), formatX: clock, steps: TIME_STEPS, format: brief, zero: true, most: title.includes("%") ? 100 : undefined, marks }));
   const times = new Map();
   for (const { name, start, end } of found.phases) {
     const kind = name.replace(/ \d+$/, "");

@@ -241,6 +241,7 @@ class Trainer:
             raise
         values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
         values["epoch_seconds"] = seconds
+        values["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
         self._loss_sum.zero_()
         self._epoch_seconds = 0.0
