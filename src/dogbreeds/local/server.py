@@ -34,8 +34,9 @@ class ServerFailedError(DogbreedsError, RuntimeError):
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that is ready at `url`, e.g. ``http://127.0.0.1:8080``."""
+    """A server of an artifact that is ready at `url`, e.g. ``http://127.0.0.1:8080``."""
 
+    artifact: Path
     url: str
     process: "subprocess.Popen[bytes]"
 
@@ -69,7 +70,7 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, url, log)
-            yield RunningServer(url, process)
+            yield RunningServer(artifact, url, process)
         finally:
             stop_group(process, _STOP_SECONDS)
 
@@ -96,7 +97,7 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
     KeyboardInterrupt. ServerFailedError if the server ends by itself.
     """
     post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo or 'PHOTO.jpg'}'"
-    with try_page(running.url, free_port(port + 1)) as page:
+    with try_page(running.url, free_port(port + 1), running.artifact) as page:
         print(f"\nServing on {running.url} until Ctrl-C. Try:\n\n  {post} {running.url}/invocations"
               f"\n\nor open {page} in a browser.", flush=True)  # fmt: skip
         try:

@@ -4,29 +4,48 @@ It has its own port, on this machine only: the model server stays what SageMaker
 a page or CORS headers.
 """
 
+import contextlib
+import csv
 import http.client
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from dogbreeds.html.page import asset, page
+from dogbreeds.model.document import (
+    WEIGHTS_FILE,
+    ArtifactError,
+    describe,
+    parse_document,
+    read_file,
+)
+
+WRONG_FILE = "wrong_answers.csv"
+"""What users say is wrong, one line per answer, in the folder of the artifact."""
+_COLUMNS = ("file", "said", "probability", "right", "model_version")
 
 _TIMEOUT_SECONDS = 65  # the model server's own is 60
-_CHUNK_BYTES = 2**16
+_CHUNK_BYTES = 2**16  # also the most for a line of `WRONG_FILE`
 
 
 @contextmanager
-def try_page(model_server: str, port: int) -> Iterator[str]:
+def try_page(model_server: str, port: int, artifact: Path) -> Iterator[str]:
     """Serve the page for the model server at a URL while the context lasts; yield the page's URL.
 
     It listens on a port of loopback; 0: any free port. OSError if the port cannot be used.
+    `artifact` is what the server serves, a ``model.tar.gz`` or its folder; answers that users call
+    wrong are kept beside it.
     """
     document = page(
         "Which class is it?", asset("try.html", __package__),
         css=asset("try.css", __package__), script=asset("try.js", __package__),
+        data={"url": model_server, "model": _facts(artifact)},
         policy={"connect-src": "'self'", "img-src": "data: blob:", "media-src": "blob:"},
     ).encode()  # fmt: skip
     target = urlsplit(model_server).netloc
@@ -34,6 +53,7 @@ def try_page(model_server: str, port: int) -> Iterator[str]:
     class Handler(_Handler):
         page = document
         model_server = target
+        wrong = artifact.absolute().parent / WRONG_FILE
 
     # Each connection needs a thread: browsers open some that they then do not use.
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
@@ -47,9 +67,24 @@ def try_page(model_server: str, port: int) -> Iterator[str]:
             thread.join()
 
 
+def _facts(artifact: Path) -> dict[str, Any] | None:
+    """Return what the page tells of a model; None if the artifact is not this project's."""
+    with contextlib.suppress(ArtifactError):
+        data = read_file(artifact, WEIGHTS_FILE)
+        document, found = parse_document(data, artifact), describe(data, artifact)
+        split = "test" if "test_accuracy" in document["metrics"] else "valid"
+        return {
+            "version": found.version, "architecture": document["architecture"], "split": split,
+            "accuracy": document["metrics"].get(f"{split}_accuracy"),
+            "classes": [item.name for item in found.classes],
+        }  # fmt: skip
+    return None
+
+
 class _Handler(BaseHTTPRequestHandler):
     page: bytes
     model_server: str
+    wrong: Path
 
     def do_GET(self) -> None:
         if self.path == "/":
@@ -62,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self.path.partition("?")[0] == "/invocations":
             self._forward()
+        elif self.path == "/wrong" and self.headers.get("Content-Type") == "application/json":
+            self._note()
         else:
             self.close_connection = True  # the body is not read
             self._answer(404, "text/plain", b"not found\n")
@@ -86,6 +123,22 @@ class _Handler(BaseHTTPRequestHandler):
             if value := response.headers.get(name):
                 self.send_header(name, value)
         self._end(answer)
+
+    def _note(self) -> None:
+        """Keep an answer; no other site's page can send it, as it cannot set this content type."""
+        try:
+            length = int(self.headers.get("Content-Length") or 0)
+            answer = json.loads(self.rfile.read(min(length, _CHUNK_BYTES)))
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            row = (time, *(answer.get(name, "") for name in _COLUMNS))
+            new = not self.wrong.exists()
+            with self.wrong.open("a", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerows([("time", *_COLUMNS), row] if new else [row])
+        except (OSError, ValueError, AttributeError) as error:
+            self._answer(500, "text/plain; charset=utf-8", str(error).encode())
+        else:
+            self._answer(200, "text/plain; charset=utf-8", str(self.wrong).encode())
 
     def _body(self) -> Iterator[bytes]:
         missing = int(self.headers.get("Content-Length") or 0)
