@@ -17,7 +17,8 @@ _SECOND = "spotter striper halver ringer pointer setter hound terrier spaniel co
 
 
 def class_names(count: int) -> list[str]:
-    names = [f"{first}_{second}" for first in _FIRST for second in _SECOND.split()]
+    again = ["", *(f"_{number}" for number in range(2, 2 + count // 132))]
+    names = [f"{a}_{b}{c}" for c in again for a in _FIRST for b in _SECOND.split()]
     return [*names[: count - 1], "Żółty_pies_狗"][:count] if count > 1 else names[:1]
 
 
@@ -61,6 +62,10 @@ def write_job(
         },
         "history": history,
         "photos": _inspection(),
+        "augmented": [
+            {"file": f"/opt/ml/input/data/train/a/{number}.jpg",
+             "pictures": [_picture(rng) for _ in range(4)]} for number in range(6)
+        ],
         "thumbnails": {
             mistake["file"]: _picture(rng)
             for evaluation in evaluations.values()
@@ -163,8 +168,8 @@ def _picture(rng: random.Random) -> str:
     return picture
 
 
-def write_local_search(folder: Path, jobs: int = 20) -> Path:
-    """Write the table of ``dogbreeds tune --on local``."""
+def write_local_search(folder: Path, jobs: int = 20, importance: object = None) -> Path:
+    """Write the table of ``dogbreeds tune --on local``, and hyperparameters' importance."""
     rng = random.Random(3)
     rows = [
         (f"{job:03d}", rng.choice(["complete"] * 3 + ["pruned"]), 10 ** rng.uniform(-4, -1))
@@ -187,4 +192,5 @@ def write_local_search(folder: Path, jobs: int = 20) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [header, *(",".join(map(str, row)) for row in table)]
     (folder / "jobs.csv").write_text("\n".join(lines) + "\n")
+    (folder / "importance.json").write_text(json.dumps(importance))
     return folder

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from dogbreeds.cli import main
 from dogbreeds.entrypoint.report import write_html_report
@@ -46,6 +46,47 @@ def write_monitoring(output: Path) -> None:
     ]
     (output / "phases.json").write_text(json.dumps(phases))
     (output / "debugger.json").write_text(json.dumps(findings))
+
+
+UNNAMED = """() => ["button", "select", "input", "a", "canvas", "img", "svg[role]"]
+    .flatMap(kind => [...document.querySelectorAll(kind)])
+    .filter(e => e.checkVisibility()).filter(e => !(e.ariaLabel || e.textContent.trim() ||
+        e.labels?.length || e.hasAttribute("alt") || e.getAttribute("aria-label")))
+    .map(e => e.outerHTML.slice(0, 100))"""
+"""What a screen reader would have no name for."""
+
+FAINT = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+        const c = [r, g, b][i] / 255;
+        return sum + weight * (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    }, 0);
+    const below = (e) => {
+        for (; e; e = e.parentElement) {
+            const found = rgba(getComputedStyle(e).backgroundColor);
+            if (found[3] > 200) return found;
+        }
+        return [255, 255, 255];
+    };
+    const faint = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const e = texts.currentNode.parentElement;
+        if (!texts.currentNode.data.trim() || !e.checkVisibility()) continue;
+        const style = getComputedStyle(e);
+        const [a, b] = [light(rgba(e.closest("svg") ? style.fill : style.color)), light(below(e))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) faint.push(`${contrast.toFixed(1)}: ${texts.currentNode.data.trim()}`);
+    }
+    return [...new Set(faint)];
+}"""
+"""Texts with less contrast than WCAG 2.2 asks for (success criterion 1.4.3, level AA)."""
 
 
 def report(out: Path, *sources: Path) -> str:
@@ -92,6 +133,30 @@ def test_a_report_opens_quickly_and_fits_phones_and_dark_rooms(
         assert (brightness(picture) < 60) is dark
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["one", "several"])
+def test_everything_has_a_name_and_enough_contrast(
+    browser: Browser, reports: Mapping[str, str], name: str, dark: bool
+) -> None:
+    with opened(browser, reports[name], dark=dark) as page:
+        expect(page.locator("#curves svg[tabindex]").first).to_be_visible()
+        assert page.evaluate(UNNAMED) == []
+        assert page.evaluate(FAINT) == []
+        assert page.evaluate("document.documentElement.lang") == "en"
+
+
+@pytest.mark.parametrize("classes", [2, 1000])
+def test_few_and_many_classes_fit_a_phone_and_8_mb(
+    browser: Browser, tmp_path: Path, classes: int
+) -> None:
+    output = write_job(tmp_path / "job", classes=classes)
+    address = report(tmp_path / "report.html", output)
+    assert (tmp_path / "report.html").stat().st_size < 8e6
+    with opened(browser, address, width=PHONE, dark=True) as page:
+        assert page.locator("#classes tbody tr").count() == classes
+        look(page, tmp_path / "page.png")
+
+
 def test_one_jobs_report_has_all_there_is_to_know(
     browser: Browser, reports: Mapping[str, str]
 ) -> None:
@@ -99,7 +164,7 @@ def test_one_jobs_report_has_all_there_is_to_know(
         links = page.locator("nav a").all_inner_texts()
         assert links == [
             "Result", "Learning curves", "Confusion matrix", "Confidence", "Worst mistakes",
-            "Classes", "Photos", "Machine", "Debugger", "Settings",
+            "Classes", "Photos", "Augmentation", "Machine", "Debugger", "Settings",
         ]  # fmt: skip
         expect(page.locator("#summary")).to_contain_text("95 % confidence interval")
         expect(page.locator("#photos")).to_contain_text("In another split as well: 1 photo")
@@ -112,6 +177,39 @@ def test_one_jobs_report_has_all_there_is_to_know(
         assert page.locator("#mistakes img").count() == 24
         page.get_by_role("button", name="more").click()
         assert page.locator("#mistakes img").count() > 24
+
+
+def test_a_mistake_is_enlarged_with_the_right_classs_probability(
+    browser: Browser, reports: Mapping[str, str], tmp_path: Path
+) -> None:
+    with opened(browser, reports["one"], width=PHONE) as page:
+        first = page.locator("#mistakes figure").first
+        probability = float(first.locator(".right").inner_text().split()[-1].strip("%"))
+        assert 0 < probability < 100
+        first.get_by_role("button").focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text(first.locator(".right").inner_text())
+        width = dialog.locator("img").evaluate("image => image.clientWidth")
+        assert width > 2 * first.locator("img").evaluate("image => image.clientWidth") * 0.9
+        page.keyboard.press("ArrowRight")
+        second = page.locator("#mistakes figure").nth(1)
+        expect(dialog).to_contain_text(second.locator(".file").inner_text())
+        page.screenshot(path=tmp_path / "dialog.png")
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        assert page.evaluate("document.activeElement.className") == "enlarge"
+
+
+def test_training_photos_are_shown_with_their_augmentations(
+    browser: Browser, reports: Mapping[str, str]
+) -> None:
+    with opened(browser, reports["one"]) as page:
+        shown = page.locator("#augmentation")
+        expect(shown).to_contain_text("augmentation=light")
+        assert shown.locator("figure").count() == 6
+        assert shown.locator("img[alt='the photo itself']").count() == 6
+        assert shown.locator("img").count() == 24
 
 
 def test_a_report_says_how_to_make_the_model_again(
@@ -235,6 +333,42 @@ def test_jobs_stand_side_by_side_with_what_differs_on_top(
         best = page.locator("#tuning tbody tr").first
         best.hover()
         expect(page.locator("#tuning polyline.on")).to_have_count(1)
+
+
+def test_a_search_shows_the_best_so_far_and_each_hyperparameter(
+    browser: Browser, reports: Mapping[str, str], tmp_path: Path
+) -> None:
+    with opened(browser, reports["several"]) as page:
+        search = page.locator("#tuning")
+        finished = len(_objectives(search))
+        assert search.locator("figure.scatter h3").all_inner_texts() == [
+            "lr", "batch size", "optimizer"
+        ]  # fmt: skip
+        for figure in search.locator("figure.scatter").all():
+            assert figure.locator("circle").count() == finished
+            assert figure.locator("circle.best").count() == 1
+            assert figure.locator(".axis-label").first.text_content() == "valid accuracy"
+        best = search.locator("figure", has=page.get_by_role("heading", name="Best so far"))
+        values = []
+        best.locator("svg[tabindex]").focus()
+        for _ in range(finished):
+            page.keyboard.press("ArrowRight")
+            values.append(float(best.locator(".chart-tip b").first.inner_text().strip("%")))
+        assert values == sorted(values)
+        assert values[-1] == pytest.approx(100 * max(_objectives(search)), abs=0.06)
+        expect(search).to_contain_text("Rank correlation with valid accuracy")
+    given = write_local_search(tmp_path / "search", importance={"lr": 0.9, "batch_size": 0.1})
+    with opened(browser, report(tmp_path / "report.html", given), width=PHONE, dark=True) as page:
+        rows = page.locator("#tuning .panel", has_text="PED-ANOVA").locator("tbody tr")
+        assert [" ".join(text.split()) for text in rows.all_inner_texts()] == [
+            "lr 90%", "batch size 10%"
+        ]  # fmt: skip
+        look(page, tmp_path / "page.png")
+
+
+def _objectives(search: Locator) -> list[float]:
+    cells = search.locator("tbody td:nth-child(3)").all_inner_texts()
+    return [float(text) for text in cells if text[0].isdigit()]
 
 
 def test_hostile_names_stay_text(browser: Browser, tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """The search itself; jobs are stood in for by a script that prints what `train` would."""
 
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
+from rich.console import Console
 
 from dogbreeds.cli.main import main
 from dogbreeds.local import training
-from dogbreeds.local.tuning import Search, TuningError
+from dogbreeds.local.tuning import Search, TuningError, board, importance
 from dogbreeds.training.search_space import SEARCH_SPACE
 
 # Prints the metric lines of a job whose accuracy is 1 - |log10(lr) + 3|, reached in equal parts.
@@ -144,3 +147,40 @@ def test_an_impossible_hyperparameter_is_refused_at_once(
 ) -> None:
     assert main(["tune", str(photos), "--on=local", "--set", "seeds=1"]) == 2
     assert "unknown hyperparameter seeds: did you mean seed?" in capsys.readouterr().err
+
+
+def invented_study(jobs: int) -> optuna.Study:
+    """Return a search in which only the learning rate matters."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def job(trial: optuna.Trial) -> float:
+        rate = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+        trial.suggest_categorical("batch_size", [16, 32, 64])
+        trial.report(0.5, 1)
+        trial.report(accuracy := 0.9 - abs(rate - 0.003) ** 0.5, 2)
+        return accuracy
+
+    study.optimize(job, n_trials=jobs)
+    return study
+
+
+def test_importance_is_optunas_and_needs_some_jobs() -> None:
+    assert importance(invented_study(9)) is None
+    found = importance(invented_study(20))
+    assert found is not None
+    assert found["lr"] > 0.8
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_a_terminal_shows_the_last_jobs_with_epoch_and_the_best_in_bold() -> None:
+    study = invented_study(5)
+    table = board(study, "valid_accuracy", 3)
+    console = Console(width=100, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(table)
+    header, *rows = shown.get().splitlines()
+    assert header.split() == ["job", "lr", "batch_size", "epoch", "valid_accuracy", "state"]
+    assert [row.split()[0] for row in rows] == ["2", "3", "4"]
+    assert all(row.split()[3] == "2" and "complete" in row for row in rows)
+    bold = [number for number, row in zip("234", table.rows, strict=True) if row.style == "bold"]
+    assert bold == ([str(study.best_trial.number)] if study.best_trial.number >= 2 else [])

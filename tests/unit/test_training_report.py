@@ -1,4 +1,6 @@
+import base64
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -7,10 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from dogbreeds.entrypoint.report import evaluation_report, write_html_report, write_reports
+from dogbreeds.entrypoint.report import (
+    evaluation_report,
+    write_augmented,
+    write_html_report,
+    write_reports,
+)
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.system.files import write_json
 from dogbreeds.training.evaluation import Predictions
+from dogbreeds.training.settings import Settings
+from helpers.small_jobs import store
 
 HISTORY = [{"train_loss": 2.0, "test_loss": 1.5, "test_accuracy": 0.5}]
 BREEDS = [PhotoClass("1", "Ant"), PhotoClass("2", "Bee"), PhotoClass("3", "Cat")]
@@ -106,3 +115,21 @@ def test_a_picture_that_cannot_be_made_is_a_warning(
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, BREEDS, tmp_path)
     assert "warning: no confusion_test.png: no such font" in capsys.readouterr().err
     assert (tmp_path / "learning_curves.png").is_file()
+
+
+def test_six_training_photos_are_kept_with_what_augmentation_makes_of_them(tmp_path: Path) -> None:
+    photos = store(noise=90)
+    write_augmented(photos, Settings(image_size=32, augmentation="strong"), tmp_path)
+    found = json.loads((tmp_path / "augmented.json").read_text())
+    assert len({photo["file"] for photo in found}) == 6
+    for photo in found:
+        assert len(set(photo["pictures"])) == 4
+        for address in photo["pictures"]:
+            data = base64.b64decode(address.removeprefix("data:image/webp;base64,"))
+            with Image.open(io.BytesIO(data)) as picture:
+                assert picture.size == (32, 32)
+
+
+def test_without_augmentation_there_is_none_to_show(tmp_path: Path) -> None:
+    write_augmented(store(), Settings(image_size=32, augmentation="none"), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from dogbreeds.data.check import KINDS, LEFT_OUT, ODDITIES, OFFENCES, Checked
-from dogbreeds.html.page import escape, page
+from dogbreeds.html.page import asset, escape, page
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.system.terminal import printable
 
@@ -15,7 +15,9 @@ _PICTURED = 48  # findings per kind on the page, about 10 kB each
 _ROWS = 1000  # classes in the page's table
 _CSS = """
 meter { width: 100%; min-width: 5rem; height: .8rem; }
-figure .pair { display: grid; grid-template-columns: 1fr 1fr; }
+figure .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
+figure:has(.pair) { grid-column: span 2; }
+.kinds { display: flex; gap: .5rem; align-items: center; flex-wrap: wrap; }
 """
 
 
@@ -94,7 +96,8 @@ def html(checked: Checked) -> str:
         _classes(report["splits"]),
         "</main>",
     ]
-    return page(f"Photos of {report['folder']}", "".join(body), css=_CSS)
+    script = asset("check_report.js", __package__)
+    return page(f"Photos of {report['folder']}", "".join(body), css=_CSS, script=script)
 
 
 def _section(checked: Checked, kind: str, meaning: str) -> str:
@@ -105,7 +108,8 @@ def _section(checked: Checked, kind: str, meaning: str) -> str:
     more = len(found) - _PICTURED
     rest = f'<p class="note">and {more} more: see <code>--json</code></p>' if more > 0 else ""
     return (
-        f'<section><h2>{kind.capitalize()} <span class="tag {color}">{len(found)}</span></h2>'
+        f'<section data-kind="{kind}"><h2>{kind.capitalize()}'
+        f' <span class="tag {color}">{len(found)}</span></h2>'
         f'<p class="note">{escape(meaning)}</p><div class="photos">'
         f"{''.join(_figure(checked, entry) for entry in found[:_PICTURED])}</div>{rest}</section>"
     )

@@ -15,7 +15,12 @@ from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.provenance import provenance
-from dogbreeds.entrypoint.report import write_html_report, write_job, write_reports
+from dogbreeds.entrypoint.report import (
+    write_augmented,
+    write_html_report,
+    write_job,
+    write_reports,
+)
 from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
@@ -155,6 +160,7 @@ def run(
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
         write_reports(trainer.history, selection.predictions, files, classes, paths.output_data)
+        write_augmented(photos["train"], settings, paths.output_data)
         with callback.phase("graphs"):
             _add_graphs(trainer, settings, paths, stop)
 

@@ -14,18 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from dogbreeds.data.photo import Photo
-from dogbreeds.job_output.jobs import CARD_FILE, JOB_FILE, read_job, write_thumbnails
+from dogbreeds.html.thumbnails import thumbnail
+from dogbreeds.job_output.jobs import (
+    AUGMENTED_FILE,
+    CARD_FILE,
+    JOB_FILE,
+    read_job,
+    write_thumbnails,
+)
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import WEIGHTS_FILE
 from dogbreeds.report.document import REPORT_FILE, write_report
 from dogbreeds.report.model_card import model_card
 from dogbreeds.system.files import atomic_write, write_json
 from dogbreeds.system.terminal import printable
+from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
+from dogbreeds.training.device import PixelStore
 from dogbreeds.training.evaluation import Predictions
+from dogbreeds.training.settings import Settings
 
 _WORST = 100
+_AUGMENTED, _VARIANTS = 6, 3  # photos, and pictures of each
 _READABLE = 40  # this many class names still fit beside a confusion matrix
 _COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its color in all pictures
 
@@ -113,6 +125,28 @@ def write_reports(
         _draw_curves(history, folder / "learning_curves.png")
     with _accessory("thumbnails"):
         write_thumbnails(folder, worst)
+
+
+def write_augmented(photos: PixelStore, settings: Settings, folder: Path) -> None:
+    """Write `AUGMENTED_FILE`, what augmentation makes of a few training photos."""
+    kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
+    if kind == "none":
+        return
+    with _accessory(AUGMENTED_FILE):
+        random = torch.Generator().manual_seed(settings.seed)
+        chosen = torch.randperm(len(photos), generator=random)[:_AUGMENTED]
+        [(pixels, _)] = photos.batches([chosen])
+        pictures = [pixels]
+        for _ in range(_VARIANTS):
+            draw = torch.rand(DRAWS, len(chosen), generator=random)
+            flip = settings.horizontal_flip
+            pictures.append(augment(pixels, settings.image_size, draw, kind, flip=flip))
+        shown = [[thumbnail(Image.fromarray(image.byte().cpu().numpy()), 128) for image in batch]
+                 for batch in pictures]  # fmt: skip
+        write_json(folder / AUGMENTED_FILE, [
+            {"file": str(photos.paths[i]), "pictures": list(row)}
+            for i, row in zip(chosen.tolist(), zip(*shown, strict=True), strict=True)
+        ])  # fmt: skip
 
 
 def write_html_report(folder: Path, model: Path) -> None:

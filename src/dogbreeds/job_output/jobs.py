@@ -21,6 +21,8 @@ HISTORY_FILE = "history.json"
 CARD_FILE = "model_card.md"
 GRAPHS_FILE = "graphs.json"
 """Accuracy and agreement of the model's ONNX graphs, by precision and split."""
+AUGMENTED_FILE = "augmented.json"
+"""Training photos: ``file``, and ``pictures``, the photo and what augmentation made of it."""
 PHOTOS_FILE = "photos.json"
 THUMBNAILS_FILE = "thumbnails.json"
 _INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # in a job's tree
@@ -38,7 +40,7 @@ def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
 
     Where reports are read, photos may be missing.
     """
-    pictures = {str(photo): thumbnail(photo) for photo in photos}
+    pictures = {str(photo): thumbnail(photo, 256) for photo in photos}
     write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})
 
 
@@ -63,9 +65,9 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
         ``card``, the model card; ``history``, each epoch's metrics; ``graphs`` (see `GRAPHS_FILE`);
         ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` returns, with
         confidence intervals, confusion as [row, column, count] without zeros, and thumbnails of the
-        worst mistakes; ``photos``, the data inspection; ``system``, see
-        `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules, each with the
-        ``first`` step that triggers the rule and the ``last`` one judged.
+        worst mistakes; ``photos``, the data inspection; ``augmented``, see `AUGMENTED_FILE`;
+        ``system``, see `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules,
+        each with the ``first`` step that triggers the rule and the ``last`` one judged.
 
     Raises:
         ReportError: There is no job, or one of its files is damaged.
@@ -127,6 +129,7 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
         "graphs": _read(output / GRAPHS_FILE, {}),
         "splits": splits,
         "photos": _read(output / PHOTOS_FILE, {}),
+        "augmented": _read(output / AUGMENTED_FILE, []),
         "system": read_system(output),
         "findings": [_read_finding(found) for found in _read(output / FINDINGS_FILE, [])],
     }

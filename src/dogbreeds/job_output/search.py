@@ -1,6 +1,7 @@
 """The table of jobs that ``dogbreeds tune`` writes, on SageMaker or on one machine."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from dogbreeds.job_output.metrics import METRICS
 
 LOCAL_FILE = "jobs.csv"
 """The table in the output folder of ``dogbreeds tune --on local``."""
+
+IMPORTANCE_FILE = "importance.json"
+"""Beside `LOCAL_FILE`, the share of each hyperparameter in the objective; the sum is 1."""
 
 _NAMES = ("job_name", "job")
 _OBJECTIVE = "FinalObjectiveValue"  # SageMaker's table does not name the metric
@@ -20,8 +24,8 @@ def read_tuning(file: Path) -> dict[str, Any]:
 
     Returns:
         JSON-ready: ``name``; ``objective``, the column searched by; ``hyperparameters``, those
-        searched over; ``columns``, all of them; ``rows``, a list of strings and numbers per job,
-        None for an empty cell.
+        searched over; ``importance``, see `IMPORTANCE_FILE`, or None; ``columns``, all of them;
+        ``rows``, a list of strings and numbers per job, None for an empty cell.
 
     Raises:
         ReportError: The file is not such a table.
@@ -39,11 +43,14 @@ def read_tuning(file: Path) -> dict[str, Any]:
             f"expected a table of dogbreeds tune ({_NAMES[0]}, ..., {_OBJECTIVE}), got {file} with"
             f" {', '.join(columns)[:200] or 'nothing'}"
         )
+    importance = file.with_name(IMPORTANCE_FILE)
+    kept = file.name == LOCAL_FILE and importance.is_file()
     known = (*_NAMES, *_OTHERS, objective)
     return {
         "name": file.parent.name if file.name == LOCAL_FILE else file.stem,
         "objective": objective,
         "hyperparameters": [column for column in columns if column not in known],
+        "importance": json.loads(importance.read_text()) if kept else None,
         "columns": columns,
         "rows": [
             [t if c in _NAMES else _value(t) for c, t in zip(columns, row, strict=True)]

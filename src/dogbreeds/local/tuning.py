@@ -12,12 +12,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -25,14 +27,19 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.job_output.search import LOCAL_FILE
+from dogbreeds.job_output.search import IMPORTANCE_FILE, LOCAL_FILE
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.files import write_json
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import table
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import Settings
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TELLING_JOBS = 10  # fewer say nothing of importance
 _STARTUP_JOBS = 4  # these run to their end, so that there is a median
 _TREE = "tree"  # the attribute that names the job whose tree this one uses, if not its own
 _INSTEAD_OF = "instead_of"  # the attribute that names the interrupted job that this one continues
@@ -72,7 +79,7 @@ class Search:
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = [signal.signal(number, self._stop) for number in numbers]
         try:
-            with ThreadPoolExecutor(self.parallel) as pool:
+            with self._board(study), ThreadPoolExecutor(self.parallel) as pool:
                 missing = range(self.jobs - len(_ended(study)))
                 list(pool.map(lambda _: self._run_job(study, cores), missing))
         finally:
@@ -80,6 +87,7 @@ class Search:
                 signal.signal(number, handler)
         rows = self._table(study)
         self._keep_best(rows)
+        write_json(self.work_dir / IMPORTANCE_FILE, importance(study))
         with (self.work_dir / LOCAL_FILE).open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
             writer.writeheader()
@@ -89,6 +97,15 @@ class Search:
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
             raise TuningError("no job succeeded; the reasons are printed above")
         return rows
+
+    def _board(self, study: optuna.Study) -> AbstractContextManager[object]:
+        """Return a context in which a terminal shows the jobs, at most as many as fit."""
+        if not sys.stdout.isatty():
+            return nullcontext()
+        from rich.live import Live
+
+        most = max(1, shutil.get_terminal_size().lines - 6)
+        return Live(get_renderable=lambda: board(study, self.objective, most), refresh_per_second=1)
 
     def _open(self) -> optuna.Study:
         self.work_dir.mkdir(parents=True, exist_ok=True)
@@ -196,6 +213,39 @@ class Search:
             link = self.work_dir / "best"
             link.unlink(missing_ok=True)
             link.symlink_to(Path("jobs", str(rows[0]["job"])))
+
+
+def board(study: optuna.Study, objective: str, most: int) -> "Table":
+    """Return the last jobs of a search, at most so many, as a table; the best one is bold."""
+    from rich.table import Table
+
+    trials = [t for t in study.get_trials(deepcopy=False) if t.params]
+    complete = [t for t in trials if t.state is TrialState.COMPLETE]
+    sign = 1 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1
+    best = min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+    names = list(trials[0].params) if trials else []
+    made = Table("job", *names, "epoch", objective, "state", box=None)
+    for trial in trials[-most:]:
+        epoch = max(trial.intermediate_values, default=None)
+        value = None if epoch is None else trial.intermediate_values[epoch]
+        cells = [trial.number, *(trial.params.get(name) for name in names), epoch, value]
+        texts = ["-" if cell is None else _short(cell) for cell in cells]
+        style = "bold" if trial is best else None
+        made.add_row(*texts, trial.state.name.lower(), style=style)
+    return made
+
+
+def importance(study: optuna.Study) -> dict[str, float] | None:
+    """Return how much each hyperparameter matters; None if too few jobs tell.
+
+    Source: S. Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+    Arbitrary Subspaces", 2023.
+    """
+    complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
+    if len(complete) < _TELLING_JOBS:
+        return None
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:

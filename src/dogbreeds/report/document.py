@@ -11,8 +11,8 @@ from dogbreeds.job_output.statistics import mcnemar
 
 REPORT_FILE = "report.html"
 _SCRIPTS = (  # they are concatenated in this order
-    "dom.js", "chart.js", "matrix.js", "parallel.js", "calibration.js", "evaluation.js",
-    "sections.js", "report.js",
+    "dom.js", "chart.js", "matrix.js", "parallel.js", "search.js", "calibration.js",
+    "evaluation.js", "sections.js", "report.js",
 )  # fmt: skip
 _MOST_PHOTOS = 200  # about 1.3 MB
 _MOST_JOBS = 12  # more curves cannot be told apart

@@ -12,23 +12,63 @@ function evaluationSections(split, name) {
   ];
 }
 
-function mistakePhoto(mistake) {
+// Of the right class: the loss is its negative logarithm.
+const rightProbability = ({ loss }) => (isNumber(loss) ? Math.exp(-loss) : null);
+const mistakeText = (mistake) => `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`;
+const rightText = (mistake) => `right class ${percent(rightProbability(mistake), rightProbability(mistake) < 0.01 ? 2 : 0)}`;
+
+function mistakePhoto(mistake, enlarge) {
   const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
   return mistake.thumbnail
-    ? h("img", { src: mistake.thumbnail, alt: `${is}, taken for ${said}`, title: shortPath(mistake.file), decoding: "async" })
+    ? h("button", { type: "button", class: "enlarge", "aria-label": `Enlarge ${is}, taken for ${said}`, click: () => enlarge(mistake) },
+      h("img", { src: mistake.thumbnail, alt: "", title: shortPath(mistake.file), decoding: "async" }))
     : h("div", { class: "missing" }, "no picture");
+}
+
+// A dialog with one of the photos at a time; arrow keys and buttons lead to its neighbours.
+function lightbox(photos) {
+  const picture = h("img", { alt: "" });
+  const text = h("p", { "aria-live": "polite" });
+  let at = 0;
+  const show = (index) => {
+    const mistake = photos[(at = (index + photos.length) % photos.length)];
+    picture.src = mistake.thumbnail;
+    picture.alt = `${readable(mistake.class_name)}, taken for ${readable(mistake.predicted)}`;
+    text.replaceChildren(h("b", null, readable(mistake.class_name)), ` ${mistakeText(mistake)}; ${rightText(mistake)}`, h("br"), h("span", { class: "muted" }, shortPath(mistake.file)));
+  };
+  const dialog = h("dialog", { class: "lightbox", "aria-label": "Photo", keydown: (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) show(at + step);
+  }, click: (event) => { if (event.target === dialog) dialog.close(); } },
+  picture, text, h("div", { class: "toolbar" },
+    h("button", { type: "button", click: () => show(at - 1) }, "Previous"),
+    h("button", { type: "button", click: () => show(at + 1) }, "Next"),
+    h("button", { type: "button", class: "primary", click: () => dialog.close() }, "Close")));
+  return { dialog, open: (mistake) => { show(photos.indexOf(mistake)); dialog.showModal(); } };
+}
+
+// What training sees of a few photos: the photo itself, and what augmentation makes of it.
+function augmentedPhotos(found, settings) {
+  if (!found.length) return null;
+  return section("augmentation", "Augmentation",
+    note(`Six training photos as the model may see them (augmentation=${settings?.augmentation ?? "?"}). The first picture of each is the photo itself: if one could no longer tell its class from the others, choose a weaker augmentation.`),
+    h("div", { class: "grid strips" }, found.map(({ file, pictures }) => h("figure", { class: "strip panel" },
+      h("div", null, pictures.map((address, i) => h("img", { src: address, alt: i ? `augmented, ${i}` : "the photo itself" }))),
+      h("figcaption", { class: "muted" }, shortPath(file))))));
 }
 
 function mistakes(worst) {
   const grid = h("div", { class: "photos" });
   const more = h("button", { type: "button", click: () => add(worst.length) });
+  const { dialog, open } = lightbox(worst.filter(({ thumbnail }) => thumbnail));
   let next = 0;
   function add(number) {
     grid.append(...worst.slice(next, next + number).map((mistake) => h("figure", null,
-      mistakePhoto(mistake),
+      mistakePhoto(mistake, open),
       h("figcaption", null,
         h("span", { class: "is" }, readable(mistake.class_name)),
-        h("span", { class: "for" }, `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`),
+        h("span", { class: "for" }, mistakeText(mistake)),
+        h("span", { class: "muted right" }, rightText(mistake)),
         h("span", { class: "file" }, shortPath(mistake.file))))));
     next += number;
     more.hidden = next >= worst.length;
@@ -37,7 +77,7 @@ function mistakes(worst) {
   add(FIRST_PHOTOS);
   return section("mistakes", "Worst mistakes",
     note("The right class was furthest from the model's mind here. A photo may also show something else than its folder says."),
-    grid, h("p", { class: "toolbar" }, more));
+    grid, h("p", { class: "toolbar" }, more), dialog);
 }
 
 function classTable(split) {

@@ -40,7 +40,7 @@ function chooser(jobs, details) {
     const chosen = jobs[job.value || 0];
     const names = Object.keys(chosen.splits);
     const [split, splitChoice] = select("Split ", names, () => showSplit());
-    const rest = [inspection(chosen.photos), system(chosen.system), debuggerFindings(chosen.findings)];
+    const rest = [inspection(chosen.photos), augmentedPhotos(chosen.augmented, chosen.job.hyperparameters), system(chosen.system), debuggerFindings(chosen.findings)];
     function showSplit() {
       const name = names[split.value || 0];
       details.replaceChildren(...[...(name ? evaluationSections(chosen.splits[name], name) : []), ...rest].filter(Boolean));

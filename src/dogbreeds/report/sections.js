@@ -13,10 +13,10 @@ const note = (...text) => h("p", { class: "note" }, ...text);
 const card = (label, value, detail) =>
   h("div", { class: "card" }, h("div", { class: "label" }, label), h("div", { class: "value" }, value), detail ? h("div", { class: "detail" }, detail) : null);
 
-function bar(share) {
+function bar(share, sign = "") {
   const filled = h("div", { class: "fill" });
   filled.style.width = `${100 * (share ?? 0)}%`;
-  return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, percent(share, 0)));
+  return h("div", { class: "share" }, h("div", { class: "bar" }, filled), h("span", null, sign + percent(share, 0)));
 }
 
 const between = ([low, high]) => `95 % confidence interval: ${percent(low)} to ${percent(high)}`;
@@ -265,5 +265,5 @@ function tuningSection(tuning, index) {
   }
   return section(`tuning${index || ""}`, "Search for hyperparameters",
     note(`${tuning.name}: ${plural(tuning.rows.length, "job")}, ${finished} with a result. A line is a job; the best are strongest.`),
-    plot?.element, h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Jobs" }, made)));
+    plot?.element, searchCharts(tuning), h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Jobs" }, made)));
 }
