@@ -221,7 +221,7 @@ def test_a_report_says_how_to_make_the_model_again(
         for fact in ("NVIDIA A10G", "ml.g5.xlarge", "2.14.1", "0123456789abcdef", "abababababab"):
             expect(made).to_contain_text(fact)
         page.get_by_text("Model card", exact=True).click()
-        expect(made).to_contain_text('pipeline_tag: "image-classification"')
+        expect(made).to_contain_text("pipeline_tag: image-classification")
 
 
 def test_the_matrix_and_the_curves_are_read_by_keyboard(

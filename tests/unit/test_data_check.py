@@ -366,6 +366,6 @@ def test_the_page_shows_photos_without_a_network(photos: Path, tmp_path: Path) -
     page = tmp_path / "page.html"
     assert cli.main(["data", "check", str(photos), "--html", str(page)]) == 1
     text = page.read_text()
-    assert text.count('<img src="data:image/webp') == 2
+    assert text.count("data:image/webp;base64,") == 2
     assert "the same file as test/000.Breed/6.jpg" in text
-    assert "http" not in text.split("<main>")[1].split("</main>")[0]
+    assert "http" not in text.split('id="data">')[1].split("</script>")[0]

@@ -1,24 +1,16 @@
 """The report of `dogbreeds.data.check` for people: as text, and as a page with thumbnails."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dogbreeds.data.check import KINDS, LEFT_OUT, ODDITIES, OFFENCES, Checked
-from dogbreeds.html.page import asset, escape, page
+from dogbreeds.html.page import asset, page
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.system.terminal import printable
 
 _LISTED = 10  # findings per kind in the text; JSON and the page show more
 _PICTURED = 48  # findings per kind on the page, about 10 kB each
-_ROWS = 1000  # classes in the page's table
-_CSS = """
-meter { width: 100%; min-width: 5rem; height: .8rem; }
-figure .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
-figure:has(.pair) { grid-column: span 2; }
-.kinds { display: flex; gap: .5rem; align-items: center; flex-wrap: wrap; }
-"""
 
 
 def text(checked: Checked) -> str:
@@ -68,90 +60,18 @@ def _verdict(checked: Checked) -> Iterator[str]:
 
 
 def html(checked: Checked) -> str:
-    """Return the report as one page that needs no network."""
-    report = checked.report
-    offences = sum(len(report["findings"].get(kind, ())) for kind in OFFENCES)
-    splits = [(split, sum(count.values())) for split, count in report["splits"].items() if split]
-    cards = [("Photos", report["photos"]), ("To mend", offences), *splits]
-    body = [
-        f'<header class="top"><h1>Photos of {escape(report["folder"])}</h1>'
-        f'<p class="lead {"good" if checked.clean else "bad"}">'
-        f"{escape(printable(' '.join(_verdict(checked))))}</p></header><main>",
-        '<section><div class="cards">',
-        *(
-            f'<div class="card"><div class="label">{escape(label)}</div>'
-            f'<div class="value">{value:,}</div></div>'
-            for label, value in cards
-        ),
-        "</div>",
-        *(f'<p class="bad">{escape(problem)}</p>' for problem in report["problems"]),
-        *(f'<p class="warn">{escape(note)}</p>' for note in report["notes"]),
-        "</section>",
-        *(_section(checked, kind, meaning) for kind, meaning in KINDS.items()),
-        _table(
-            "Sizes",
-            ["Short side in pixels", "Photos"],
-            {label: [count] for label, count in report["sizes"].items()},
-        ),
-        _classes(report["splits"]),
-        "</main>",
-    ]
-    script = asset("check_report.js", __package__)
-    return page(f"Photos of {report['folder']}", "".join(body), css=_CSS, script=script)
-
-
-def _section(checked: Checked, kind: str, meaning: str) -> str:
-    found = checked.report["findings"].get(kind, [])
-    if not found:
-        return ""
-    color = "bad" if kind in OFFENCES or kind in LEFT_OUT else "warn"
-    more = len(found) - _PICTURED
-    rest = f'<p class="note">and {more} more: see <code>--json</code></p>' if more > 0 else ""
-    return (
-        f'<section data-kind="{kind}"><h2>{kind.capitalize()}'
-        f' <span class="tag {color}">{len(found)}</span></h2>'
-        f'<p class="note">{escape(meaning)}</p><div class="photos">'
-        f"{''.join(_figure(checked, entry) for entry in found[:_PICTURED])}</div>{rest}</section>"
-    )
-
-
-def _figure(checked: Checked, entry: Mapping[str, str]) -> str:
-    shown = [entry[key] for key in ("photo", "like") if key in entry]
-    pictures = "".join(_picture(checked, name) for name in shown)
-    return (
-        f'<figure><div class="{"pair" if len(shown) > 1 else "one"}">{pictures}</div>'
-        f"<figcaption>{escape(printable(entry['photo']))}<br>"
-        f'<span class="muted">{escape(printable(entry["detail"]))}</span></figcaption></figure>'
-    )
-
-
-def _picture(checked: Checked, name: str) -> str:
-    photo = checked.photos.get(name)
-    if photo is None or (address := thumbnail(photo)) is None:
-        return '<div class="missing">no picture</div>'
-    return f'<img src="{address}" alt="{escape(printable(name))}" loading="lazy">'
-
-
-def _table(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[int]]) -> str:
-    """Return a section with numbers by name; the last of each row is shown as a bar, too."""
-    most = max((numbers[-1] for numbers in rows.values()), default=0) or 1
-    first, *rest = map(escape, columns)
-    head = "".join(f'<th class="number">{column}</th>' for column in rest)
-    body = "".join(
-        f"<tr><th>{escape(printable(name))}</th>"
-        + "".join(f'<td class="number">{number:,}</td>' for number in numbers)
-        + f'<td><meter max="{most}" value="{numbers[-1]}">{numbers[-1]}</meter></td></tr>'
-        for name, numbers in rows.items()
-    )
-    return (
-        f'<section><h2>{title}</h2><div class="panel"><div class="scroll tall">'
-        f'<table class="sortable"><thead><tr><th>{first}</th>{head}<th></th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div></div></section>"
-    )
-
-
-def _classes(splits: Mapping[str, Mapping[str, int]]) -> str:
-    labels = sorted(set(chain.from_iterable(splits.values())))[:_ROWS]
-    counts = {label: [found.get(label, 0) for found in splits.values()] for label in labels}
-    rows = {label: [*numbers, sum(numbers)] for label, numbers in counts.items()}
-    return _table("Classes", ["Class", *(split or "photos" for split in splits), "All"], rows)
+    """Return the report as one page that needs no network; ``check_report.js`` builds it."""
+    report, found = checked.report, checked.report["findings"]
+    shown = {kind: found[kind][:_PICTURED] for kind in KINDS if kind in found}
+    names = {
+        e[k] for entries in shown.values() for e in entries for k in ("photo", "like") if k in e
+    }
+    data = {
+        **report, "findings": shown, "counts": {kind: len(found[kind]) for kind in shown},
+        "kinds": KINDS, "offences": [*OFFENCES], "left_out": [*LEFT_OUT],
+        "thumbnails": {n: thumbnail(checked.photos[n]) for n in names if n in checked.photos},
+        "verdict": " ".join(_verdict(checked)), "clean": checked.clean,
+    }  # fmt: skip
+    script, css = (asset(f"check_report.{kind}", __package__) for kind in ("js", "css"))
+    title = f"Photos of {report['folder']}"
+    return page(title, '<div id="page"></div>', css=css, script=asset("dom.js") + script, data=data)

@@ -10,17 +10,12 @@ import torch
 
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.split import hold_out
+from dogbreeds.entrypoint import report
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.provenance import provenance
-from dogbreeds.entrypoint.report import (
-    write_augmented,
-    write_html_report,
-    write_job,
-    write_reports,
-)
 from dogbreeds.job_output.jobs import GRAPHS_FILE
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
@@ -63,7 +58,7 @@ def main() -> int:
             with watched(settings, paths, cluster) as callback:
                 run(settings, paths, stop, cluster, callback)
             if cluster.is_main:  # the monitors have now written their files
-                write_html_report(paths.output_data, paths.model)
+                report.write_html_report(paths.output_data, paths.model)
     except Stopped:
         print("Stopped before there was anything to save", flush=True)
     except _EXPECTED as error:
@@ -116,8 +111,8 @@ def run(
               f" {len(classes)} classes, {counts}", flush=True)  # fmt: skip
         facts = {"device": where, "weights": str(weights or "random"), "classes": len(classes)}
         facts |= {f"{name}_photos": size for name, size in sizes.items()}
-        made = provenance(settings, splits, weights, paths.config)
-        write_job(facts | made, paths.output_data)
+        made = provenance(settings, splits, weights)
+        report.write_job(facts | made, paths.output_data)
     with callback.phase("read photos"):
         photos = load_photos(splits, classes, preprocessing, settings, device, cluster, stop,
                              paths.output_data / "photos.json")  # fmt: skip
@@ -159,8 +154,9 @@ def run(
     save()
     if cluster.is_main:
         files = {name: store.paths for name, store in photos.items()}
-        write_reports(trainer.history, selection.predictions, files, classes, paths.output_data)
-        write_augmented(photos["train"], settings, paths.output_data)
+        output = paths.output_data
+        report.write_reports(trainer.history, selection.predictions, files, classes, output)
+        report.write_augmented(photos["train"], settings, output)
         with callback.phase("graphs"):
             _add_graphs(trainer, settings, paths, stop)
 

@@ -17,14 +17,9 @@ import torch
 from PIL import Image
 
 from dogbreeds.data.photo import Photo
+from dogbreeds.html.page import write_page
 from dogbreeds.html.thumbnails import thumbnail
-from dogbreeds.job_output.jobs import (
-    AUGMENTED_FILE,
-    CARD_FILE,
-    JOB_FILE,
-    read_job,
-    write_thumbnails,
-)
+from dogbreeds.job_output import jobs
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import WEIGHTS_FILE
 from dogbreeds.report.document import REPORT_FILE, write_report
@@ -43,12 +38,12 @@ _COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its c
 
 
 def write_job(facts: Mapping[str, object], folder: Path) -> None:
-    """Write facts of a job to `JOB_FILE` when it starts, with its name and the time."""
+    """Write facts of a job to `jobs.JOB_FILE` when it starts, with its name and the time."""
     document = {
         "name": os.environ.get("TRAINING_JOB_NAME", ""),  # SageMaker sets it
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    write_json(folder / JOB_FILE, document | dict(facts))
+    write_json(folder / jobs.JOB_FILE, document | dict(facts))
 
 
 def evaluation_report(
@@ -124,26 +119,24 @@ def write_reports(
     with _accessory("learning_curves.png"):
         _draw_curves(history, folder / "learning_curves.png")
     with _accessory("thumbnails"):
-        write_thumbnails(folder, worst)
+        jobs.write_thumbnails(folder, worst)
 
 
 def write_augmented(photos: PixelStore, settings: Settings, folder: Path) -> None:
-    """Write `AUGMENTED_FILE`, what augmentation makes of a few training photos."""
+    """Write `jobs.AUGMENTED_FILE`, what augmentation makes of a few training photos."""
     kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
     if kind == "none":
         return
-    with _accessory(AUGMENTED_FILE):
+    with _accessory(jobs.AUGMENTED_FILE):
         random = torch.Generator().manual_seed(settings.seed)
         chosen = torch.randperm(len(photos), generator=random)[:_AUGMENTED]
         [(pixels, _)] = photos.batches([chosen])
-        pictures = [pixels]
-        for _ in range(_VARIANTS):
-            draw = torch.rand(DRAWS, len(chosen), generator=random)
-            flip = settings.horizontal_flip
-            pictures.append(augment(pixels, settings.image_size, draw, kind, flip=flip))
+        draws = torch.rand(_VARIANTS, DRAWS, len(chosen), generator=random)
+        size, flip = settings.image_size, settings.horizontal_flip
+        pictures = [pixels, *(augment(pixels, size, draw, kind, flip=flip) for draw in draws)]
         shown = [[thumbnail(Image.fromarray(image.byte().cpu().numpy()), 128) for image in batch]
                  for batch in pictures]  # fmt: skip
-        write_json(folder / AUGMENTED_FILE, [
+        write_json(folder / jobs.AUGMENTED_FILE, [
             {"file": str(photos.paths[i]), "pictures": list(row)}
             for i, row in zip(chosen.tolist(), zip(*shown, strict=True), strict=True)
         ])  # fmt: skip
@@ -154,11 +147,11 @@ def write_html_report(folder: Path, model: Path) -> None:
 
     The card is part of the artifact in `model` too, if there is one.
     """
-    with _accessory(CARD_FILE):
-        card = model_card(read_job(folder, 0))
+    with _accessory(jobs.CARD_FILE):
+        card = model_card(jobs.read_job(folder, 0))
         for place in (folder, model):
             if place is folder or (model / WEIGHTS_FILE).is_file():
-                (place / CARD_FILE).write_text(card, encoding="utf-8", errors="backslashreplace")
+                write_page(place / jobs.CARD_FILE, card)
     with _accessory(REPORT_FILE):
         write_report([folder], folder / REPORT_FILE)
 

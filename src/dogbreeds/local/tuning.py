@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -35,9 +35,6 @@ from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import table
 from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
 from dogbreeds.training.settings import Settings
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _TELLING_JOBS = 10  # fewer say nothing of importance
 _STARTUP_JOBS = 4  # these run to their end, so that there is a median
@@ -215,24 +212,20 @@ class Search:
             link.symlink_to(Path("jobs", str(rows[0]["job"])))
 
 
-def board(study: optuna.Study, objective: str, most: int) -> "Table":
-    """Return the last jobs of a search, at most so many, as a table; the best one is bold."""
-    from rich.table import Table
-
+def board(study: optuna.Study, objective: str, most: int) -> str:
+    """Return the last jobs of a search, at most so many, and the best one as a table."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.params]
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
     sign = 1 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1
     best = min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
-    names = list(trials[0].params) if trials else []
-    made = Table("job", *names, "epoch", objective, "state", box=None)
-    for trial in trials[-most:]:
-        epoch = max(trial.intermediate_values, default=None)
-        value = None if epoch is None else trial.intermediate_values[epoch]
-        cells = [trial.number, *(trial.params.get(name) for name in names), epoch, value]
-        texts = ["-" if cell is None else _short(cell) for cell in cells]
-        style = "bold" if trial is best else None
-        made.add_row(*texts, trial.state.name.lower(), style=style)
-    return made
+    rows = []
+    for trial in dict.fromkeys([*([best] if best else []), *trials[-most:]]):
+        epoch, value = max(trial.intermediate_values.items(), default=(None, None))
+        state = "best" if trial is best else trial.state.name.lower()
+        params = [_short(value) for value in trial.params.values()]
+        rows.append([trial.number, *params, epoch, value, state])
+    names = trials[0].params if trials else ()
+    return table(rows, ["job", *names, "epoch", objective, "state"])
 
 
 def importance(study: optuna.Study) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from dogbreeds.job_output.statistics import mcnemar
 
 REPORT_FILE = "report.html"
 _SCRIPTS = (  # they are concatenated in this order
-    "dom.js", "chart.js", "matrix.js", "parallel.js", "search.js", "calibration.js",
+    "chart.js", "matrix.js", "parallel.js", "search.js", "calibration.js",
     "evaluation.js", "sections.js", "report.js",
 )  # fmt: skip
 _MOST_PHOTOS = 200  # about 1.3 MB
@@ -39,7 +39,7 @@ def write_report(sources: Sequence[Path], file: Path) -> None:
     document = page(
         f"{title} - training report", asset("report.html", __package__),
         css=asset("report.css", __package__),
-        script="".join(asset(name, __package__) for name in _SCRIPTS),
+        script=asset("dom.js") + "".join(asset(name, __package__) for name in _SCRIPTS),
         data={"jobs": read, "tunings": tables},
     )  # fmt: skip
     write_page(file, document)

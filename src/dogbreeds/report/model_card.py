@@ -14,7 +14,6 @@ from typing import Any
 from dogbreeds.system.terminal import printable
 
 _FEW = 10  # test photos of a class that say little about it
-_LISTED = 10  # mix-ups
 _MADE = (
     "started", "hyperparameters", "weights_sha256", "packages", "hardware", "revision", "image",
 )  # fmt: skip
@@ -30,7 +29,8 @@ def model_card(job: Mapping[str, Any]) -> str:
     few = sum(entry["photos"] < _FEW for entry in classes)
     leaks = job["photos"].get("leaks")
     return Template((files(__package__) / "model_card.md").read_text("utf-8")).substitute(
-        metadata=_metadata(name, settings, splits),
+        # YAML includes JSON, and names in it stay texts.
+        index=json.dumps([{"name": name, "results": _results(splits)}]),
         name=_text(name),
         model=_text(settings.get("model", "?")),
         size=settings.get("image_size", "?"),
@@ -55,7 +55,6 @@ def model_card(job: Mapping[str, Any]) -> str:
             ((c["class_name"], c["class_id"], c["photos"], *map(_percent, (c["recall"],
               c["precision"], c.get("f1")))) for c in classes),
         ),
-        mixed_up=_table(("Class", "Taken for", "Photos"), _mixed_up(found)),
         few=f"{few} of {len(classes)} classes have fewer than {_FEW} photos in that measurement.",
         leaks=f"- {leaks} photos are in two splits: the accuracy is too good.\n" if leaks else "",
         command=facts.get("command", "dogbreeds train PHOTOS"),
@@ -63,30 +62,16 @@ def model_card(job: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _metadata(name: str, settings: Mapping[str, Any], splits: Mapping[str, Any]) -> str:
-    """Return the metadata as JSON values, which YAML includes."""
-    task = {"type": "image-classification", "name": "Image classification"}
-    results = [
-        {"task": task, "dataset": {"name": f"photos, split {split}", "type": "imagefolder"},
-         "metrics": [{"type": metric, "name": metric, "value": round(found[key], 6)}
+def _results(splits: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the results of a ``model-index``."""
+    return [
+        {"task": {"type": "image-classification"},
+         "dataset": {"name": f"photos, split {split}", "type": "imagefolder"},
+         "metrics": [{"type": metric, "value": round(found[key], 6)}
                      for metric, key in (("accuracy", "accuracy"), ("f1", "macro_f1"))
                      if found.get(key) is not None]}
         for split, found in splits.items()
     ]  # fmt: skip
-    fields = {
-        "library_name": "dogbreeds",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "pytorch", "onnx", settings.get("model", "unknown")],
-        "model-index": [{"name": name, "results": results}],
-    }
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in fields.items())
-
-
-def _mixed_up(found: Mapping[str, Any]) -> list[tuple[object, ...]]:
-    names = [entry["class_name"] for entry in found.get("classes", [])]
-    wrong = [cell for cell in found.get("confusion", []) if cell[0] != cell[1]]
-    most = sorted(wrong, key=lambda cell: -cell[2])[:_LISTED]
-    return [(names[row], names[column], photos) for row, column, photos in most]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

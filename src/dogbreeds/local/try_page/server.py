@@ -18,13 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dogbreeds.html.page import asset, page
-from dogbreeds.model.document import (
-    WEIGHTS_FILE,
-    ArtifactError,
-    describe,
-    parse_document,
-    read_file,
-)
+from dogbreeds.model import document
 
 WRONG_FILE = "wrong_answers.csv"
 """What users say is wrong, one line per answer, in the folder of the artifact."""
@@ -42,16 +36,16 @@ def try_page(model_server: str, port: int, artifact: Path) -> Iterator[str]:
     `artifact` is what the server serves, a ``model.tar.gz`` or its folder; answers that users call
     wrong are kept beside it.
     """
-    document = page(
+    html = page(
         "Which class is it?", asset("try.html", __package__),
         css=asset("try.css", __package__), script=asset("try.js", __package__),
-        data={"url": model_server, "model": _facts(artifact)},
+        data={"url": model_server, "model": _model(artifact)},
         policy={"connect-src": "'self'", "img-src": "data: blob:", "media-src": "blob:"},
     ).encode()  # fmt: skip
     target = urlsplit(model_server).netloc
 
     class Handler(_Handler):
-        page = document
+        page = html
         model_server = target
         wrong = artifact.absolute().parent / WRONG_FILE
 
@@ -67,17 +61,12 @@ def try_page(model_server: str, port: int, artifact: Path) -> Iterator[str]:
             thread.join()
 
 
-def _facts(artifact: Path) -> dict[str, Any] | None:
-    """Return what the page tells of a model; None if the artifact is not this project's."""
-    with contextlib.suppress(ArtifactError):
-        data = read_file(artifact, WEIGHTS_FILE)
-        document, found = parse_document(data, artifact), describe(data, artifact)
-        split = "test" if "test_accuracy" in document["metrics"] else "valid"
-        return {
-            "version": found.version, "architecture": document["architecture"], "split": split,
-            "accuracy": document["metrics"].get(f"{split}_accuracy"),
-            "classes": [item.name for item in found.classes],
-        }  # fmt: skip
+def _model(artifact: Path) -> dict[str, Any] | None:
+    """Return a model's document and version; None if the artifact is not this project's."""
+    with contextlib.suppress(document.ArtifactError):
+        data = document.read_file(artifact, document.WEIGHTS_FILE)
+        version = document.describe(data, artifact).version
+        return {**document.parse_document(data, artifact), "version": version}
     return None
 
 

@@ -212,9 +212,16 @@ addEventListener("paste", (event) => {
 });
 at("download").addEventListener("click", download);
 
-const accuracy = model?.accuracy === undefined ? "" : `right on ${percent(model.accuracy)} of the ${model.split} photos`;
-at("model").textContent = model ? [`Model ${model.version}`, model.architecture, `${model.classes.length} classes`, accuracy].filter(Boolean).join(" · ") : "";
-at("classes").append(...(model?.classes ?? []).map((name) => make("option", { value: name })));
+function introduce({ version, architecture, classes, metrics }) {
+  const split = "test_accuracy" in metrics ? "test" : "valid";
+  const accuracy = metrics[`${split}_accuracy`];
+  const facts = [`Model ${version}`, architecture, `${classes.length} classes`];
+  if (accuracy !== undefined) facts.push(`right on ${percent(accuracy)} of the ${split} photos`);
+  at("model").textContent = facts.join(" · ");
+  at("classes").append(...classes.map(([, name]) => make("option", { value: name })));
+}
+
+if (model) introduce(model);
 at("curl").textContent = `curl -H 'Content-Type: application/octet-stream' --data-binary '@PHOTO.jpg' ${url}/invocations`;
 at("python").textContent = `import json
 import urllib.request
