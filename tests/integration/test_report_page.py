@@ -174,9 +174,9 @@ def test_one_jobs_report_has_all_there_is_to_know(
         fired = page.locator("#debugger tbody tr").first
         expect(fired).to_contain_text("exploding tensors")
         expect(fired).to_contain_text("step 20 fc.weight")
-        assert page.locator("#mistakes img").count() == 24
+        assert page.locator("#mistakes .photos img").count() == 24
         page.get_by_role("button", name="more").click()
-        assert page.locator("#mistakes img").count() > 24
+        assert page.locator("#mistakes .photos img").count() > 24
 
 
 def test_a_mistake_is_enlarged_with_the_right_classs_probability(
@@ -330,7 +330,7 @@ def test_jobs_stand_side_by_side_with_what_differs_on_top(
         page.get_by_label("Job", exact=True).select_option("breeds-3")
         assert page.locator("#classes tbody tr").count() == 9
         assert page.locator("#tuning .parallel polyline").count() >= 10
-        best = page.locator("#tuning tbody tr").first
+        best = page.locator("#tuning table.sortable tbody tr").first
         best.hover()
         expect(page.locator("#tuning polyline.on")).to_have_count(1)
 

@@ -218,8 +218,8 @@ def board(study: optuna.Study, objective: str, most: int) -> str:
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
     sign = 1 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1
     best = min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
-    rows = []
-    for trial in dict.fromkeys([*([best] if best else []), *trials[-most:]]):
+    rows, shown = [], trials[-most:]
+    for trial in [*([best] if best and best not in shown else []), *shown]:
         epoch, value = max(trial.intermediate_values.items(), default=(None, None))
         state = "best" if trial is best else trial.state.name.lower()
         params = [_short(value) for value in trial.params.values()]
