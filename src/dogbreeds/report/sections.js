@@ -34,8 +34,8 @@ function summary(job) {
     if (!job.splits[name] && isNumber(last[`${name}_accuracy`])) cards.push(card(`${name} accuracy`, percent(last[`${name}_accuracy`]), "at the last epoch"));
   }
   if (isNumber(last.wise_ft)) {
-    const chosen = { 0: "linear probe", 1: "fine-tuned fully" }[last.wise_ft] ?? `between probe and fine-tuned (share ${last.wise_ft})`;
-    cards.push(card("chosen model", chosen, `valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
+    const chosen = { 0: "linear probe", 1: "fine-tuned" }[last.wise_ft] ?? `${percent(last.wise_ft, 0)} fine-tuned`;
+    cards.push(card("chosen weights", chosen, `${last.wise_ft > 0 && last.wise_ft < 1 ? "the rest is the linear probe; " : ""}valid ${percent(last.valid_accuracy)} against ${percent(last.probe_valid_accuracy)} of the linear probe`));
   }
   const int8 = job.graphs.int8;
   for (const name of ["valid", "test"].filter((split) => isNumber(int8?.accuracy[split]))) {
