@@ -74,7 +74,10 @@ def early(
         state = page.locator("#state")
         expect(state).not_to_have_text("Asking the model …")
         words = state.inner_text()
-        with serving(model, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_MAX_PAYLOAD_IN_MB="1"):
+        with serving(
+            model, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_MAX_PAYLOAD_IN_MB="1"
+        ) as running:
+            running.wait_until_ready()
             yield Early(address, page, words, url, model)
 
 
