@@ -120,3 +120,18 @@ def test_learning_rate_is_understood_as_lr() -> None:
     assert Settings.from_mapping({"learning_rate": "0.002"}).lr == 0.002
     with pytest.raises(SettingsError, match="expected one spelling, got lr and learning_rate"):
         Settings.from_mapping({"lr": "0.002", "learning_rate": "0.002"})
+
+
+@pytest.mark.parametrize(
+    ("given", "strength"),
+    [
+        ({}, "none"),
+        ({"epochs": "9"}, "none"),
+        ({"epochs": "10"}, "light"),
+        ({"weights": "none"}, "light"),
+        ({"augmentation": "strong"}, "strong"),
+        ({"augmentation": "none", "epochs": "20"}, "none"),
+    ],
+)
+def test_short_fine_tuning_has_no_augmentation(given: dict[str, str], strength: str) -> None:
+    assert Settings.from_mapping(given).augmentation_strength == strength

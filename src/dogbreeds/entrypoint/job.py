@@ -81,6 +81,7 @@ def run(
         DogbreedsError: The job cannot run as requested.
         OSError: A folder cannot be read or written.
     """
+    settings = dataclasses.replace(settings, augmentation=settings.augmentation_strength)
     weights = resolve_weights(settings, paths.weights)
     if weights is None:  # random first blocks have as much to learn as the head
         settings = dataclasses.replace(settings, layer_decay=1.0, min_steps_per_epoch=1)

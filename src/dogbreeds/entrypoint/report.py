@@ -26,7 +26,7 @@ from dogbreeds.report.document import REPORT_FILE, write_report
 from dogbreeds.report.model_card import model_card
 from dogbreeds.system.files import atomic_write, write_json
 from dogbreeds.system.terminal import printable
-from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
+from dogbreeds.training.augmentation import DRAWS, augment
 from dogbreeds.training.device import PixelStore
 from dogbreeds.training.evaluation import Predictions
 from dogbreeds.training.settings import Settings
@@ -124,7 +124,7 @@ def write_reports(
 
 def write_augmented(photos: PixelStore, settings: Settings, folder: Path) -> None:
     """Write `jobs.AUGMENTED_FILE`, what augmentation makes of a few training photos."""
-    kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
+    kind = settings.augmentation_strength
     if kind == "none":
         return
     with _accessory(jobs.AUGMENTED_FILE):

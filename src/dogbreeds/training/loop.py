@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.system.terminal import progress_bar
-from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
+from dogbreeds.training.augmentation import DRAWS, augment
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Batch, Device, PixelStore
@@ -191,7 +191,7 @@ class Trainer:
     ) -> torch.Tensor:
         """Return the share of these photos in the batch's mean loss."""
         settings, photos = self.settings, self.splits["train"]
-        kind: Augmentation = settings.augmentation  # type: ignore[assignment]  # checked choices
+        kind = settings.augmentation_strength
         augmented = augment(pixels, settings.image_size, draw, kind, flip=settings.horizontal_flip)
         images = photos.preprocessing.normalize(augmented)
         with self.device.autocast():

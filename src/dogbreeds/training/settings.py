@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dogbreeds.model.architectures import (
     ARCHITECTURES,
@@ -22,6 +22,7 @@ from dogbreeds.model.architectures import (
 from dogbreeds.system.errors import DogbreedsError
 
 _ALIASES = {"learning_rate": "lr"}
+_MANY_EPOCHS = 10
 
 
 class SettingsError(DogbreedsError, ValueError):
@@ -67,8 +68,9 @@ class Settings:
         choices=("drop", "tolerate", "fail"))
     checkpoint_seconds: int = _setting(300, "longest time between checkpoints; each epoch also ends"
         " with one", low=1, high=86400)
-    augmentation: str = _setting("light", "random changes to the training photos: light crops and"
-        " jitters colors; strong also rotates and erases", choices=("light", "strong", "none"))
+    augmentation: str = _setting("auto", "random changes to the training photos: light crops and"
+        " jitters colors; strong also rotates and erases; auto fine-tunes with none in fewer than"
+        " 10 epochs, and else with light", choices=("auto", "light", "strong", "none"))
     horizontal_flip: bool = _setting(True, "also mirror training photos; false where left and right"
         " differ: hands, traffic signs, text, X-rays")
     ema_decay: float = _setting(0.0, "decay per step of averaged weights, which are then evaluated"
@@ -91,6 +93,13 @@ class Settings:
     debugger: bool = _setting(False, "save and judge tensors as SageMaker's Debugger does; also on"
         " where Debugger is configured")
     # fmt: on
+
+    @property
+    def augmentation_strength(self) -> Literal["light", "strong", "none"]:
+        """``augmentation``, decided; for ``auto``, `benchmarks/recipe.md` has the reasons."""
+        if self.augmentation != "auto":
+            return self.augmentation  # type: ignore[return-value]  # checked choices
+        return "none" if self.weights != "none" and self.epochs < _MANY_EPOCHS else "light"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> "Settings":
