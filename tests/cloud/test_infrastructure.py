@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from dogbreeds.cloud.settings_sources import load
 from helpers.control_plane import Result

@@ -155,7 +155,8 @@ def invented_study(jobs: int) -> optuna.Study:
         rate = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
         trial.suggest_categorical("batch_size", [16, 32, 64])
         trial.report(0.5, 1)
-        trial.report(accuracy := 0.9 - abs(rate - 0.003) ** 0.5, 2)
+        accuracy: float = 0.9 - abs(rate - 0.003) ** 0.5
+        trial.report(accuracy, 2)
         return accuracy
 
     study.optimize(job, n_trials=jobs)

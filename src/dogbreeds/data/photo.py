@@ -27,6 +27,11 @@ class ShardPhoto:
     def __str__(self) -> str:
         return f"{self.shard}/{self.member}"
 
+    @property
+    def name(self) -> str:
+        """The file name, as a path has it."""
+        return self.member.rpartition("/")[2]
+
     def read_bytes(self) -> bytes:
         """Return the encoded photo; raises OSError where the shard is unreadable or too short."""
         [data] = read_photos([self])
