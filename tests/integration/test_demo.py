@@ -148,9 +148,13 @@ def test_serve_answers_without_a_training_until_ctrl_c(tmp_path: Path) -> None:
         "--photo",
         str(image),
     ]
-    demo = Demo([*command, f"--port={free_port(18200)}"], tmp_path / "log")
+    port = free_port(18200)
+    demo = Demo([*command, f"--port={port}"], tmp_path / "log")
     try:
         demo.wait_for("until Ctrl-C", 120)
+        listening = {c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN"}
+        hosts = [address[0] for address in listening if address and address[1] == port]
+        assert [host.removeprefix("::ffff:") for host in hosts] == ["127.0.0.1"]
         assert json.loads(demo.output().splitlines()[0])["predicted_label"]
         curl = re.search(r"^  (curl .*)$", demo.output(), re.MULTILINE)
         assert curl is not None

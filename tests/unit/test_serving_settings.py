@@ -9,7 +9,7 @@ from dogbreeds.serving.settings import Settings, SettingsError
 
 def test_defaults_are_sagemakers() -> None:
     settings = Settings.from_environment({})
-    assert settings.port == 8080
+    assert (settings.host, settings.port) == ("0.0.0.0", 8080)
     assert settings.model_dir == Path("/opt/ml/model")
     assert settings.max_request_bytes == 25 * 2**20
     assert settings.response_timeout == 60

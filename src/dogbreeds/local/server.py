@@ -45,8 +45,8 @@ class RunningServer:
 def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[RunningServer]:
     """Yield a server of an artifact, a ``model.tar.gz`` or its folder, that is ready for requests.
 
-    `settings` are additional environment variables of the server; `log` gets what it prints. It
-    stops when the context ends.
+    Only this machine can reach it; it stops when the context ends. `settings` are additional
+    environment variables of the server; `log` gets what it prints.
 
     Raises:
         ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
@@ -60,7 +60,8 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
                     tar.extractall(folder, filter="data")
             except tarfile.TarError as error:
                 raise ServerFailedError(f"cannot unpack {artifact}: {error}") from error
-        given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port)}
+        given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port),
+                 "DOGBREEDS_HOST": "127.0.0.1"}  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, "-m", "dogbreeds.serving.server"],
             env={**os.environ, **given, **settings}, stdout=output, stderr=subprocess.STDOUT,

@@ -43,7 +43,7 @@ def find_java() -> str:
 
 def write_files(settings: Settings, folder: Path) -> None:
     """Write the properties and the model store into an empty folder that outlives the server."""
-    address = f"http://0.0.0.0:{settings.port}"
+    address = f"http://{settings.host}:{settings.port}"
     if settings.multi_model:
         models = {"management_address": address, "model_store": "/"}
     else:

@@ -16,6 +16,7 @@ from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
 
 MODEL_DIR_ENV = "SM_MODEL_DIR"
+HOST_ENV = "DOGBREEDS_HOST"
 BACKEND_ENV = "DOGBREEDS_BACKEND"
 PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
@@ -32,7 +33,8 @@ class SettingsError(DogbreedsError, ValueError):
 class Settings:
     """Settings of the server, each with its environment variable and default."""
 
-    port: int  # HTTP, on all interfaces (SAGEMAKER_BIND_TO_PORT, 8080)
+    host: str  # address to listen on (DOGBREEDS_HOST, 0.0.0.0: all interfaces)
+    port: int  # HTTP (SAGEMAKER_BIND_TO_PORT, 8080)
     # The artifact's folder (SM_MODEL_DIR, else `model` in SAGEMAKER_BASE_DIR, else /opt/ml/model)
     model_dir: Path
     # Whether models are loaded and unloaded over HTTP under SageMaker's contract for multi-model
@@ -125,6 +127,7 @@ class Settings:
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         batch_size = number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64)
         return cls(
+            host=environment.get(HOST_ENV) or "0.0.0.0",  # noqa: S104  (of a container)
             port=number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767),  # MMS accepts no higher one
             model_dir=model_dir,
             multi_model=multi_model,
