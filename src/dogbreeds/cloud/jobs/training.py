@@ -95,8 +95,9 @@ def make_estimator(
     stores_checkpoints = job.spot and checkpoints is not None
     rules = _RULES if job.debugger else ()  # the SDK adds the tensors that they need
     volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
+    image = job_image(cloud, "training")
     return Estimator(
-        image_uri=job_image(cloud, "training"),
+        image_uri=image,
         role=settings.aws.role,
         instance_count=job.instance_count,
         instance_type=job.instance_type,
@@ -119,7 +120,7 @@ def make_estimator(
         max_wait=job.max_wait if job.spot else None,
         checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if stores_checkpoints else None,
         enable_network_isolation=network.isolation,
-        environment=dict(job.environment) or None,
+        environment={"DOGBREEDS_IMAGE": image, **job.environment},  # for the report
         debugger_hook_config=job.debugger and DebuggerHookConfig(f"{root}/debugger"),
         rules=[Rule.sagemaker(getattr(rule_configs, rule)()) for rule in rules] or None,
         disable_profiler=not job.profiler,
