@@ -42,4 +42,5 @@ serve-local:  ## Serve a model in a container [MODEL_DIR=DIR PORT=8080 GPU=all|n
 	@docker/serve-local $(SERVING_IMAGE) "$(MODEL_DIR)" $(PORT) $(GPU)
 
 test-images: .venv/.installed-dev  ## Build the CPU images and test them in containers, with a real engine
-	.venv/bin/python -m pytest tests/images
+	@# A time limit is for the test, not for the images that the first one waits for
+	.venv/bin/python -m pytest -o timeout_func_only=true tests/images
