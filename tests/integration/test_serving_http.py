@@ -120,7 +120,7 @@ def test_an_upload_that_stalls_gives_its_memory_back(model_dir: Path) -> None:
 def test_a_hung_worker_is_killed_when_it_is_replaced(model_dir: Path) -> None:
     with serving(
         model_dir,
-        SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="3",
+        SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="12",  # it bounds loading, too
         SAGEMAKER_MODEL_SERVER_WORKERS="1",
     ) as server:
         server.wait_until_ready()

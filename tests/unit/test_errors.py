@@ -9,11 +9,11 @@ from dogbreeds.system import errors
 
 
 def exceptions() -> dict[str, set[str]]:
-    """Return the names of all exceptions that the package defines, with those of their bases."""
+    """Return the names of all public exceptions of the package, with those of their bases."""
     found = {}
     for file in Path(dogbreeds.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+            if isinstance(node, ast.ClassDef) and re.fullmatch(r"[^_]\w*Error", node.name):
                 found[node.name] = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     return found
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dogbreeds.data.fetch import Progress
 
 _SHARE = click.FloatRange(0, 1, max_open=True)
-_workers = base.option("--workers", type=click.IntRange(1), default=available_cpus(), metavar="N",
+_workers = base.option("--workers", type=click.IntRange(1), default=available_cpus, metavar="N",
                        help="Processes.", show_default="one per core")  # fmt: skip
 
 
