@@ -41,7 +41,6 @@ class Trainer:
         model: The model being trained, on the device.
         optimizer: Updates the model.
         state: What callbacks see: steps done, the history of epochs.
-        steps_per_epoch: At least ``min_steps_per_epoch``: a small set's photos are repeated.
         selection: Evaluates, and selects the model to save.
     """
 
@@ -64,9 +63,8 @@ class Trainer:
         passes = self.cluster.size * settings.gradient_accumulation_steps
         if self.batch_size < passes:
             raise SettingsError(
-                f"hyperparameter batch_size: expected at least {passes} photos per step for"
-                f" {self.cluster.size} processes and gradient_accumulation_steps ="
-                f" {settings.gradient_accumulation_steps}, got {self.batch_size}"
+                f"hyperparameter batch_size: expected at least {passes} photos per step, as many as"
+                f" forward passes in all processes, got {self.batch_size}"
             )
         # Drop the last, incomplete batch; other epochs have another order.
         steps = len(splits["train"]) // self.batch_size
