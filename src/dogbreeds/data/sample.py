@@ -13,6 +13,7 @@ from dogbreeds.system.files import atomic_folder
 
 _COUNTS = {"train": 40, "valid": 8, "test": 8}  # photos per breed
 _SIZE = (160, 120)
+_THINGS = 8  # in the background of a photo
 _Color = tuple[int, int, int]
 # The values are coat, pattern color, pattern, ears.
 _BREEDS = {
@@ -50,6 +51,9 @@ def _draw(rng: random.Random, folder: str) -> Image.Image:
     draw = ImageDraw.Draw(image)
     ground = height * rng.uniform(0.6, 0.85)
     draw.rectangle((0, ground, width, height), fill=_shade(rng, (90, 130, 80), 35))
+    for _ in range(_THINGS):  # without them, many photos would look like copies
+        thing = (width * rng.random(), height * rng.random())
+        draw.circle(thing, height * rng.uniform(0.1, 0.25), fill=_shade(rng, (128,) * 3, 90))
 
     radius = rng.uniform(0.26, 0.4) * height
     x, y = width * rng.uniform(0.35, 0.65), height * rng.uniform(0.45, 0.6)
