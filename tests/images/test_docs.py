@@ -50,7 +50,7 @@ def free_port() -> int:
 @pytest.mark.usefixtures("training_image", "serving_image", "tags")  # built once, then cached
 def test_build_train_serve_and_ask(photos: dict[str, Path], tmp_path: Path) -> None:
     build, train, serve = commands("In containers")
-    ping, ask = commands("Ask the server")
+    ping, ask = commands("Send a request")
     run(*shlex.split(build), timeout=900, WEIGHTS="none")
 
     train = train.replace("path/to/dogImages", str(photos["train"].parent))
