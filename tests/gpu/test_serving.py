@@ -143,7 +143,7 @@ def test_requests_over_http(
         command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(table.read_text().splitlines()[1:]))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["concurrency"] for row in rows] == ["1", "16", "64"]
     for row in rows:
         name = f"{row['concurrency']} at a time"

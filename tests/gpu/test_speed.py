@@ -110,13 +110,16 @@ def test_a_job_from_the_start_of_its_process(
     )
     program = Path(dogbreeds.entrypoint.__file__).parent / "program" / "train.py"
     channels = {f"SM_CHANNEL_{name.upper()}": str(photos / name) for name in ("train", "test")}
-    command = [sys.executable, str(program), "--weights", "none", "--quantize", "false",
-               "--epochs", str(scale.job_epochs), "--batch-size", str(scale.batch_size),
-               "--image-size", str(scale.image_size),
-               "--model", scale.architecture]  # fmt: skip
+    hyperparameters = {
+        "weights": "none", "quantize": "false", "epochs": scale.job_epochs,
+        "batch_size": scale.batch_size, "image_size": scale.image_size,
+        "model": scale.architecture,
+    }  # fmt: skip
     started = time.perf_counter()
     done = subprocess.run(
-        command, env={**os.environ, **channels, "SAGEMAKER_BASE_DIR": str(root)},
+        [sys.executable, str(program)],
+        env={**os.environ, **channels, "SAGEMAKER_BASE_DIR": str(root),
+             "SM_HPS": json.dumps(hyperparameters)},
         capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     seconds = time.perf_counter() - started
