@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -223,10 +224,13 @@ def benchmark(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # as where it is run
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         pytest.skip(f"needs the package {error.name}")
+    finally:
+        sys.path.pop(0)
     return module
 
 
