@@ -315,4 +315,4 @@ def test_an_archive_is_read(dogbreeds: Run, healthy: boto3.Session, tmp_path: Pa
     found = failure(dogbreeds("doctor", "deploy", "s3://dog-bucket/m/model.tar.gz"))
     assert "cannot read the model archive s3://dog-bucket/m/model.tar.gz" in found
     found = failure(dogbreeds("doctor", "deploy", "s3://dog-bucket/n/model.tar.gz"))
-    assert "archive: there is no" in found
+    assert "artifact: there is no" in found

@@ -122,7 +122,7 @@ def test_a_multi_model_endpoint_serves_a_folder_and_is_tested_with_one_of_its_mo
     assert calls.of("InvokeEndpoint")[0]["TargetModel"] == "a.tar.gz"
     assert "--kind multi-model --target-model NAME" in result.err
     refused = dogbreeds("deploy", MODEL, "--kind=multi-model")
-    assert "expected the folder of a multi-model endpoint's archives" in refused.err
+    assert "expected the folder of a multi-model endpoint's artifacts" in refused.err
 
 
 def test_an_endpoint_that_answers_nonsense_fails_the_test(

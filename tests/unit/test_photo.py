@@ -4,12 +4,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
-from PIL import Image, ImageCms
+from PIL import Image
 
-from dogbreeds.model import color
 from dogbreeds.model import photo as photo_module
 from dogbreeds.model.photo import (
     PhotoError,
@@ -19,19 +16,7 @@ from dogbreeds.model.photo import (
     upright_rgb,
 )
 from dogbreeds.model.preprocessing import Preprocessing
-
-
-def encode(image: Image.Image, format: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, format, **options)
-    return stream.getvalue()
-
-
-def photo(width: int = 400, height: int = 300) -> Image.Image:
-    """A smooth picture whose corners differ: red to the right, green downwards."""
-    x = np.linspace(0, 255, width)[None, :].repeat(height, 0)
-    y = np.linspace(0, 255, height)[:, None].repeat(width, 1)
-    return Image.fromarray(np.stack([x, y, np.full_like(x, 64)], 2).astype(np.uint8))
+from helpers.pictures import difference, encode, jpeg_with, photo, png_with, profile
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
@@ -63,27 +48,6 @@ def test_exif_orientation_is_honoured(orientation: int) -> None:
     assert difference.mean() < 3
 
 
-def test_cmyk_palette_and_grey_photos_keep_their_brightness() -> None:
-    grey = photo().convert("L")
-    wanted = np.asarray(grey.convert("RGB"), float).mean()
-    for stored in (
-        encode(grey.convert("RGB").convert("CMYK"), "JPEG"),
-        encode(grey.convert("P"), "PNG"),
-        encode(grey, "JPEG"),
-        encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG"),
-    ):
-        assert abs(np.asarray(decode(stored), float).mean() - wanted) < 3
-
-
-def test_transparency_is_laid_on_white() -> None:
-    transparent = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
-    half = Image.new("LA", (20, 20), (0, 128))
-    assert decode(encode(transparent, "PNG")).getpixel((5, 5)) == (255, 255, 255)
-    value = decode(encode(half, "PNG")).getpixel((5, 5))
-    assert isinstance(value, tuple)
-    assert all(abs(channel - 127) <= 2 for channel in value)
-
-
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -109,31 +73,6 @@ def test_what_is_no_whole_photo_is_refused_with_the_reason(data: bytes, message:
 # Metadata
 
 ORIENTATION_6 = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
-
-
-def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
-    """A JPEG with segments put in front of its own."""
-    data = encode(photo(), "JPEG", quality=95)
-    packed = [struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments]
-    return data[:2] + b"".join(packed) + data[2:]
-
-
-def png_with(*chunks: tuple[bytes, bytes], crc: int = 0) -> bytes:
-    """A PNG with chunks put behind its header; `crc` is added to their checksums."""
-    data = encode(photo(), "PNG")
-    return data[:33] + b"".join(chunk(*each, crc=crc) for each in chunks) + data[33:]
-
-
-def chunk(kind: bytes, body: bytes, crc: int = 0) -> bytes:
-    checksum = zlib.crc32(kind + body) ^ crc
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
-
-
-def difference(data: bytes, wanted: Image.Image) -> float:
-    decoded = decode(data)
-    assert decoded.size == wanted.size
-    assert decoded.mode == "RGB"
-    return float(np.abs(np.asarray(decoded, float) - np.asarray(wanted, float)).mean())
 
 
 @pytest.mark.parametrize(
@@ -203,103 +142,6 @@ def test_damaged_ancillary_chunks_of_a_png_are_ignored(kind: bytes, body: bytes,
     assert difference(png_with((kind, body), crc=crc), photo()) == 0
 
 
-# Colour
-
-
-def profile(gamma: float, swapped: bool = False) -> bytes:
-    """A matrix profile with sRGB's primaries, another gamma and, if so, red for blue."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for number in range(struct.unpack_from(">I", data, 128)[0]):
-        tag, offset, size = struct.unpack_from(">4sII", data, 132 + 12 * number)
-        if tag in (b"rTRC", b"gTRC", b"bTRC"):
-            data[offset : offset + size] = struct.pack(
-                ">4sIHHi", b"para", 0, 0, 0, round(gamma * 65536)
-            ).ljust(size, b"\0")
-        if swapped and tag in (b"rXYZ", b"bXYZ"):
-            data[132 + 12 * number] ^= ord("r") ^ ord("b")
-    return bytes(data)
-
-
-def linear_to_srgb(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-
-
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_colour_profiles_are_converted_to_srgb(format: str) -> None:
-    options = {} if format in ("PNG", "TIFF") else {"quality": 95}
-    stored = np.asarray(photo(), float) / 255
-    wanted = Image.fromarray((linear_to_srgb(stored**1.4) * 255).round().astype(np.uint8))
-    data = encode(photo(), format, icc_profile=profile(1.4), **options)
-    assert difference(data, wanted) < 3
-    assert np.abs(np.asarray(photo(), float) - np.asarray(wanted, float)).mean() > 20
-    # The model's input is converted after it has been cut.
-    full = Preprocessing().to_pixels(decode(data)).astype(float)
-    assert np.abs(full - Preprocessing().read_pixels(data)).mean() < 2
-
-
-def test_profiles_of_another_kind_broken_ones_and_srgb_change_nothing() -> None:
-    plain = decode(encode(photo(), "JPEG")).tobytes()
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    for icc in (srgb, lab, b"garbage", srgb[:200], srgb[:40] + bytes(88) + srgb[128:]):
-        assert decode(encode(photo(), "JPEG", icc_profile=icc)).tobytes() == plain
-
-
-def test_cmyk_is_inverted_only_where_adobe_wrote_it() -> None:
-    data = encode(photo().convert("CMYK"), "JPEG", quality=95)  # Pillow writes Adobe's marker
-    adobe = data.index(b"\xff\xee")
-    length = struct.unpack_from(">H", data, adobe + 2)[0]
-    plain = data[:adobe] + data[adobe + 2 + length :]
-    assert difference(data, photo()) < 4
-    negative = Image.fromarray(255 - np.asarray(photo()))
-    # Without the marker the values are ink as they are; here Adobe's were the inverse.
-    assert np.asarray(decode(plain), float).mean() < np.asarray(negative, float).mean()
-    inverted = encode(
-        Image.fromarray(255 - np.asarray(photo().convert("CMYK")), "CMYK"), "JPEG", quality=95
-    )
-    adobe = inverted.index(b"\xff\xee")
-    assert difference(inverted[:adobe] + inverted[adobe + 2 + length :], photo()) < 4
-
-
-def test_white_is_zero_is_no_negative() -> None:
-    grey = np.asarray(photo().convert("L"))
-    eight = encode(Image.fromarray(grey), "TIFF", tiffinfo={262: 0})  # Pillow inverts the values
-    sixteen = encode(
-        Image.fromarray(65535 - grey.astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0}
-    )
-    for data in (eight, sixteen):
-        assert np.abs(np.asarray(decode(data).convert("L"), float) - grey).mean() < 1
-
-
-def test_transparent_colours_are_laid_on_white() -> None:
-    red = Image.new("RGB", (9, 9), (255, 0, 0))
-    assert decode(encode(red, "PNG", transparency=(255, 0, 0))).getpixel((1, 1)) == (255,) * 3
-    grey16 = Image.fromarray(np.full((9, 9), 1000, np.uint16))
-    assert decode(encode(grey16, "PNG", transparency=1000)).getpixel((1, 1)) == (255,) * 3
-    assert decode(encode(grey16, "PNG", transparency=1001)).getpixel((1, 1)) == (3,) * 3
-    two_bits = (
-        chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, 2, 0, 0, 0, 0))
-        + chunk(b"tRNS", b"\0\1")
-        + chunk(b"IDAT", zlib.compress(b"\0\x1b"))  # the greys 0, 1, 2 and 3
-        + chunk(b"IEND", b"")
-    )
-    pixels = np.asarray(decode(b"\x89PNG\r\n\x1a\n" + two_bits))
-    assert pixels[0, :, 0].tolist() == [0, 255, 170, 255]
-
-
-def test_large_photos_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = (photo().convert("RGBA"), Image.fromarray(np.full((30, 20), 9999, np.uint16)))
-    whole = [decode(encode(image, "PNG")).tobytes() for image in cases]
-    monkeypatch.setattr(color, "_STRIP_PIXELS", 1000)
-    assert [decode(encode(image, "PNG")).tobytes() for image in cases] == whole
-
-
-@pytest.mark.parametrize("values", [np.full((9, 9), 0.5, np.float32), np.full((9, 9), 9, np.int32)])
-def test_samples_of_32_bits_are_refused_by_name(values: npt.NDArray[np.generic]) -> None:
-    with pytest.raises(PhotoError, match=r"8 or 16 bits per channel, got a TIFF photo of .*32"):
-        decode(encode(Image.fromarray(values), "TIFF"))
-
-
 # What is missing
 
 
@@ -347,17 +189,6 @@ def test_a_gray_edge_is_no_missing_part() -> None:
     assert decode(encode(image, "JPEG", quality=95)).size == (64, 64)
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_white_is_zero_holds_for_16_bits_of_any_byte_order(order: str) -> None:
-    values = np.asarray(photo(64, 48).convert("L"))
-    pixels = ((255 - values.astype(np.uint16)) * 257).astype(f"{order}u2").tobytes()
-    tags = {256: 64, 257: 48, 258: 16, 259: 1, 262: 0, 273: 110, 277: 1, 278: 48}
-    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, n) for tag, n in tags.items())
-    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
-    tiff = (start + entries + bytes(4)).ljust(110, b"\0") + pixels
-    assert difference(tiff, Image.fromarray(values).convert("RGB")) < 1
-
-
 def test_a_truncated_photo_can_be_tolerated() -> None:
     data = encode(photo(), "JPEG")
     half = decode(data[: len(data) // 2], tolerate_truncated=True)
@@ -380,36 +211,6 @@ def test_large_photos_are_shrunk_while_decoding_but_not_below_the_need() -> None
     full = Preprocessing().to_pixels(decode(data)).astype(float)
     fast = Preprocessing().read_pixels(data).astype(float)
     assert np.abs(full - fast).mean() < 2
-
-
-@pytest.mark.parametrize("resize_size", [224, 256])
-def test_preprocessing_matches_torchvisions_resize_and_crop(resize_size: int) -> None:
-    from torchvision import transforms
-
-    image = photo(500, 375)
-    steps = [transforms.Resize(resize_size), transforms.CenterCrop(224)]
-    reference = transforms.Compose(steps)(image)
-    ours = Preprocessing(resize_size, 224).to_pixels(image)
-    assert ours.shape == (224, 224, 3)
-    assert np.abs(ours.astype(float) - np.asarray(reference, float)).mean() < 2
-
-
-def test_normalize_centres_imagenets_mean_and_is_channels_last() -> None:
-    preprocessing = Preprocessing()
-    mean = torch.tensor(preprocessing.mean).mul(255).round().to(torch.uint8)
-    pixels = mean.expand(2, 8, 8, 3).contiguous()
-    normalized = preprocessing.normalize(pixels)
-    assert normalized.shape == (2, 3, 8, 8)
-    assert normalized.abs().max() < 0.01
-    assert normalized.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
-    preprocessing = Preprocessing(146, 128)
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
-    for wrong in ({"image_size": 0}, {"std": [1, 0, 1]}, {"image_size": 300}):
-        with pytest.raises(ValueError, match="expected"):
-            Preprocessing.from_dict({**preprocessing.to_dict(), **wrong})
 
 
 def test_heic_is_read_as_any_other_format() -> None:

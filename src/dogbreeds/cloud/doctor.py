@@ -55,7 +55,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     Args:
         cloud: The account, region and settings.
         purpose: ``train``, ``deploy`` or ``transform``.
-        model: The model to check, as in `models.archive_of`.
+        model: The model to check, as in `models.artifact_of`.
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
@@ -68,7 +68,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     else:
         checks["host"] = _host
     if model:
-        checks["archive"] = lambda cloud, _: _archive(cloud, model)
+        checks["artifact"] = lambda cloud, _: _artifact(cloud, model)
     for name, check in checks.items():
         try:
             yield from check(cloud, purpose)
@@ -255,9 +255,9 @@ def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         yield _ok(f"driver: CUDA {cuda[0]}.{cuda[1]} on {host} ({driver})")
 
 
-def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
+def _artifact(cloud: Cloud, model: str) -> Iterator[Finding]:
     """Download the model artifact and read it as the serving image does, without unpickling."""
-    uri = models.archive_of(cloud, model)
+    uri = models.artifact_of(cloud, model)
     bucket, key = s3.parse(uri)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tar.gz"
@@ -266,12 +266,12 @@ def _archive(cloud: Cloud, model: str) -> Iterator[Finding]:
         except ClientError as error:
             if error_code(error) not in ("404", "NoSuchBucket"):
                 raise
-            raise _FailError(f"archive: there is no {uri}", "give another model") from error
-        from dogbreeds.model import artifact  # imports torch, which takes seconds
+            raise _FailError(f"artifact: there is no {uri}", "give another model") from error
+        from dogbreeds.model.document import ArtifactError, read_document
 
         try:
-            document = artifact.read_document(path)
-        except artifact.ArtifactError as error:
+            document = read_document(path)
+        except ArtifactError as error:
             reason = str(error).replace(str(path), uri)
-            raise _FailError(f"archive: {reason}", "train again, or give another model") from error
+            raise _FailError(f"artifact: {reason}", "train again, or give another model") from error
     yield _ok(f"artifact: {document['architecture']}, {len(document['classes'])} classes")

@@ -218,7 +218,7 @@ def _draw_confusion(report: dict[str, Any], file: Path) -> None:
     count = len(matrix)
     named = count <= _READABLE
     side = max(5.0, count * 0.3 if named else 12.0)
-    # A name such as $\\frac$ is no formula, and bytes that are not UTF-8 cannot be drawn.
+    # A name such as $\frac$ is no formula, and bytes that are not UTF-8 cannot be drawn.
     texts = [printable(c["class_name" if named else "class_id"]) for c in report["classes"]]
     ticks = range(0, count, -(-count // _READABLE))  # every one if they are readable
     with _drawing(file, side + 1, side) as figure:

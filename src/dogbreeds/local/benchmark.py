@@ -97,7 +97,7 @@ def measure(
     seconds: float,
     family: Callable[[], list[psutil.Process]],
 ) -> dict[str, float]:
-    """Return requests per second, latencies, processor time a request and memory."""
+    """Return requests per second, latencies, processor time per request, and memory."""
     load(make_call, concurrency, seconds / 8)  # warm-up
     begin, cpu_begin = time.monotonic(), cpu_seconds(family())
     latencies = sorted(load(make_call, concurrency, seconds))

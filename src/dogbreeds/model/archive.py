@@ -14,7 +14,7 @@ from dogbreeds.system.errors import DogbreedsError
 
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError,
           UnicodeError, NotImplementedError)  # fmt: skip
-"""What reading a broken archive raises."""
+"""What reading a broken archive raises; NotImplementedError is zipfile's for unknown methods."""
 
 
 class ArchiveError(DogbreedsError, ValueError):

@@ -84,8 +84,10 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
                 image.info["orientation"] = exif_orientation(image.info.get("exif", b""))
             case "BMP":
                 image = BmpImageFile(io.BytesIO(data))
-            case _:
+            case "GIF":
                 image = GifImageFile(io.BytesIO(data))
+            case _:
+                raise AssertionError(f"{name} has no reader here")
     except PhotoError:
         raise
     except Exception as error:  # parsers raise many types on hostile headers

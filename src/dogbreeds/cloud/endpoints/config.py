@@ -18,7 +18,7 @@ _MIN_STEP = {"linear": 10, "rolling": 5}  # SageMaker's own limits, in percent
 class Variant:
     """A second model beside the main one."""
 
-    source: str  # as in `models.archive_of`
+    source: str  # as in `models.artifact_of`
     share: float  # of the requests, above 0 and below 1 (up to 1 for a shadow)
 
     @classmethod

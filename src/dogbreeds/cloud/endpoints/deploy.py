@@ -22,7 +22,7 @@ def deploy(
 
     Args:
         cloud: The account, region and settings.
-        source: The main model, as in `models.archive_of`.
+        source: The main model, as in `models.artifact_of`.
         challenger: Answers its share of the requests (A/B test).
         shadow: Gets copies of its share of the requests; its answers are dropped.
 

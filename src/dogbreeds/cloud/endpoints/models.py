@@ -7,7 +7,7 @@ from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, given
 from dogbreeds.cloud.images.uri import job_image
 
 
-def archive_of(cloud: Cloud, source: str) -> str:
+def artifact_of(cloud: Cloud, source: str) -> str:
     """Return the S3 address of a model artifact.
 
     `source` is its address, the name of a training or tuning job (of which the best training job
@@ -22,7 +22,7 @@ def archive_of(cloud: Cloud, source: str) -> str:
         return source
     if cloud.offline:
         raise CloudError(
-            f"{source} cannot be looked up ({cloud.offline}): give the archive's s3:// address"
+            f"{source} cannot be looked up ({cloud.offline}): give the artifact's s3:// address"
         )
     if ":model-package/" in source:
         package = cloud.sagemaker.describe_model_package(ModelPackageName=source)
@@ -35,7 +35,7 @@ def archive_of(cloud: Cloud, source: str) -> str:
     if job := get_if_exists(client.describe_training_job, TrainingJobName=source):
         artifacts, status = job.get("ModelArtifacts", {}), job["TrainingJobStatus"]
         if status not in ("Completed", "Stopped") or "S3ModelArtifacts" not in artifacts:
-            raise CloudError(f"training job {source} is {status} and has no archive")
+            raise CloudError(f"training job {source} is {status} and has no artifact")
         return str(artifacts["S3ModelArtifacts"])
     describe = client.describe_hyper_parameter_tuning_job
     if (search := get_if_exists(describe, HyperParameterTuningJobName=source)) is None:
@@ -45,16 +45,16 @@ def archive_of(cloud: Cloud, source: str) -> str:
         )
     if not (best := search.get("BestTrainingJob", {}).get("TrainingJobName")):
         raise CloudError(f"tuning job {source} has no best training job yet")
-    return archive_of(cloud, best)
+    return artifact_of(cloud, best)
 
 
 def ensure_model(cloud: Cloud, source: str) -> str:
     """Return the name of a SageMaker model, which is created unless an equal one exists.
 
-    `source` is as in `archive_of`; for a multi-model endpoint the ``s3://`` folder of artifacts.
+    `source` is as in `artifact_of`; for a multi-model endpoint the ``s3://`` folder of artifacts.
 
     Raises:
-        CloudError: As for `archive_of`.
+        CloudError: As for `artifact_of`.
         ConfigError: Settings are missing, or there is no image.
     """
     settings = cloud.settings
@@ -63,17 +63,17 @@ def ensure_model(cloud: Cloud, source: str) -> str:
     several = settings.endpoint.kind == "multi-model"
     if several and not re.fullmatch("s3://.*/", source):
         raise CloudError(
-            f"expected the folder of a multi-model endpoint's archives, s3://.../, got {source}"
+            f"expected the folder of a multi-model endpoint's artifacts, s3://.../, got {source}"
         )
-    archive = source if several else archive_of(cloud, source)
+    artifact = source if several else artifact_of(cloud, source)
     environment = dict(settings.endpoint.environment)
-    made_of = [image, archive, environment, settings.network, role]
+    made_of = [image, artifact, environment, settings.network, role]
     name = f"{settings.project}-model-{naming.fingerprint(made_of)}"
     if get_if_exists(cloud.sagemaker.describe_model, ModelName=name):
         cloud.kept.append(f"model {name}")
         return name
     network = settings.network
-    container = {"Image": image, "ModelDataUrl": archive, "Environment": environment}
+    container = {"Image": image, "ModelDataUrl": artifact, "Environment": environment}
     vpc = {"Subnets": list(network.subnets), "SecurityGroupIds": list(network.security_groups)}
     cloud.sagemaker.create_model(
         ModelName=name,

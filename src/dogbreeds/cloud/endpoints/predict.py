@@ -135,7 +135,7 @@ def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
         CloudError: The answer is not that of our model.
     """
     several = cloud.settings.endpoint.kind == "multi-model"
-    target = _first_archive(cloud, source) if several else None
+    target = _first_artifact(cloud, source) if several else None
     with tempfile.TemporaryDirectory() as folder:
         if photo is None:
             from PIL import Image
@@ -151,7 +151,7 @@ def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
     return prediction
 
 
-def _first_archive(cloud: Cloud, folder: str) -> str:
+def _first_artifact(cloud: Cloud, folder: str) -> str:
     _, prefix = s3.parse(folder)
     for found in s3.objects_in(cloud, folder):
         if found["Key"].endswith(".tar.gz"):

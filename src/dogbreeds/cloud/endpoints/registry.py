@@ -5,7 +5,7 @@ from typing import Any
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every, get_if_exists
-from dogbreeds.cloud.endpoints.models import archive_of
+from dogbreeds.cloud.endpoints.models import artifact_of
 from dogbreeds.cloud.images.uri import job_image
 
 _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
@@ -14,8 +14,8 @@ _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
 def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
     """Create a version in the project's model package group, and return its ARN.
 
-    An artifact and image have one version: registered again, it is found. `source` is the model, as
-    in `models.archive_of`; a job's metrics are stored with it. A version can be deployed by its ARN
+    An artifact and image have one version: registered again, it is found. `source` is as in
+    `models.artifact_of`; a job's metrics are stored with it. A version can be deployed by its ARN
     once it is approved, by `approve` or by a person.
 
     Raises:
@@ -24,11 +24,11 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
     settings = cloud.settings
     settings.require("aws.bucket")
     client = cloud.sagemaker
-    archive, image = archive_of(cloud, source), job_image(cloud, "serving")
+    artifact, image = artifact_of(cloud, source), job_image(cloud, "serving")
     group = f"{settings.project}-models"
     status = "Approved" if approve else "PendingManualApproval"
-    if arn := _registered(cloud, group, archive, image):
-        cloud.say(f"{archive} is registered already")
+    if arn := _registered(cloud, group, artifact, image):
+        cloud.say(f"{artifact} is registered already")
         if approve:
             client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
         return arn
@@ -38,13 +38,13 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
         ModelPackageDescription=f"{source}",
         ModelApprovalStatus=status,
         InferenceSpecification={
-            "Containers": [{"Image": image, "ModelDataUrl": archive}],
+            "Containers": [{"Image": image, "ModelDataUrl": artifact}],
             "SupportedContentTypes": _CONTENT_TYPES,
             "SupportedResponseMIMETypes": ["application/json"],
             "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint.instance_type],
             "SupportedTransformInstanceTypes": [settings.transform.instance_type],
         },
-        **_described(cloud, archive, metrics),
+        **_described(cloud, artifact, metrics),
     )
     return str(version.get("ModelPackageArn", ""))
 
@@ -68,11 +68,11 @@ def versions(cloud: Cloud, group: str) -> list[str]:
     return [str(package["ModelPackageArn"]) for package in found]
 
 
-def _registered(cloud: Cloud, group: str, archive: str, image: str) -> str | None:
+def _registered(cloud: Cloud, group: str, artifact: str, image: str) -> str | None:
     for arn in versions(cloud, group):
         package = cloud.sagemaker.describe_model_package(ModelPackageName=arn)
         for container in package.get("InferenceSpecification", {}).get("Containers", []):
-            if (container["Image"], container.get("ModelDataUrl")) == (image, archive):
+            if (container["Image"], container.get("ModelDataUrl")) == (image, artifact):
                 return arn
     return None
 
@@ -87,7 +87,7 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
     return {metric["MetricName"]: float(metric["Value"]) for metric in metrics}
 
 
-def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[str, Any]:
+def _described(cloud: Cloud, artifact: str, metrics: dict[str, float]) -> dict[str, Any]:
     """Write a version's metrics in the format of the registry's pages; return its options.
 
     The registry refuses empty ones.
@@ -97,7 +97,7 @@ def _described(cloud: Cloud, archive: str, metrics: dict[str, float]) -> dict[st
     aws = cloud.settings.aws
     values = {name: {"value": v, "standard_deviation": "NaN"} for name, v in metrics.items()}
     body = json.dumps({"multiclass_classification_metrics": values})
-    key = f"{aws.prefix}/registry/{naming.fingerprint([archive, metrics])}.json"
+    key = f"{aws.prefix}/registry/{naming.fingerprint([artifact, metrics])}.json"
     s3, kind = cloud.client("s3"), "application/json"
     try:
         s3.put_object(Bucket=aws.bucket, Key=key, Body=body, ContentType=kind)

@@ -114,14 +114,14 @@ def _failure(output: Path) -> str:
 
 
 @contextlib.contextmanager
-def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
+def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]:
     """Serve a ``model.tar.gz`` in a local container within the context; yield the SDK's Predictor.
 
     Raises:
         CloudError: Artifact, engine or image is missing, the port is taken, or the container did
             not become ready.
     """
-    _check(archive, port)
+    _check(artifact, port)
     image = _find_image(settings, "serving")
     with _session(image, port) as session:
         from sagemaker.deserializers import JSONDeserializer
@@ -130,7 +130,7 @@ def serving(settings: CloudSettings, archive: Path, port: int) -> Iterator[Any]:
 
         model = Model(
             image_uri=image,
-            model_data=archive.resolve().as_uri(),
+            model_data=artifact.resolve().as_uri(),
             role=_ROLE,
             name=_NAME,
             env=dict(settings.endpoint.environment),
@@ -170,7 +170,13 @@ def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
 
 
 def transform(
-    settings: CloudSettings, archive: Path, photos: Path, out: Path, *, content_type: str, port: int
+    settings: CloudSettings,
+    artifact: Path,
+    photos: Path,
+    out: Path,
+    *,
+    content_type: str,
+    port: int,
 ) -> None:
     """Run a batch transform in a local container, of a folder of photos of one type.
 
@@ -179,7 +185,7 @@ def transform(
     Raises:
         CloudError: As for `serving`, or a photo was refused.
     """
-    _check(archive, port)
+    _check(artifact, port)
     if not photos.is_dir():
         raise CloudError(f"expected a folder of photos, found none at {photos}")
     out.mkdir(parents=True, exist_ok=True)
@@ -188,7 +194,7 @@ def transform(
         from sagemaker.transformer import Transformer
 
         environment = dict(settings.endpoint.environment)
-        container = {"Image": image, "ModelDataUrl": archive.resolve().as_uri()}
+        container = {"Image": image, "ModelDataUrl": artifact.resolve().as_uri()}
         session.sagemaker_client.create_model(_NAME, {**container, "Environment": environment})
         transformer = Transformer(
             _NAME,
@@ -215,9 +221,9 @@ def _instance_type(settings: CloudSettings) -> str:
     return "local_gpu" if settings.images.flavor == "gpu" else "local"
 
 
-def _check(archive: Path, port: int) -> None:
-    if not archive.is_file():
-        raise CloudError(f"expected a model.tar.gz, found none at {archive}")
+def _check(artifact: Path, port: int) -> None:
+    if not artifact.is_file():
+        raise CloudError(f"expected a model.tar.gz, found none at {artifact}")
     try:
         check_port(port)  # the SDK mistakes any server there for its container
     except OSError as error:

@@ -36,7 +36,7 @@ def start(
 ) -> str:
     """Start a batch transform job, or find the one that the same command started before.
 
-    `source` is as in `models.archive_of`; `photos` is ``s3://BUCKET/PREFIX`` of photos of one type.
+    `source` is as in `models.artifact_of`; `photos` is ``s3://BUCKET/PREFIX``, of one type.
     For `name`, `new` and the result see `submit_once`.
 
     Raises:
