@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
@@ -41,6 +42,16 @@ def opened(
     finally:
         context.close()
     assert troubles == []
+
+
+def barriers(page: Page) -> list[str]:
+    """Return axe-core's serious and critical findings: WCAG's contrast, names, keyboard, ..."""
+    return [
+        f"{found['id']}: {node['html'][:150]}"
+        for found in Axe().run(page).response["violations"]
+        if found["impact"] in ("serious", "critical")
+        for node in found["nodes"]
+    ]
 
 
 def look(page: Page, file: Path) -> Image.Image:

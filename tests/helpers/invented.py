@@ -57,10 +57,12 @@ def write_job(
             "command": f"dogbreeds train PHOTOS --on local --set seed={seed}",
             "data": {"train": {"photos": 6680, "bytes": 740_000_000, "sha256": "ab" * 32}},
             "packages": {"python": "3.12.3", "torch": "2.14.1"},
-            "hardware": {"instance_type": "ml.g5.xlarge", "cpus": 4, "gpus": "NVIDIA A10G"},
+            "hardware": {"instance_type": "ml.g5.xlarge", "cpus": 4, "gpus": "NVIDIA A10G",
+                         "usd_per_hour": 1.408},
             "revision": "0123456789abcdef",
         },
         "history": history,
+        "step_losses": [[step / 20, 5 * 0.99**step] for step in range(1, 20 * epochs + 1)],
         "photos": _inspection(),
         "augmented": [
             {"file": f"/opt/ml/input/data/train/a/{number}.jpg",
@@ -70,6 +72,11 @@ def write_job(
             mistake["file"]: _picture(rng)
             for evaluation in evaluations.values()
             for mistake in evaluation["worst"]
+        },
+        "grad_cam": {
+            mistake["file"]: _picture(rng)
+            for evaluation in evaluations.values()
+            for mistake in evaluation["worst"][:24]
         },
         **{f"evaluation_{split}": evaluation for split, evaluation in evaluations.items()},
     }  # fmt: skip

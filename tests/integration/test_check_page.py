@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from dogbreeds.cli import main
-from helpers.browsing import DESKTOP, PHONE, brightness, look, opened
+from helpers.browsing import DESKTOP, PHONE, barriers, brightness, look, opened
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +37,7 @@ def test_findings_are_filtered_by_kind_and_copies_shown_side_by_side(
 ) -> None:
     with opened(browser, address, width=width, dark=dark) as page:
         assert (brightness(look(page, tmp_path / "page.png")) < 60) is dark
+        assert barriers(page) == []
         sections = page.locator("section[data-kind]:visible")
         kinds = page.get_by_label("Show")
         assert sections.count() == kinds.locator("option").count() - 1 >= 2

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from dogbreeds.local.try_page.server import WRONG_FILE, try_page
 from dogbreeds.model import artifact
 from dogbreeds.system.ports import free_port
-from helpers.browsing import PHONE, brightness, look, opened
+from helpers.browsing import PHONE, barriers, brightness, look, opened
 from helpers.serving_process import CLASSES, photo, serving
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,8 @@ def early(
     measured = {"test_accuracy": 0.934}
     artifact.save(dataclasses.replace(artifact.load(model_dir), metrics=measured), model)
     url = f"http://127.0.0.1:{port}"
-    with try_page(url, 0, model) as address, opened(browser, address) as page:
+    (example := model.with_name("test.jpg")).write_bytes(photo())
+    with try_page(url, 0, model, [example]) as address, opened(browser, address) as page:
         give(page, photo())
         state = page.locator("#state")
         expect(state).not_to_have_text("Asking the model …")
@@ -103,6 +104,17 @@ def test_a_photo_gets_its_class_with_bars_and_the_time_taken(
             float(share.strip("%")) for share in shares
         ]
         assert (brightness(look(page, tmp_path / "page.png")) < 60) is dark
+        assert barriers(page) == []
+
+
+def test_a_photo_of_the_test_split_is_offered(browser: Browser, address: str) -> None:
+    with opened(browser, address) as page:
+        page.get_by_role("button", name="Try test.jpg").click()
+        expect_answer(page)
+        expect(page.locator("#rows")).to_contain_text("test.jpg")
+    for path in ("/examples/1", "/examples/-1", "/examples/../wrong"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(address.rstrip("/") + path)
 
 
 def test_a_broken_photo_is_refused_in_the_servers_words_and_the_next_is_answered(

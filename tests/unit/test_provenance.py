@@ -55,8 +55,10 @@ def test_image_revision_and_instance_come_from_where_the_job_runs(
     monkeypatch.setenv("DOGBREEDS_REVISION", "abc123")
     monkeypatch.setenv("DOGBREEDS_IMAGE", "registry/dogbreeds@sha256:12")
     monkeypatch.setenv("SM_CURRENT_INSTANCE_TYPE", "ml.g5.xlarge")
+    monkeypatch.setenv("DOGBREEDS_USD_PER_HOUR", "1.4080")
     found = provenance(Settings(), {}, None)
     assert (found["revision"], found["image"]) == ("abc123", "registry/dogbreeds@sha256:12")
     assert found["hardware"]["instance_type"] == "ml.g5.xlarge"
+    assert found["hardware"]["usd_per_hour"] == 1.408
     assert found["hardware"]["cpus"] >= 1
     assert {"torch", "numpy", "python", "dogbreeds"} <= found["packages"].keys()

@@ -13,11 +13,14 @@ from dogbreeds.entrypoint.report import (
     evaluation_report,
     write_augmented,
     write_html_report,
+    write_mistakes,
     write_reports,
 )
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.networks import create_model
 from dogbreeds.system.files import write_json
 from dogbreeds.training.evaluation import Predictions
+from dogbreeds.training.selection import Result
 from dogbreeds.training.settings import Settings
 from helpers.small_jobs import store
 
@@ -115,6 +118,24 @@ def test_a_picture_that_cannot_be_made_is_a_warning(
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, BREEDS, tmp_path)
     assert "warning: no confusion_test.png: no such font" in capsys.readouterr().err
     assert (tmp_path / "learning_curves.png").is_file()
+
+
+def test_the_worst_mistakes_are_kept_with_what_led_to_them(tmp_path: Path) -> None:
+    photos = store((3, 2, 0))
+    result = Result(create_model("squeezenet1_1", 3), {"test_loss": 1.5})
+    settings = Settings(image_size=32)
+    write_mistakes(result, {"test": photos}, {"test": predictions()}, settings, tmp_path)
+    found = json.loads((tmp_path / "grad_cam.json").read_text())
+    assert list(found) == ["4.jpg", "2.jpg", "3.jpg"]
+    assert all(picture.startswith("data:image/webp;base64,") for picture in found.values())
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_what_a_transformer_looked_at_is_not_shown(tmp_path: Path) -> None:
+    result = Result(create_model("squeezenet1_1", 3), {})
+    settings = Settings(model="vit_b_16")
+    write_mistakes(result, {"test": store((3, 2))}, {"test": predictions()}, settings, tmp_path)
+    assert not (tmp_path / "grad_cam.json").exists()
 
 
 def test_six_training_photos_are_kept_with_what_augmentation_makes_of_them(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dogbreeds.entrypoint import monitors
 from dogbreeds.monitoring.phases import Phases
-from dogbreeds.monitoring.tensorboard import TensorBoard
+from dogbreeds.monitoring.step_losses import StepLosses
+from dogbreeds.monitoring.tensorboard import TensorBoard, write_result
 from dogbreeds.monitoring.traces import Traces
 from dogbreeds.training.callbacks import Callback, Callbacks
 from dogbreeds.training.distributed import Cluster
@@ -45,6 +47,34 @@ def test_tensorboard_shows_the_metrics_of_the_log(tmp_path: Path) -> None:
         assert [step for step, _ in points] == [1, 2, 3]
         expected = [epoch[name] for epoch in trainer.history]
         assert [value for _, value in points] == pytest.approx(expected)
+
+
+def test_tensorboard_shows_hyperparameters_and_photos(tmp_path: Path) -> None:
+    photos = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    write_result(tmp_path, {"lr": 0.1, "model": "resnet18"}, {"test_loss": 0.5}, {"worst": photos})
+    assert scalars(tmp_path) == {"final/test_loss": [(0, 0.5)]}
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["images"] == ["worst"]
+    plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"resnet18" in plugin
+
+
+def test_losses_within_epochs_add_up_to_the_epochs_loss(tmp_path: Path) -> None:
+    file = tmp_path / "step_losses.json"
+    trainer = run(job(tmp_path, StepLosses(file, 3), gradient_accumulation_steps=2))
+    points = json.loads(file.read_text())
+    assert [epochs for epochs, _ in points] == pytest.approx(
+        [i / 6 for i in range(1, 19)], abs=1e-4
+    )
+    for epoch, values in enumerate(trainer.history):
+        losses = [loss for _, loss in points[6 * epoch : 6 * epoch + 6]]
+        assert sum(losses) / 6 == pytest.approx(values["train_loss"], rel=1e-4)
+
+
+def test_a_long_job_has_about_200_points(tmp_path: Path) -> None:
+    file = tmp_path / "step_losses.json"
+    run(job(tmp_path, StepLosses(file, 3), batch_size=1, epochs=9))  # 432 steps
+    assert len(json.loads(file.read_text())) == 216
 
 
 def test_a_resumed_job_shows_each_epoch_once(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
     ):
         if photo:
             click.echo(json.dumps(server.predict(running.url, photo)))
-        server.serve_until_stopped(running, port, photo)
+        server.serve_until_stopped(running, port, [photo] if photo else [])
 
 
 @base.command()

@@ -34,7 +34,7 @@ function numbers(title, columns, rows) {
   const made = table([
     { label: columns[0], cell: ([name]) => visible(name) },
     ...columns.slice(1).map((label, i) => ({ label, number: true, cell: (row) => count(row[i + 1]), value: (row) => row[i + 1] })),
-    { label: "", cell: (row) => h("meter", { max: most, value: row.at(-1), "aria-label": visible(row[0]) }) },
+    { label: "Compared", value: (row) => row.at(-1), cell: (row) => h("meter", { max: most, value: row.at(-1), "aria-label": visible(row[0]) }) },
   ], rows, { sortable: true });
   return h("section", null, h("h2", null, title),
     h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": title }, made)));

@@ -158,6 +158,7 @@ def run(
         output = paths.output_data
         report.write_reports(trainer.history, selection.predictions, files, classes, output)
         report.write_augmented(photos["train"], settings, output)
+        report.write_mistakes(trainer.result, photos, selection.predictions, settings, output)
         with callback.phase("graphs"):
             _add_graphs(trainer, settings, paths, stop)
 

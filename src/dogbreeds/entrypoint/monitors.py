@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dogbreeds.job_output.findings import FINDINGS_FILE, table
+from dogbreeds.job_output.jobs import STEP_LOSSES_FILE, TENSORBOARD_FOLDER
 from dogbreeds.job_output.profile import PHASES_FILE, PROFILER_FOLDER
 from dogbreeds.monitoring.phases import Phases
+from dogbreeds.monitoring.step_losses import StepLosses
 from dogbreeds.monitoring.system_metrics import sampling
 from dogbreeds.system.files import write_json
 from dogbreeds.training.callbacks import Callback, Callbacks
@@ -36,11 +38,13 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[C
         if not cluster.is_main:
             yield Callback()
             return
-        callbacks: list[Callback] = [Phases(output / PHASES_FILE)]
+        callbacks: list[Callback] = [
+            Phases(output / PHASES_FILE), StepLosses(output / STEP_LOSSES_FILE, settings.epochs)
+        ]  # fmt: skip
         with contextlib.suppress(ImportError):  # tensorboard may not be installed
             from dogbreeds.monitoring.tensorboard import TensorBoard
 
-            callbacks.append(TensorBoard(output / "tensorboard"))
+            callbacks.append(TensorBoard(output / TENSORBOARD_FOLDER))
         if steps := parse_steps(settings.profile_steps):
             from dogbreeds.monitoring.traces import Traces
 

@@ -39,11 +39,13 @@ def provenance(
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
     versions = {name: installed[name] for name in _PACKAGES if name in installed}
+    price = os.environ.get("DOGBREEDS_USD_PER_HOUR", "")  # of all instances, by `dogbreeds train`
     hardware = {
         "instance_type": os.environ.get("SM_CURRENT_INSTANCE_TYPE"),  # by sagemaker-training
         "processor": models[0] if models else platform.machine(),
         "cpus": available_cpus(),
         "memory_gib": round(memory_limit() / 2**30, 1),
+        "usd_per_hour": float(price) if re.fullmatch(r"\d+(\.\d+)?", price) else None,
         "gpus": ", ".join(gpus),
         "cuda": torch.version.cuda if gpus else None,
     }

@@ -6,6 +6,7 @@ Pictures and the page are optional: if one fails, a warning says so and the job 
 
 import contextlib
 import csv
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,11 @@ import torch
 from PIL import Image
 
 from dogbreeds.data.photo import Photo
+from dogbreeds.entrypoint.grad_cam import grad_cam_pictures
 from dogbreeds.html.page import write_page
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.job_output import jobs
+from dogbreeds.model.architectures import is_transformer
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import WEIGHTS_FILE
 from dogbreeds.report.document import REPORT_FILE, write_report
@@ -29,9 +32,11 @@ from dogbreeds.system.terminal import printable
 from dogbreeds.training.augmentation import DRAWS, augment
 from dogbreeds.training.device import PixelStore
 from dogbreeds.training.evaluation import Predictions
+from dogbreeds.training.selection import Result
 from dogbreeds.training.settings import Settings
 
 _WORST = 100
+_PICTURES = 24  # of the worst mistakes, per split: as many as the report shows at first
 _AUGMENTED, _VARIANTS = 6, 3  # photos, and pictures of each
 _READABLE = 40  # this many class names still fit beside a confusion matrix
 _COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its color in all pictures
@@ -61,8 +66,6 @@ def evaluation_report(
     right, rows, columns = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     f1 = [_ratio(2 * right[i], rows[i] + columns[i]) for i in range(len(classes))]
     measured = [f1[i] or 0.0 for i in range(len(classes)) if rows[i]]
-    wrong = (predicted != predictions.targets).nonzero().flatten()
-    order = predictions.losses[wrong].argsort(descending=True, stable=True)
     names = [item.name for item in classes]
     return {
         "photos": len(paths),
@@ -81,7 +84,7 @@ def evaluation_report(
             {"file": str(paths[i]), "class_name": names[int(predictions.targets[i])],
              "predicted": names[int(predicted[i])], "loss": float(predictions.losses[i]),
              "probability": float(predictions.probabilities[i, 0])}
-            for i in wrong[order][:_WORST].tolist()
+            for i in predictions.mistakes[:_WORST].tolist()
         ],
     }  # fmt: skip
 
@@ -140,6 +143,30 @@ def write_augmented(photos: PixelStore, settings: Settings, folder: Path) -> Non
             {"file": str(photos.paths[i]), "pictures": list(row)}
             for i, row in zip(chosen.tolist(), zip(*shown, strict=True), strict=True)
         ])  # fmt: skip
+
+
+def write_mistakes(
+    result: Result, photos: Mapping[str, PixelStore], predictions: Mapping[str, Predictions],
+    settings: Settings, folder: Path,
+) -> None:  # fmt: skip
+    """Write `jobs.GRAD_CAM_FILE`, and the worst mistakes with the job's result to TensorBoard."""
+    worst = {name: found.mistakes[:_PICTURES] for name, found in predictions.items()}
+    pixels = {name: next(photos[name].batches([i]))[0] for name, i in worst.items() if len(i)}
+    if not is_transformer(settings.model):
+        with _accessory(jobs.GRAD_CAM_FILE):
+            pictures: dict[str, str | None] = {}
+            for name, batch in pixels.items():
+                said = predictions[name].classes[worst[name], 0]
+                shown = grad_cam_pictures(result.model, photos[name].preprocessing, batch, said)
+                files = [str(photos[name].paths[i]) for i in worst[name].tolist()]
+                pictures |= zip(files, map(thumbnail, shown), strict=True)
+            write_json(folder / jobs.GRAD_CAM_FILE, pictures)
+    with contextlib.suppress(ModuleNotFoundError), _accessory(jobs.TENSORBOARD_FOLDER):
+        from dogbreeds.monitoring.tensorboard import write_result
+
+        titles = {f"worst mistakes on {name}": batch.cpu() for name, batch in pixels.items()}
+        hyperparameters = dataclasses.asdict(settings)
+        write_result(folder / jobs.TENSORBOARD_FOLDER, hyperparameters, result.metrics, titles)
 
 
 def write_html_report(folder: Path, model: Path) -> None:

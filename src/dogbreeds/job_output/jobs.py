@@ -23,7 +23,12 @@ GRAPHS_FILE = "graphs.json"
 """Accuracy and agreement of the model's ONNX graphs, by precision and split."""
 AUGMENTED_FILE = "augmented.json"
 """Training photos: ``file``, and ``pictures``, the photo and what augmentation made of it."""
+GRAD_CAM_FILE = "grad_cam.json"
+"""Pictures of the worst mistakes, bright where they speak for the predicted class, by file."""
+STEP_LOSSES_FILE = "step_losses.json"
+"""The train loss within epochs: [epochs done, loss in nats]."""
 PHOTOS_FILE = "photos.json"
+TENSORBOARD_FOLDER = "tensorboard"
 THUMBNAILS_FILE = "thumbnails.json"
 _INSIDE = ("", "data", "output/data", "opt-ml/output/data")  # in a job's tree
 _PLAIN_NAMES = ("data", "output", "opt-ml", "tree", "ml")  # folders that do not name a job
@@ -62,9 +67,10 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
 
     Returns:
         JSON-ready, empty or None where the job lacks it: ``name``; ``job`` (see `JOB_FILE`);
-        ``card``, the model card; ``history``, each epoch's metrics; ``graphs`` (see `GRAPHS_FILE`);
+        ``card``, the model card; ``history``, each epoch's metrics; ``step_losses``, see
+        `STEP_LOSSES_FILE`; ``graphs``, see `GRAPHS_FILE`;
         ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` returns, with
-        confidence intervals, confusion as [row, column, count] without zeros, and thumbnails of the
+        confidence intervals, confusion as [row, column, count] without zeros, and pictures of the
         worst mistakes; ``photos``, the data inspection; ``augmented``, see `AUGMENTED_FILE`;
         ``system``, see `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules,
         each with the ``first`` step that triggers the rule and the ``last`` one judged.
@@ -112,7 +118,7 @@ def _name(path: Path) -> str:
 
 def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
     job, card = _read(output / JOB_FILE, {}), output / CARD_FILE
-    thumbnails = _read(output / THUMBNAILS_FILE, {})
+    thumbnails, cams = (_read(output / file, {}) for file in (THUMBNAILS_FILE, GRAD_CAM_FILE))
     splits = {}
     for split in ("test", "valid"):  # the one that counts is first
         if evaluation := _read(output / f"evaluation_{split}.json", None):
@@ -121,11 +127,13 @@ def _read_folder(output: Path, name: str, most_photos: int) -> dict[str, Any]:
     for found in splits.values():
         for mistake in found["worst"][: most_photos // len(splits)]:
             mistake["thumbnail"] = thumbnails.get(mistake["file"])
+            mistake["grad_cam"] = cams.get(mistake["file"])
     return {
         "name": job.get("name") or name,
         "job": job,
         "card": card.read_text(encoding="utf-8") if card.is_file() else "",
         "history": _read(output / HISTORY_FILE, []),
+        "step_losses": _read(output / STEP_LOSSES_FILE, []),
         "graphs": _read(output / GRAPHS_FILE, {}),
         "splits": splits,
         "photos": _read(output / PHOTOS_FILE, {}),

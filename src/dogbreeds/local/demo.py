@@ -54,7 +54,7 @@ def run(
         for photo, folder in chosen:
             _ask(running.url, photo, folder)
         if keep_serving:
-            server.serve_until_stopped(running, port, chosen[0][0])
+            server.serve_until_stopped(running, port, [photo for photo, _ in chosen])
     print(f"\nDone in {time.monotonic() - started:.0f} s: {training.summary(out)}\n\nNext:")
     print("  make serve-demo                     leave the server running, with a curl line to try")
     if drawn:

@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +91,15 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
     raise ServerFailedError(f"not ready after {_READY_SECONDS:g} s; see {log}")
 
 
-def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -> None:
+def serve_until_stopped(running: RunningServer, port: int, photos: Sequence[Path]) -> None:
     """Print how to send requests to a server, serve a page to try it, and wait for Ctrl-C.
 
-    The page takes the first free port after `port`, the server's; SIGTERM must raise
-    KeyboardInterrupt. ServerFailedError if the server ends by itself.
+    The page takes the first free port after `port`, the server's, and offers `photos`. SIGTERM must
+    raise KeyboardInterrupt. ServerFailedError if the server ends by itself.
     """
-    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo or 'PHOTO.jpg'}'"
-    with try_page(running.url, free_port(port + 1), running.artifact) as page:
+    photo = photos[0] if photos else "PHOTO.jpg"
+    post = f"curl -H 'Content-Type: image/jpeg' --data-binary '@{photo}'"
+    with try_page(running.url, free_port(port + 1), running.artifact, photos) as page:
         print(f"\nServing on {running.url} until Ctrl-C. Try:\n\n  {post} {running.url}/invocations"
               f"\n\nor open {page} in a browser.", flush=True)  # fmt: skip
         try:

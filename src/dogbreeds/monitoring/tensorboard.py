@@ -1,7 +1,9 @@
-"""TensorBoard event files with the metrics of each epoch."""
+"""TensorBoard event files: the metrics of each epoch, and the result of the job."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from dogbreeds.training.callbacks import Callback, TrainingState
@@ -33,3 +35,18 @@ class TensorBoard(Callback):
         """Close the file."""
         if self._writer is not None:
             self._writer.close()
+
+
+def write_result(
+    folder: Path, hyperparameters: Mapping[str, bool | float | str],
+    metrics: Mapping[str, float], photos: Mapping[str, torch.Tensor],
+) -> None:  # fmt: skip
+    """Add a job's hyperparameters with its final metrics, and photos by title.
+
+    Photos are of shape [N, H, W, 3], dtype uint8, on the CPU. OSError if they cannot be written.
+    """
+    final = {f"final/{name}": value for name, value in metrics.items()}
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_hparams(dict(hyperparameters), final, run_name=".")
+        for title, pixels in photos.items():
+            writer.add_images(title, pixels, dataformats="NHWC")

@@ -17,22 +17,25 @@ const rightProbability = ({ loss }) => (isNumber(loss) ? Math.exp(-loss) : null)
 const mistakeText = (mistake) => `said ${readable(mistake.predicted)}, ${percent(mistake.probability, 0)}`;
 const rightText = (mistake) => `right class ${percent(rightProbability(mistake), rightProbability(mistake) < 0.01 ? 2 : 0)}`;
 
-function mistakePhoto(mistake, enlarge) {
+function mistakePhoto(mistake, enlarge, looked) {
   const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
   return mistake.thumbnail
     ? h("button", { type: "button", class: "enlarge", "aria-label": `Enlarge ${is}, taken for ${said}`, click: () => enlarge(mistake) },
-      h("img", { src: mistake.thumbnail, alt: "", title: shortPath(mistake.file), decoding: "async" }))
+      h("img", { src: pictureOf(mistake, looked), alt: "", title: shortPath(mistake.file), decoding: "async" }))
     : h("div", { class: "missing" }, "no picture");
 }
 
+// The picture of a mistake: the photo, or what the model looked at (Grad-CAM), if that is asked for.
+const pictureOf = (mistake, looked) => (looked && mistake.grad_cam) || mistake.thumbnail;
+
 // A dialog with one of the photos at a time; arrow keys and buttons lead to its neighbours.
-function lightbox(photos) {
+function lightbox(photos, looked) {
   const picture = h("img", { alt: "" });
   const text = h("p", { "aria-live": "polite" });
   let at = 0;
   const show = (index) => {
     const mistake = photos[(at = (index + photos.length) % photos.length)];
-    picture.src = mistake.thumbnail;
+    picture.src = pictureOf(mistake, looked());
     picture.alt = `${readable(mistake.class_name)}, taken for ${readable(mistake.predicted)}`;
     text.replaceChildren(h("b", null, readable(mistake.class_name)), ` ${mistakeText(mistake)}; ${rightText(mistake)}`, h("br"), h("span", { class: "muted" }, shortPath(mistake.file)));
   };
@@ -60,11 +63,18 @@ function augmentedPhotos(found, settings) {
 function mistakes(worst) {
   const grid = h("div", { class: "photos" });
   const more = h("button", { type: "button", click: () => add(worst.length) });
-  const { dialog, open } = lightbox(worst.filter(({ thumbnail }) => thumbnail));
+  const look = h("input", { type: "checkbox", change: () => {
+    const shown = next;
+    next = 0;
+    grid.replaceChildren();
+    add(shown);
+  } });
+  const looked = () => look.checked;
+  const { dialog, open } = lightbox(worst.filter(({ thumbnail }) => thumbnail), looked);
   let next = 0;
   function add(number) {
     grid.append(...worst.slice(next, next + number).map((mistake) => h("figure", null,
-      mistakePhoto(mistake, open),
+      mistakePhoto(mistake, open, looked()),
       h("figcaption", null,
         h("span", { class: "is" }, readable(mistake.class_name)),
         h("span", { class: "for" }, mistakeText(mistake)),
@@ -77,6 +87,7 @@ function mistakes(worst) {
   add(FIRST_PHOTOS);
   return section("mistakes", "Worst mistakes",
     note("The right class was furthest from the model's mind here. A photo may also show something else than its folder says."),
+    worst.some((mistake) => mistake.grad_cam) ? h("p", { class: "toolbar left" }, h("label", { class: "choice" }, look, " Where the model looked (Grad-CAM; bright parts speak for the predicted class)")) : null,
     grid, h("p", { class: "toolbar" }, more), dialog);
 }
 

@@ -47,7 +47,9 @@ function summary(job) {
     const photos = sum(epochs.map((epoch) => epoch.photos_per_second * epoch.epoch_seconds));
     cards.push(card("fine-tuning", duration(seconds), `${plural(epochs.length, "epoch")}, ${count(photos / seconds)} photos/s`));
     const ends = (job.system?.phases ?? []).map(({ end }) => end);
-    if (ends.length) cards.push(card("whole job", duration(Math.max(...ends)), "reading, training, evaluating"));
+    const price = job.job.hardware?.usd_per_hour;
+    const cost = isNumber(price) ? `, about ${((price * Math.max(...ends)) / 3600).toFixed(2)} USD on demand` : "";
+    if (ends.length) cards.push(card("whole job", duration(Math.max(...ends)), `reading, training, evaluating${cost}`));
   }
   return cards.some(Boolean) ? section("summary", "Result", h("div", { class: "cards" }, cards)) : null;
 }
@@ -164,8 +166,9 @@ function curves(jobs) {
       band: kind === "accuracy" && jobs.length === 1 && photos ? points.map(([x, y]) => [x, ...wilson(y, photos)]) : undefined,
     };
   })).filter((one) => one.points.length);
-  const axis = { xLabel: "epoch", formatX: String, steps: EPOCH_STEPS };
+  const axis = { xLabel: "epoch", formatX: brief, steps: EPOCH_STEPS };
   const losses = drawn("loss", ["train", "valid", "test"]);
+  if (jobs.length === 1 && jobs[0].step_losses.length > 1) losses.push({ name: "train, by step", color: 3, points: jobs[0].step_losses });
   const values = losses.flatMap((one) => one.points.map(([, y]) => y)).filter((y) => y > 0);
   const rates = jobs.map((job, color) => ({ name: job.name, color, points: pointsOf(job, "learning_rate") })).filter((one) => one.points.length);
   const charts = [

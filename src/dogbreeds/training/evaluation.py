@@ -40,6 +40,12 @@ class Predictions:
         return F.cross_entropy(self.logits / self.temperature, self.targets, reduction="none")
 
     @property
+    def mistakes(self) -> torch.Tensor:
+        """Positions of the wrong predictions, the highest loss first: shape [M], int64."""
+        wrong = (self.classes[:, 0] != self.targets).nonzero().flatten()
+        return wrong[self.losses[wrong].argsort(descending=True, stable=True)]
+
+    @property
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
         return self.losses.double().mean().item()

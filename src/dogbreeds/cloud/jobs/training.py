@@ -96,6 +96,10 @@ def make_estimator(
     rules = _RULES if job.debugger else ()  # the SDK adds the tensors that they need
     volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
     image = job_image(cloud, "training")
+    price = prices.per_hour(settings, job.instance_type, job.instance_count)
+    facts = {"DOGBREEDS_IMAGE": image} | (
+        {"DOGBREEDS_USD_PER_HOUR": f"{price:.4f}"} if price else {}
+    )
     return Estimator(
         image_uri=image,
         role=settings.aws.role,
@@ -120,7 +124,7 @@ def make_estimator(
         max_wait=job.max_wait if job.spot else None,
         checkpoint_s3_uri=f"{root}/checkpoints/{checkpoints}" if stores_checkpoints else None,
         enable_network_isolation=network.isolation,
-        environment={"DOGBREEDS_IMAGE": image, **job.environment},  # for the report
+        environment={**facts, **job.environment},  # facts are for the report
         debugger_hook_config=job.debugger and DebuggerHookConfig(f"{root}/debugger"),
         rules=[Rule.sagemaker(getattr(rule_configs, rule)()) for rule in rules] or None,
         disable_profiler=not job.profiler,

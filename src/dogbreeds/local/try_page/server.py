@@ -9,7 +9,7 @@ import csv
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dogbreeds.html.page import asset, page
+from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.model import document
 
 WRONG_FILE = "wrong_answers.csv"
@@ -29,17 +30,20 @@ _CHUNK_BYTES = 2**16  # also the most for a line of `WRONG_FILE`
 
 
 @contextmanager
-def try_page(model_server: str, port: int, artifact: Path) -> Iterator[str]:
+def try_page(
+    model_server: str, port: int, artifact: Path, examples: Sequence[Path] = ()
+) -> Iterator[str]:
     """Serve the page for the model server at a URL while the context lasts; yield the page's URL.
 
     It listens on a port of loopback; 0: any free port. OSError if the port cannot be used.
     `artifact` is what the server serves, a ``model.tar.gz`` or its folder; answers that users call
-    wrong are kept beside it.
+    wrong are kept beside it. `examples` are photos that the page offers.
     """
+    offered = [{"file": photo.name, "thumbnail": thumbnail(photo)} for photo in examples]
     html = page(
         "Which class is it?", asset("try.html", __package__),
         css=asset("try.css", __package__), script=asset("try.js", __package__),
-        data={"url": model_server, "model": _model(artifact)},
+        data={"url": model_server, "model": _model(artifact), "examples": offered},
         policy={"connect-src": "'self'", "img-src": "data: blob:", "media-src": "blob:"},
     ).encode()  # fmt: skip
     target = urlsplit(model_server).netloc
@@ -47,6 +51,7 @@ def try_page(model_server: str, port: int, artifact: Path) -> Iterator[str]:
     class Handler(_Handler):
         page = html
         model_server = target
+        photos = tuple(examples)
         wrong = artifact.absolute().parent / WRONG_FILE
 
     # Each connection needs a thread: browsers open some that they then do not use.
@@ -73,6 +78,7 @@ def _model(artifact: Path) -> dict[str, Any] | None:
 class _Handler(BaseHTTPRequestHandler):
     page: bytes
     model_server: str
+    photos: tuple[Path, ...]
     wrong: Path
 
     def do_GET(self) -> None:
@@ -80,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, "text/html; charset=utf-8", self.page)
         elif self.path == "/ping":
             self._forward()
+        elif self.path in (places := [f"/examples/{i}" for i in range(len(self.photos))]):
+            photo = self.photos[places.index(self.path)]
+            self._answer(200, "application/octet-stream", photo.read_bytes())
         else:
             self._answer(404, "text/plain", b"not found\n")
 

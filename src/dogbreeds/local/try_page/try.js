@@ -6,7 +6,7 @@ const RETRY_MS = 1000;
 const at = (id) => document.getElementById(id);
 const [stage, hint, photo, video, answer, state, prediction, bars, time] =
   ["stage", "hint", "photo", "video", "answer", "state", "prediction", "bars", "time"].map(at);
-const { model, url } = JSON.parse(at("data").textContent);
+const { model, url, examples } = JSON.parse(at("data").textContent);
 const queue = []; // of files that were not asked about yet
 const answers = []; // a row of the table per photo
 let working = false;
@@ -221,7 +221,17 @@ function introduce({ version, architecture, classes, metrics }) {
   at("classes").append(...classes.map(([, name]) => make("option", { value: name })));
 }
 
+// A photo that the server of this page offers, e.g. of the test split.
+async function tryExample(index, name) {
+  const response = await fetch(`/examples/${index}`).catch(() => null);
+  if (!response?.ok) return show("This photo is gone: choose another.", true);
+  askAll([new File([await response.blob()], name)]);
+}
+
 if (model) introduce(model);
+at("examples").hidden = !examples.length;
+at("examples").append(...examples.map(({ file, thumbnail }, index) =>
+  make("button", { type: "button", "aria-label": `Try ${file}`, click: () => tryExample(index, file) }, make("img", { src: thumbnail ?? "", alt: "" }))));
 at("curl").textContent = `curl -H 'Content-Type: application/octet-stream' --data-binary '@PHOTO.jpg' ${url}/invocations`;
 at("python").textContent = `import json
 import urllib.request
