@@ -143,8 +143,8 @@ function trainLossNote(jobs) {
   const { label_smoothing: smoothing, augmentation } = jobs[0].job.hyperparameters ?? {};
   const { classes } = jobs[0].job;
   const smooth = jobs.length === 1 && smoothing > 0 && classes > 1;
-  return note("The train loss is higher than it would be on the other photos: it is the mean over an epoch, of photos",
-    augmentation === "none" ? "" : ` after augmentation${augmentation ? ` (${augmentation})` : ""}`,
+  return note("The train loss is higher than it would be on the other photos: it is the mean over an epoch",
+    augmentation === "none" ? "" : `, of photos after augmentation${augmentation ? ` (${augmentation})` : ""}`,
     smooth ? `, against labels smoothed by ${smoothing}, which no model can bring below ${brief(leastLoss(smoothing, classes))}. ` : ", against smoothed labels. ",
     jobs.length === 1 ? "Shaded: the 95 % confidence interval. " : "",
     jobs.some((job) => isNumber(job.history.at(-1)?.probe_valid_loss)) ? "Epoch 0 is the linear probe, from before fine-tuning; the last epoch shows the weights that were chosen." : "");
