@@ -142,8 +142,8 @@ def _push_image(
             digest = there
         else:
             print(
-                f"{repository}:{tag} is another build and stays as it is (raise the version in"
-                " pyproject.toml to publish this one under its own version)"
+                f"{repository}:{tag} is another build and stays as it is (raise __version__ in"
+                " src/dogbreeds/__init__.py to publish this one under its own version)"
             )
     if missing:
         digest = _push_tags(registry, repository, local.name, missing, environ)
