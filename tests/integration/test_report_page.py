@@ -213,6 +213,7 @@ def test_the_matrix_and_the_curves_are_read_by_keyboard(
         expect(reading).to_contain_text("2 of 6 photos of")
         expect(reading).to_contain_text("are taken for")
         assert page.locator(".pair-photos img").count() >= 1
+        page.locator(".pair-photos img").first.click()
         page.locator("#curves svg[tabindex]").first.focus()
         page.keyboard.press("End")
         tip = page.locator("#curves .chart-tip").first

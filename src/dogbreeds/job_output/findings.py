@@ -64,7 +64,10 @@ def table(findings: list[Finding]) -> str:
             text = f"step {first.step}{where}: {finding.measure} is {first.value:.3g}"
             text += f" ({finding.limit}); {finding.advice}"
         elif finding.verdicts:
-            text = f"{finding.measure}: {finding.verdicts[-1].value:.3g} at the end"
+            last = finding.verdicts[-1]
+            text = f"{finding.measure}: {last.value:.3g} at step {last.step}"
+        else:
+            text = "not judged: the job is too short, or has no such tensors"
         judged = len(finding.verdicts)
         lines.append(f"{finding.rule:<20} {finding.result:<6} {judged:>5}  {text}".rstrip())
     return "\n".join(lines)

@@ -19,10 +19,11 @@ const rightText = (mistake) => `right class ${percent(rightProbability(mistake),
 
 function mistakePhoto(mistake, enlarge, looked) {
   const [is, said] = [readable(mistake.class_name), readable(mistake.predicted)];
-  return mistake.thumbnail
-    ? h("button", { type: "button", class: "enlarge", "aria-label": `Enlarge ${is}, taken for ${said}`, click: () => enlarge(mistake) },
-      h("img", { src: pictureOf(mistake, looked), alt: "", title: shortPath(mistake.file), decoding: "async" }))
-    : h("div", { class: "missing" }, "no picture");
+  if (!mistake.thumbnail) return h("div", { class: "missing" }, "no picture");
+  const image = h("img", { src: pictureOf(mistake, looked), alt: enlarge ? "" : `${is}, taken for ${said}`, title: shortPath(mistake.file), decoding: "async" });
+  return enlarge
+    ? h("button", { type: "button", class: "enlarge", "aria-label": `Enlarge ${is}, taken for ${said}`, click: () => enlarge(mistake) }, image)
+    : image;
 }
 
 // The picture of a mistake: the photo, or what the model looked at (Grad-CAM), if that is asked for.

@@ -184,7 +184,7 @@ function confusionMatrix(evaluation) {
     const [is, said] = [classes[row].class_name, classes[column].class_name];
     const pair = worst.filter((mistake) => mistake.class_name === is && mistake.predicted === said && mistake.thumbnail);
     const none = row === column ? "Photos are kept of mistakes only." : `None of these is among the ${worst.length} worst mistakes.`;
-    photos.replaceChildren(...(pair.length ? pair.map(mistakePhoto) : [h("span", null, none)]));
+    photos.replaceChildren(...(pair.length ? pair.map((mistake) => mistakePhoto(mistake)) : [h("span", null, none)]));
   }
 
   // The cell under a pointer; where cells are tiny, the nearest within reach that is not empty.

@@ -240,8 +240,9 @@ function debuggerFindings(findings) {
   const tone = ({ first, last }) => (first ? "tag bad" : last ? "tag good" : "tag");
   const made = table([
     { label: "rule", cell: (finding) => readable(finding.rule) },
-    { label: "result", cell: (finding) => h("span", { class: tone(finding) }, finding.result) },
+    { label: "result", cell: (finding) => h("span", { class: tone(finding) }, finding.last ? finding.result : "not judged") },
     { label: "first seen", cell: ({ first }) => (first ? `step ${first.step} ${first.where}` : "") },
+    { label: "last judged", cell: ({ last }) => (last ? `step ${last.step}` : "the job is too short, or has no such tensors") },
     { label: "value", number: true, cell: ({ first, last }) => brief((first ?? last)?.value) },
     { label: "what it measures", prose: true, cell: ({ measure, limit }) => `${measure}; triggered if ${limit}` },
     { label: "what to do", prose: true, cell: ({ first, advice }) => (first ? advice : "") },
