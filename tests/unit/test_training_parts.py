@@ -1,4 +1,5 @@
 import math
+import random
 import re
 import resource
 from pathlib import Path
@@ -227,6 +228,24 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
     assert state is not None
     assert state["step"] == 5
     assert not (tmp_path / ".checkpoint-000000011.pt.x.partial").exists()
+
+
+def test_a_checkpoint_with_a_changed_bit_is_not_resumed_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    randomness = random.Random(0)
+    save_checkpoint(tmp_path, 5, {"identity": {}, "weights": torch.rand(1000, 100)})
+    (file,) = tmp_path.iterdir()
+    data = file.read_bytes()
+    for place in (0, 70, len(data) - 1, *(randomness.randrange(len(data)) for _ in range(20))):
+        changed = bytearray(data)
+        changed[place] ^= 1 << randomness.randrange(8)
+        file.write_bytes(changed)
+        assert load_checkpoint(tmp_path, {}) is None
+        assert "checkpoint-000000005.pt is damaged" in capsys.readouterr().out
+    for size in (0, 31, 32, 33):
+        file.write_bytes(data[:size])
+        assert load_checkpoint(tmp_path, {}) is None
 
 
 def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path: Path) -> None:
