@@ -23,7 +23,7 @@ DEVICE ?= cuda
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons test-gpu \
+.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons drill test-gpu \
 	test-gpu-images test-ngc-shape lint lock clean
 
 help:  ## List the targets
@@ -68,6 +68,10 @@ test-unit: .venv/.installed-dev  ## The tests without sockets and processes: und
 
 test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_PHOTOS has them
 	.venv/bin/python -m pytest -m photos tests/integration
+
+drill: .venv/.installed-dev  ## Break things on purpose: what is lost, how soon is all well again? [QUICK=1]
+	OMP_NUM_THREADS=1 $(if $(QUICK),DRILL_QUICK=1) .venv/bin/python -m pytest tests/drills \
+		$(if $(QUICK),,--drill-table benchmarks/results/drills.csv)
 
 test-pythons: .venv/.installed-dev  ## The lock files on Python 3.12 and 3.13, where these are found
 	.venv/bin/python -m pytest tests/environments/test_pythons.py

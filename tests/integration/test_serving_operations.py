@@ -4,7 +4,6 @@ import json
 import random
 import re
 import socket
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.load import Load
 from helpers.serving_process import (
-    Answer,
     ServingProcess,
     as_json,
     photo,
@@ -196,32 +195,6 @@ def test_bodies_that_find_no_memory_together_get_503_and_small_ones_are_answered
         chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(alone), alone)
         assert server.invoke(chunks, headers=headers).status == 400
         assert metrics(server)["dogbreeds_upload_bytes"] == 0
-
-
-class Load:
-    """Requests without a pause from some clients, until told to stop."""
-
-    def __init__(self, server: ServingProcess, clients: int) -> None:
-        self._server = server
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(clients)
-        self.answers: list[tuple[float, Answer]] = []
-        self._clients = [self._pool.submit(self._run) for _ in range(clients)]
-
-    def _run(self) -> None:
-        body = photo()
-        while not self._stop.is_set():
-            answer = self._server.invoke(body)
-            self.answers.append((time.monotonic(), answer))
-            if answer.status != 200:
-                time.sleep(0.1)  # as Retry-After asks, in short
-
-    def stop(self) -> Counter[int]:
-        self._stop.set()
-        for client in self._clients:
-            client.result(60)  # raises what the client met, such as a dropped connection
-        self._pool.shutdown()
-        return Counter(answer.status for _, answer in self.answers)
 
 
 def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: ServingProcess) -> None:

@@ -89,6 +89,21 @@ def test_a_resumed_job_shows_each_epoch_once(tmp_path: Path) -> None:
     )
 
 
+def test_what_fails_to_observe_a_job_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(Callback):
+        def on_step_end(self) -> None:
+            raise OSError("no space left")
+
+    file = tmp_path / "step_losses.json"
+    trainer = run(job(tmp_path, Callbacks([Failing(), StepLosses(file, 3)])))
+    assert len(trainer.history) == 3
+    assert len(json.loads(file.read_text())) == 18
+    warning = "warning: Failing has failed and observes no more: no space left"
+    assert capsys.readouterr().err.count(warning) == 1
+
+
 def test_a_trace_has_the_operations_of_its_steps(tmp_path: Path) -> None:
     run(job(tmp_path, Traces(tmp_path / "traces", range(2, 4))))
     [file] = (tmp_path / "traces").iterdir()

@@ -14,6 +14,7 @@ from dogbreeds.entrypoint import report
 from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
+from dogbreeds.entrypoint.log import tolerate_lost_lines
 from dogbreeds.entrypoint.monitors import watched
 from dogbreeds.entrypoint.provenance import provenance
 from dogbreeds.job_output.jobs import GRAPHS_FILE
@@ -48,6 +49,7 @@ def main() -> int:
         The exit code: 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the
         reason in ``output/failure``, in one line.
     """
+    tolerate_lost_lines()
     stop = StopRequest()
     keep_freed_memory()
     die_with_parent(signal.SIGTERM)  # nothing else would stop a job whose `train` was killed

@@ -6,10 +6,12 @@ hyperparameters stop the job before anything heavy is imported, and torchrun sta
 where there are several GPUs or hosts.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import tarfile
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -131,8 +133,16 @@ class _ForwardStop:
 
     def _forward(self, signum: int, frame: FrameType | None) -> None:
         self.forwarded = True
-        for child in psutil.Process().children():
-            child.send_signal(signum)
+        this = psutil.Process()
+        children = this.children()
+        if not children:  # it is not started yet
+            print("Stopped before there was anything to save", flush=True)
+            sys.exit(0)
+        for child in children:
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                while child.cmdline() == this.cmdline():
+                    time.sleep(0.01)  # between fork and exec the signal would be lost
+                child.send_signal(signum)
 
 
 class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-training has no types

@@ -29,7 +29,8 @@ class Phases(Callback):
             yield
         finally:
             self._phases.append({"name": name, "start": start, "end": time.time()})
-            write_json(self._file, self._earlier + self._phases)
+            with contextlib.suppress(OSError):  # without it the job goes on
+                write_json(self._file, self._earlier + self._phases)
 
     def on_train_begin(self, state: TrainingState) -> None:
         """Drop the phases of another job that wrote to the same file."""

@@ -1,5 +1,6 @@
 """Atomic writes of files and folders."""
 
+import errno
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PARTIAL = ".partial"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a write names no file
 
 
 @contextmanager
@@ -29,6 +31,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())  # otherwise the rename may reach the disk before the data
         partial.chmod(0o644)  # mkstemp's 0600 would hide it from other users, e.g. a server's
         partial.replace(path)
+    except OSError as error:
+        if error.errno in _DISK_ERRORS and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """The interface between the training loop and whatever observes a job."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -64,14 +65,19 @@ def _for_each(
     method: Callable[Concatenate[Callback, P], None],
 ) -> "Callable[Concatenate[Callbacks, P], None]":
     def call(self: "Callbacks", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        for callback in self._callbacks:
-            getattr(callback, method.__name__)(*args, **kwargs)
+        for callback in list(self._callbacks):
+            try:
+                getattr(callback, method.__name__)(*args, **kwargs)
+            except Exception as error:  # what only observes a job must not fail it
+                self._callbacks.remove(callback)
+                name = type(callback).__name__
+                print(f"warning: {name} has failed and observes no more: {error}", file=sys.stderr)
 
     return call
 
 
 class Callbacks(Callback):
-    """Several callbacks as one, called in order."""
+    """Several callbacks as one, called in order; one that raises is left out from then on."""
 
     def __init__(self, callbacks: list[Callback]) -> None:
         self._callbacks = callbacks

@@ -1,0 +1,148 @@
+"""What callers of a server lose where its workers die or hang, and clients misbehave."""
+
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers.drill_record import Record
+from helpers.load import Load
+from helpers.serving_process import ServingProcess, assert_gone, photo, serving
+
+pytestmark = pytest.mark.drill
+
+
+@contextmanager
+def ready(model_dir: Path, **environment: str) -> Iterator[ServingProcess]:
+    with serving(model_dir, **environment) as server:  # type: ignore[arg-type]
+        server.wait_until_ready(120)
+        yield server
+
+
+@pytest.mark.parametrize("clients", [2, 16])
+def test_killed_workers_cost_no_answer(
+    model_dir: Path, record: Record, full: bool, clients: int
+) -> None:
+    seconds, pause = (60, 5) if full else (9, 3)
+    slowest = 0.0
+    with ready(model_dir) as server:
+        load = Load(server, clients)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for worker in server.workers():
+                worker.kill()
+            killed = time.monotonic()
+            while not any(when > killed and a.status == 200 for when, a in load.answers[-50:]):
+                assert time.monotonic() - killed < 20, server.log()
+                time.sleep(0.02)
+            slowest = max(slowest, time.monotonic() - killed)
+            time.sleep(pause)
+        statuses = load.stop()
+    assert set(statuses) <= {200, 503}
+    assert statuses[503] <= statuses[200] / 20
+    record(f"all workers killed every {pause} s for {seconds} s, {clients} clients",
+           f"{statuses[200]} answers", f"{statuses[503]} got 503", slowest)  # fmt: skip
+
+
+def test_a_hung_worker_is_replaced(model_dir: Path, record: Record) -> None:
+    timeout = {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "12"}
+    with ready(model_dir, SAGEMAKER_MODEL_SERVER_WORKERS="1", **timeout) as server:
+        while len(server.workers()) > 1:  # a process that loads the model may still be ending
+            time.sleep(0.1)
+        [worker] = server.workers()
+        os.kill(worker.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        try:
+            assert server.invoke(photo(), timeout=90).status == 200
+        finally:
+            if worker.is_running():
+                worker.resume()
+        record("the only worker hangs (SIGSTOP), timeout of 12 s", "its successor answers",
+               "nothing", time.monotonic() - started)  # fmt: skip
+
+
+def _connect(server: ServingProcess, stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+
+
+@pytest.mark.parametrize("kind", ["idle", "half-closed", "stalled in the head", "stalled upload"])
+def test_connections_that_send_nothing_keep_nobody_waiting(
+    model_dir: Path, record: Record, full: bool, kind: str
+) -> None:
+    count = {"idle": 10_000, "stalled upload": 200}.get(kind, 1000) if full else 200
+    most, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, max(most, 2 * count + 1000)), limit))
+    try:
+        with ready(model_dir) as server, ExitStack() as stack:
+            opened = []
+            for _ in range(count):
+                connection = _connect(server, stack)
+                if kind == "half-closed":
+                    connection.shutdown(socket.SHUT_WR)
+                elif kind == "stalled in the head":
+                    connection.sendall(b"POST /invocations HTTP/1.1\r\nHost:")
+                elif kind == "stalled upload":
+                    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+                    connection.sendall(head + b"x")
+                opened.append(connection)
+            started = time.monotonic()
+            answers = [server.invoke(photo()).status for _ in range(20)]
+            seconds = time.monotonic() - started
+            assert answers == [200] * 20
+            assert server.ping() == 200
+            record(f"{count} connections, {kind}", "20 requests beside them are answered",
+                   "nothing", seconds)  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, limit))
+
+
+@pytest.mark.timeout(600)
+def test_sigterm_at_random_moments_of_the_start_leaves_nothing_behind(
+    model_dir: Path, tmp_path: Path, record: Record, full: bool
+) -> None:
+    randomness = random.Random(3)
+    slowest, stops = 0.0, 30 if full else 5
+    for _ in range(stops):
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dogbreeds.serving.server"], stdout=log, stderr=log,
+                env={**os.environ, "SM_MODEL_DIR": str(model_dir),
+                     "SAGEMAKER_BIND_TO_PORT": str(randomness.randrange(20_000, 32_000))},
+            )  # fmt: skip
+            try:
+                time.sleep(randomness.uniform(0.1, 6))
+                family = psutil.Process(process.pid).children(recursive=True)
+                started = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) in (0, -signal.SIGTERM), (tmp_path / "log").read_text()
+                assert_gone(family)
+                slowest = max(slowest, time.monotonic() - started)
+            finally:
+                process.kill()
+                process.wait()
+    record(f"SIGTERM at {stops} random moments of a server's start", "it ends, with all processes",
+           "nothing", slowest)  # fmt: skip
+
+
+def test_sigterm_under_load_answers_what_it_took(model_dir: Path, record: Record) -> None:
+    with ready(model_dir) as server:
+        load = Load(server, 8)
+        time.sleep(2)
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        seconds = time.monotonic() - started
+        load.cancel()
+        assert {answer.status for _, answer in load.answers} <= {200, 503}
+    record("SIGTERM under the load of 8 clients", "requests in flight are answered",
+           "later ones: refused or 503", seconds)  # fmt: skip
