@@ -1,13 +1,27 @@
-"""Batch norm over the photos of all processes, on CPUs, where `nn.SyncBatchNorm` does not run."""
+"""Batch norm: with the statistics of the pretraining, or with those of all processes' photos."""
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def set_training_mode(model: nn.Module, *, keep_statistics: bool) -> None:
+    """Set training mode; where requested, batch norms use and keep their running statistics.
+
+    Fine-tuning then begins with what the linear probe saw, and a small batch adds no noise; weights
+    and biases of the norms are trained (`benchmarks/recipe.md` has the numbers).
+    """
+    for module in model.train().modules():
+        if keep_statistics and isinstance(module, _BatchNorm):
+            module.eval()
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the statistics of the whole batch, over all processes.
+    """`nn.BatchNorm2d` with the statistics of the whole batch, over all processes, on CPUs.
+
+    `nn.SyncBatchNorm` does not run there.
 
     Input and output: shape [N, C, H, W], of one floating type; N may differ between processes.
     Statistics are float32.

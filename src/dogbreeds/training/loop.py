@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.augmentation import DRAWS, augment
+from dogbreeds.training.batch_norm import set_training_mode
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.checkpoint import load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Batch, Device, PixelStore
@@ -142,7 +143,7 @@ class Trainer:
             for position in range(first, self.steps_per_epoch)
             for part in parts
         )
-        self.model.train()
+        set_training_mode(self.model, keep_statistics=self.settings.weights != "none")
         started = time.monotonic() - self._epoch_seconds
         label = f"Epoch {epoch}/{self.settings.epochs}"
         bar = progress_bar(label, used, first * self.batch_size, shown=self.cluster.is_main)
@@ -225,7 +226,6 @@ class Trainer:
 
     def _end_epoch(self, epoch: int) -> None:
         """Evaluate and log the epoch, and write its checkpoint."""
-        seconds = self._epoch_seconds
         train_loss = self.cluster.sum(self._loss_sum).item() / self.steps_per_epoch
         if not math.isfinite(train_loss):
             raise FloatingPointError(
@@ -237,8 +237,8 @@ class Trainer:
         except Stopped:  # a resumed job evaluates again
             self.checkpoint()
             raise
-        values["photos_per_second"] = self.steps_per_epoch * self.batch_size / seconds
-        values["epoch_seconds"] = seconds
+        values["photos_per_second"] = self.steps_per_epoch * self.batch_size / self._epoch_seconds
+        values["epoch_seconds"] = self._epoch_seconds
         values["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
         self._loss_sum.zero_()

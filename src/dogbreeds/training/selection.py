@@ -63,7 +63,7 @@ class Selection:
             return self._selected
         last = history[-1] if history else {}
         if self._probe and not last.get("valid_loss", math.inf) < self._probe_metrics["valid_loss"]:
-            return Result(self._between(model, 0.0), self._probe_metrics)
+            return Result(interpolate(self._probe, model, 0), self._probe_metrics)
         return Result(model, last)
 
     def evaluate(self, model: nn.Module, *, last: bool) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Selection:
         models: dict[float, nn.Module] = {}
         found: dict[float, Predictions] = {}
         for share in SHARES if wise_ft == "auto" else (float(wise_ft),):
-            models[share] = self._between(model, share)
+            models[share] = interpolate(self._probe, model, share)
             found[share] = self._predict("valid", models[share])
             # All processes use rank 0's choice, whatever rounding does in the others.
             best = self._cluster.broadcast(min(found, key=lambda key: found[key].loss))
@@ -122,12 +122,6 @@ class Selection:
         return models[best], {
             "wise_ft": best, "probe_valid_loss": loss, "probe_valid_accuracy": accuracy,
         }  # fmt: skip
-
-    def _between(self, model: nn.Module, share: float) -> nn.Module:
-        return interpolate(
-            self._probe, model, share, self._splits["train"], self._device,
-            batch_size=self._batch_size, cluster=self._cluster,
-        )  # fmt: skip
 
     def _predict(
         self, name: str, model: nn.Module, temperature: float | None = None

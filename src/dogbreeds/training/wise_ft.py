@@ -9,27 +9,17 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from dogbreeds.training.device import Device, PixelStore
-from dogbreeds.training.distributed import Cluster
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The shares of the fine-tuned weights to choose from."""
 
-_PHOTOS = 512  # enough for running statistics: each gives dozens of values per channel
 
-
-def interpolate(
-    probe: dict[str, torch.Tensor], model: nn.Module, share: float, photos: PixelStore,
-    device: Device, *, batch_size: int, cluster: Cluster,
-) -> nn.Module:  # fmt: skip
-    """Return a model between two of the same architecture; all processes take part.
+def interpolate(probe: dict[str, torch.Tensor], model: nn.Module, share: float) -> nn.Module:
+    """Return a model between two of the same architecture.
 
     `probe` is the state dict from before fine-tuning, with a trained head; `model` is not changed.
-    `share`, 0..1, is that of the fine-tuned weights; 0 and 1 return the two models themselves. In
-    between, running statistics are estimated anew from the training split, with `batch_size` photos
-    per forward pass over all processes.
+    `share`, 0..1, is that of the fine-tuned weights; 0 and 1 return the two models themselves. Both
+    have the same running statistics of batch norm.
     """
     if share == 1:
         return model
@@ -39,8 +29,6 @@ def interpolate(
         for name, tensor in model.state_dict().items()
     }
     between.load_state_dict(mixed)
-    if share > 0:
-        _estimate_statistics(between, photos, device, batch_size, cluster)
     return between
 
 
@@ -48,27 +36,3 @@ def describe(share: float) -> str:
     """Return a share in words."""
     name = {0.0: "linear probe", 1.0: "fine-tuned fully"}.get(share, "between probe and fine-tuned")
     return f"{name} (share {share:g})"
-
-
-@torch.no_grad()
-def _estimate_statistics(
-    model: nn.Module, photos: PixelStore, device: Device, batch_size: int, cluster: Cluster
-) -> None:
-    """Set a model's running statistics from up to 512 unaugmented training photos, in place."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0))[:_PHOTOS]
-    batches = order.tensor_split(max(1, len(order) // batch_size))
-    model.eval()  # disables dropout
-    for norm in norms:
-        norm.train()
-    for count, (pixels, _) in enumerate(photos.batches(map(cluster.part, batches)), start=1):
-        for norm in norms:
-            norm.momentum = 1 / count  # makes a plain mean over the batches
-        with device.autocast(training=False):
-            model(photos.preprocessing.normalize(pixels))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
