@@ -43,9 +43,8 @@ def deploy(
         _on_sagemaker(settings, model, challenger, shadow, photo, job)
         return
     others = {"--challenger": challenger, "--shadow": shadow, "--json": as_json}
-    given = [*job.given(), *(flag for flag, value in others.items() if value)]
     usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
-    flags.refuse_flags(settings, on, given, usable)
+    flags.refuse_flags(settings, on, job.flags() | others, usable)
     if on == base.DOCKER:
         _on_docker(settings, Path(model), port, photo)
     else:
@@ -89,7 +88,7 @@ def _on_sagemaker(
         deploy.wait(cloud, config)
         operations.scale(cloud)
         asked = predict.smoke_test(cloud, model, photo)
-        click.echo(line(asked.photo, asked.answer, asked.error, asked.variant))
+        click.echo(line(*asked))
         return {"config": config, "answer": asked.answer}
 
     if job.dry_run:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,22 @@ IMPORTANCE_FILE = "importance.json"
 _NAMES = ("job_name", "job")
 _OBJECTIVE = "FinalObjectiveValue"  # SageMaker's table does not name the metric
 _OTHERS = ("status", "state", "seconds")
+
+
+def rank(objective: str, value: float | None) -> float:
+    """Return a key that sorts jobs by their objective: the best first, those without one last."""
+    if value is None:
+        return math.inf
+    return value if objective.endswith("loss") else -value
+
+
+def write_tuning(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a table with the columns of its rows; OSError if that fails."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_tuning(file: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from dogbreeds.local.server import RunningServer, ServerFailedError, content_type, serving
+from dogbreeds.local.server import RunningServer, ServerFailedError, serving
+from dogbreeds.system.files import content_type
 
 CONCURRENCIES = (1, 4, 16)
 

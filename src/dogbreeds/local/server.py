@@ -17,12 +17,12 @@ from typing import Any
 
 from dogbreeds.local.try_page.server import try_page
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.files import content_type
 from dogbreeds.system.ports import free_port
 from dogbreeds.system.processes import die_with_parent, stop_group
 
 _READY_SECONDS = 240.0  # SageMaker waits as long
 _STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
-_CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 HIGHEST_PORT = 32767
 """The model server accepts no higher one."""
@@ -106,11 +106,6 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
         except KeyboardInterrupt:
             return
     raise ServerFailedError(f"the server ended by itself with exit code {code}")
-
-
-def content_type(photo: Path) -> str:
-    """Return the content type of a photo by its file's name."""
-    return _CONTENT_TYPES.get(photo.suffix.lower(), "application/octet-stream")
 
 
 def predict(url: str, photo: Path) -> dict[str, Any]:

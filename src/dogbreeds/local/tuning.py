@@ -5,7 +5,6 @@ others at the same epoch are pruned. The work directory contains the whole state
 that was stopped or killed resumes where it was, and its running jobs from their checkpoints.
 """
 
-import csv
 import math
 import os
 import re
@@ -27,13 +26,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.job_output.search import IMPORTANCE_FILE, LOCAL_FILE
+from dogbreeds.job_output.search import IMPORTANCE_FILE, LOCAL_FILE, rank, write_tuning
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import table
-from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
+from dogbreeds.training.search_space import LogUniform, searched
 from dogbreeds.training.settings import Settings
 
 _TELLING_JOBS = 10  # fewer say nothing of importance
@@ -85,10 +84,7 @@ class Search:
         rows = self._table(study)
         self._keep_best(rows)
         write_json(self.work_dir / IMPORTANCE_FILE, importance(study))
-        with (self.work_dir / LOCAL_FILE).open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_tuning(self.work_dir / LOCAL_FILE, rows)
         cells = [[_short(value) for value in row.values()] for row in rows]
         print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
@@ -188,18 +184,13 @@ class Search:
         return self.work_dir / "jobs" / f"{trial.user_attrs.get(_TREE, trial.number):03d}"
 
     def _table(self, study: optuna.Study) -> list[dict[str, object]]:
-        sign = 1 if self.objective.endswith("loss") else -1
-
-        def rank(trial: FrozenTrial) -> tuple[bool, float]:
-            complete = trial.state is TrialState.COMPLETE
-            return not complete, sign * (trial.value or 0.0) if complete else 0.0
-
+        trials = sorted(_ended(study), key=lambda trial: _rank(self.objective, trial))
         return [
             {"job": self._tree(trial).name, "state": trial.state.name.lower(),
              self.objective: trial.value,
-             **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
+             **{name: trial.params.get(name) for name in searched(self.hyperparameters)},
              "seconds": round(trial.duration.total_seconds()) if trial.duration else None}
-            for trial in sorted(_ended(study), key=rank)
+            for trial in trials
         ]  # fmt: skip
 
     def _keep_best(self, rows: list[dict[str, object]]) -> None:
@@ -216,8 +207,7 @@ def board(study: optuna.Study, objective: str, most: int) -> str:
     """Return the last jobs of a search, at most so many, and the best one as a table."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.params]
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
-    sign = 1 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1
-    best = min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+    best = min(complete, key=lambda trial: _rank(objective, trial), default=None)
     rows, shown = [], trials[-most:]
     for trial in [*([best] if best and best not in shown else []), *shown]:
         epoch, value = max(trial.intermediate_values.items(), default=(None, None))
@@ -256,16 +246,13 @@ def _resume_jobs(study: optuna.Study) -> None:
             study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _searched(fixed: Mapping[str, object]) -> list[str]:
-    """Return the hyperparameters of the search space that are not fixed."""
-    names = {name.replace("-", "_") for name in fixed}
-    return [name for name in SEARCH_SPACE if name not in names]
+def _rank(objective: str, trial: FrozenTrial) -> float:
+    return rank(objective, trial.value if trial.state is TrialState.COMPLETE else None)
 
 
 def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
-    for name in _searched(fixed):
-        space = SEARCH_SPACE[name]
+    for name, space in searched(fixed).items():
         if isinstance(space, LogUniform):
             chosen[name] = trial.suggest_float(name, space.low, space.high, log=True)
         else:

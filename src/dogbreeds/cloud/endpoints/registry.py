@@ -7,6 +7,7 @@ from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every, get_if_exists
 from dogbreeds.cloud.endpoints.models import artifact_of
 from dogbreeds.cloud.images.uri import job_image
+from dogbreeds.cloud.jobs.training import final_metrics
 
 _CONTENT_TYPES = ["image/jpeg", "image/png", "application/json"]
 
@@ -16,10 +17,8 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
 
     An artifact and image have one version: registered again, it is found. `source` is as in
     `models.artifact_of`; a job's metrics are stored with it. A version can be deployed by its ARN
-    once it is approved, by `approve` or by a person.
-
-    Raises:
-        ConfigError, CloudError: Something is missing.
+    once it is approved, by `approve` or by a person. ConfigError or CloudError if something is
+    missing.
     """
     settings = cloud.settings
     settings.require("aws.bucket")
@@ -33,9 +32,12 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
             client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
         return arn
     metrics = _metrics(cloud, source)
+    in_group = {"ModelPackageGroupName": group}
+    if get_if_exists(client.describe_model_package_group, **in_group) is None:
+        client.create_model_package_group(**in_group, Tags=naming.tags(settings))
     version = client.create_model_package(
-        ModelPackageGroupName=_ensure_group(cloud, group),
-        ModelPackageDescription=f"{source}",
+        **in_group,
+        ModelPackageDescription=source,
         ModelApprovalStatus=status,
         InferenceSpecification={
             "Containers": [{"Image": image, "ModelDataUrl": artifact}],
@@ -47,13 +49,6 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
         **_described(cloud, artifact, metrics),
     )
     return str(version.get("ModelPackageArn", ""))
-
-
-def _ensure_group(cloud: Cloud, group: str) -> str:
-    client, name = cloud.sagemaker, {"ModelPackageGroupName": group}
-    if get_if_exists(client.describe_model_package_group, **name) is None:
-        client.create_model_package_group(**name, Tags=naming.tags(cloud.settings))
-    return group
 
 
 def versions(cloud: Cloud, group: str) -> list[str]:
@@ -83,8 +78,7 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
         return {}
     name = naming.own_name(cloud.settings, source)
     job = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=name)  # or tuning
-    metrics = job.get("FinalMetricDataList", []) if job else []
-    return {metric["MetricName"]: float(metric["Value"]) for metric in metrics}
+    return final_metrics(job or {})
 
 
 def _described(cloud: Cloud, artifact: str, metrics: dict[str, float]) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
-from dogbreeds.cloud.endpoints.predict import content_type
 from dogbreeds.cloud.images.docker import docker, find_image
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
+from dogbreeds.system.files import content_type
 from dogbreeds.system.ports import check_port
 from dogbreeds.training.settings import Settings, SettingsError
 
