@@ -74,8 +74,9 @@ def _examine(settings: CloudSettings, purpose: str, model: str | None, as_json: 
     for finding in doctor.examine(base.connect(settings), purpose, model):
         findings.append(finding)
         if not as_json:
-            level, rest = str(finding)[:5], str(finding)[5:]
-            click.echo(click.style(level, fg=_COLORS[finding.level]) + rest)
+            level = click.style(f"{finding.level:<5}", fg=_COLORS[finding.level])
+            remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+            click.echo(f"{level} {finding.what}{remedy}")
     if as_json:
         base.print_json(findings)
     return int(any(finding.level == "FAIL" for finding in findings))

@@ -9,7 +9,6 @@ import click
 from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.cloud.settings_sources import override
-from dogbreeds.job_output.search import write_tuning
 from dogbreeds.system.terminal import table
 
 _TRAIN_ON_DOCKER = (
@@ -130,6 +129,7 @@ def tune(
         return _tune_here(settings, _needed_folder(data, on), out, weights, job.as_json)
 
     from dogbreeds.cloud.jobs import tuning
+    from dogbreeds.job_output.search import write_tuning
 
     def wait(name: str) -> dict[str, Any]:
         tuning.wait(cloud, name)

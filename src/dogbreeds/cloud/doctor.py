@@ -1,7 +1,6 @@
 """Preflight checks: errors that would cost minutes and money on AWS, found in seconds, for free."""
 
 import functools
-import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,10 +36,6 @@ class Finding:
     what: str  # was checked, and its state
     remedy: str = ""  # why it will fail, and what to do
 
-    def __str__(self) -> str:
-        """Return the lines for the terminal."""
-        return f"{self.level:<5} {self.what}" + (f"\n      {self.remedy}" if self.remedy else "")
-
 
 _ok, _note, _fail = (functools.partial(Finding, level) for level in ("ok", "note", "FAIL"))
 
@@ -52,10 +47,8 @@ class _FailError(Exception):
 def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Finding]:
     """Yield findings about everything a job or endpoint needs, changing nothing and at no cost.
 
-    Args:
-        cloud: The account, region and settings.
-        purpose: ``train``, ``deploy`` or ``transform``.
-        model: The model to check, as in `models.artifact_of`.
+    `purpose` is ``train``, ``deploy`` or ``transform``; `model` is checked too, see
+    `models.artifact_of`.
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
@@ -85,10 +78,9 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
 
 def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     cloud.settings.require("aws.role")
-    aws = cloud.settings.aws
-    trained = purpose == "train"
-    arn = aws.role if trained else aws.endpoint_role or aws.role
-    policy = "iam/job-role.json" if trained else "iam/endpoint-role.json"
+    arn, policy = cloud.settings.aws.role, "iam/job-role.json"
+    if purpose != "train":
+        arn, policy = cloud.settings.aws.endpoint_role or arn, "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
         raise _FailError(f"role: {arn} is of another account", "use a role of this account")
     iam = cloud.client("iam")
@@ -150,10 +142,9 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         remedy = 'SageMaker would say "Unsupported manifest media type": build with make build'
         raise _FailError(f"image: {uri} has manifest type {media_type}", remedy)
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
-    kind = cloud.settings.endpoint.kind
-    limit = drivers.MAX_IMAGE_GB.get(kind, math.inf) if purpose == "deploy" else math.inf
-    if gigabytes > limit:
-        remedy = f"a {kind} endpoint takes at most {limit} GB: use FLAVOR=cpu"
+    if _is_serverless(cloud, purpose) and gigabytes > drivers.MAX_SERVERLESS_IMAGE_GB:
+        most = drivers.MAX_SERVERLESS_IMAGE_GB
+        remedy = f"a serverless endpoint takes at most {most} GB: use FLAVOR=cpu"
         raise _FailError(f"image: {gigabytes:.1f} GB compressed", remedy)
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
     found = scan_findings(client, where | {"imageId": key})
@@ -161,10 +152,14 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     yield (_note(found, "rebuild on a newer base: make build push") if serious else _ok(found))
 
 
+def _is_serverless(cloud: Cloud, purpose: str) -> bool:
+    return purpose == "deploy" and cloud.settings.endpoint.kind == "serverless"
+
+
 def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     settings = cloud.settings
     section, usage = _USES[purpose]
-    if purpose == "deploy" and settings.endpoint.kind == "serverless":
+    if _is_serverless(cloud, purpose):
         return
     chosen = getattr(settings, section)
     spot = "spot " if purpose == "train" and settings.training.spot else ""
@@ -234,7 +229,7 @@ def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         check_endpoint(settings, None, None)
     else:
         check_transform(settings)
-    if purpose == "deploy" and settings.endpoint.kind == "serverless":
+    if _is_serverless(cloud, purpose):
         return
     if not drivers.has_gpu(chosen.instance_type):
         if settings.images.flavor == "gpu":

@@ -37,8 +37,8 @@ _RELEASES = {
 }  # fmt: skip
 _UNKNOWN_CUDA = (12, 9)
 
-MAX_IMAGE_GB = {"serverless": 10, "real-time": 80, "async": 80}
-"""Largest uncompressed image; serverless endpoints take no more than 10 GB."""
+MAX_SERVERLESS_IMAGE_GB = 10
+"""Largest uncompressed image of a serverless endpoint."""
 
 
 def family(instance_type: str) -> str:

@@ -6,7 +6,6 @@ the result of the first run instead of creating it again. A tag marks a resource
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -31,16 +30,8 @@ def own_name(settings: CloudSettings, name: str) -> str:
     return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
 
 
-def snake_case(noun: str) -> str:
-    """Return ``training_job`` for ``TrainingJob``, as boto3 names its calls."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
-
-
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
-    """Return the prefix of the names of a request's jobs, e.g. ``dogbreeds-tune-1a2b3c``.
-
-    `request` is everything that distinguishes the job from others.
-    """
+    """Return a prefix of the names of jobs with an equal request: ``dogbreeds-tune-1a2b3c``."""
     return f"{settings.project}-{kind}-{fingerprint(request)[:6]}"
 
 

@@ -62,8 +62,7 @@ class S3File:
 def objects_in(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
     """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address.
 
-    Raises:
-        CloudError: The bucket does not exist.
+    CloudError if the bucket does not exist.
     """
     bucket, prefix = parse(address)
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""

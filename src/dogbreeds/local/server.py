@@ -46,11 +46,8 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
     """Yield a server of an artifact, a ``model.tar.gz`` or its folder, that is ready for requests.
 
     Only this machine can reach it; it stops when the context ends. `settings` are additional
-    environment variables of the server; `log` gets what it prints.
-
-    Raises:
-        ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
-            in 4 minutes.
+    environment variables of the server; `log` gets what it prints. ServerFailedError if the
+    artifact cannot be unpacked, or the server ended or was not ready in 4 minutes.
     """
     with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
         folder = artifact if artifact.is_dir() else Path(name)

@@ -63,9 +63,8 @@ class Search:
     def run(self) -> list[dict[str, object]]:
         """Search until all jobs are done or a signal arrives; print, save and return the table.
 
-        Raises:
-            TuningError: The work directory contains another search, or no job succeeded.
-            SettingsError: A fixed hyperparameter is invalid.
+        TuningError if the work directory contains another search, or no job succeeded;
+        SettingsError if a fixed hyperparameter is invalid.
         """
         Settings.from_mapping(self.hyperparameters)
         study = self._open()

@@ -11,10 +11,8 @@ def artifact_of(cloud: Cloud, source: str) -> str:
     """Return the S3 address of a model artifact.
 
     `source` is its address, the name of a training or tuning job (of which the best training job
-    counts; see `naming.own_name`), or the ARN of an approved model package.
-
-    Raises:
-        CloudError: The source does not exist, or it has no artifact (yet).
+    counts; see `naming.own_name`), or the ARN of an approved model package. CloudError if it does
+    not exist, or has no artifact (yet).
     """
     if source.startswith("s3://"):
         if not source.endswith(".tar.gz"):
@@ -52,10 +50,7 @@ def ensure_model(cloud: Cloud, source: str) -> str:
     """Return the name of a SageMaker model, which is created unless an equal one exists.
 
     `source` is as in `artifact_of`; for a multi-model endpoint the ``s3://`` folder of artifacts.
-
-    Raises:
-        CloudError: As for `artifact_of`.
-        ConfigError: Settings are missing, or there is no image.
+    CloudError as there, ConfigError if settings are missing or there is no image.
     """
     settings = cloud.settings
     settings.require("aws.role")

@@ -34,13 +34,8 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
     an existing tag stays as it is.
 
     `registry` is ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in; empty:
-    the account's ECR, where missing repositories are created.
-
-    Returns:
-        The address with digest of ``training`` and ``serving``.
-
-    Raises:
-        CloudError: An image was not built, or Docker failed.
+    the account's ECR, where missing repositories are created. Returned are the addresses with
+    digest of ``training`` and ``serving``; CloudError if one was not built, or Docker failed.
     """
     images = ("training", "serving")
     if registry:

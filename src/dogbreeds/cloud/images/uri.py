@@ -27,11 +27,7 @@ _BASE_LABEL = "org.opencontainers.image.base.name"
 
 
 def read_images() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the content of `IMAGES_FILE`; empty if nothing was pushed.
-
-    Raises:
-        ConfigError: The file is damaged.
-    """
+    """Return the content of `IMAGES_FILE`; empty if nothing was pushed, ConfigError if damaged."""
     try:
         return json.loads(IMAGES_FILE.read_text())  # type: ignore[no-any-return]
     except FileNotFoundError:
@@ -51,10 +47,8 @@ def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
 def image_uri(image: str, settings: CloudSettings | None = None) -> str:
     """Return the address of the ``training`` or ``serving`` image for jobs.
 
-    It is the one in the settings (default: those found here), else by digest the one pushed last.
-
-    Raises:
-        ConfigError: No image of the flavor was pushed from here.
+    It is the one in the settings (default: those found here), else by digest the one pushed last;
+    ConfigError if no image of the flavor was pushed from here.
     """
     settings = settings or settings_sources.load()
     if given := getattr(settings.images, f"{image}_uri"):
@@ -70,11 +64,7 @@ def image_uri(image: str, settings: CloudSettings | None = None) -> str:
 
 
 def job_image(cloud: Cloud, image: str) -> str:
-    """Return `image_uri` after checking that a job of this region can pull it.
-
-    Raises:
-        ConfigError: It is in another region, or there is none.
-    """
+    """Return `image_uri`; ConfigError if there is none, or a job of this region cannot pull it."""
     uri = image_uri(image, cloud.settings)
     parts = ECR_IMAGE.fullmatch(uri)
     if parts and parts["region"] != cloud.region:

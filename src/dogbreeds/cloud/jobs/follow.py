@@ -5,14 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import (
-    ClientError,
-    ConnectionClosedError,
-    EndpointConnectionError,
-    HTTPClientError,
-)
+from botocore import xform_name
+from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
-from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, every, explain, given, is_throttling
 
 POLL_SECONDS = 5.0
@@ -20,7 +15,6 @@ PATIENCE_SECONDS = 900.0
 """Time to tolerate a lost connection or throttling, in seconds."""
 
 _ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "UpdateRollbackFailed")
-_LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
 
 
 def follow(
@@ -33,7 +27,8 @@ def follow(
 ) -> dict[str, Any]:
     """Print status and log until the end, and return the last description.
 
-    An interruption stops nothing on AWS.
+    An interruption stops nothing on AWS; CloudError if the connection was lost for
+    `PATIENCE_SECONDS`.
 
     Args:
         cloud: The account.
@@ -41,11 +36,8 @@ def follow(
         name: Its name.
         log: Whether to print the job's log from CloudWatch.
         status: Makes the status line from the description; default: status and message.
-
-    Raises:
-        CloudError: The connection was lost for `PATIENCE_SECONDS`.
     """
-    describe = getattr(cloud.sagemaker, f"describe_{naming.snake_case(noun)}")
+    describe = getattr(cloud.sagemaker, f"describe_{xform_name(noun)}")
     reader = _Log(cloud, f"/aws/sagemaker/{noun}s", f"{name}/") if log else None
     line = _StatusLine()
     lost_since: float | None = None
@@ -56,7 +48,7 @@ def follow(
             for text in reader.read() if reader else ():
                 line.print_above(text)
             lost_since = None
-        except (*_LOST, ClientError) as error:
+        except (EndpointConnectionError, HTTPClientError, ClientError) as error:
             if isinstance(error, ClientError) and not is_throttling(error):
                 raise
             now = time.monotonic()

@@ -19,14 +19,13 @@ import boto3
 
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
 from dogbreeds.cloud.images.docker import docker, find_image
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
-from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.system.files import content_type
 from dogbreeds.system.ports import check_port
-from dogbreeds.training.settings import Settings, SettingsError
+from dogbreeds.training.settings import Settings
 
 if TYPE_CHECKING:
     from sagemaker.local import LocalSession
@@ -45,13 +44,10 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
     `out` also gets the job's ``output.tar.gz``.
 
     Raises:
-        ConfigError: The hyperparameters are invalid, or there are no photos.
+        SettingsError, PhotosError: The hyperparameters are invalid, or there are no photos.
         CloudError: Engine or image is missing, or the job failed; the message contains its reason.
     """
-    try:
-        Settings.from_mapping(settings.training.hyperparameters)
-    except SettingsError as error:
-        raise ConfigError(str(error)) from error
+    Settings.from_mapping(settings.training.hyperparameters)
     image = _find_image(settings, "training")
     out.mkdir(parents=True, exist_ok=True)
     # Beside the results, because hard links stay in one file system.
@@ -59,12 +55,9 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
         tempfile.TemporaryDirectory(dir=out, prefix=".photos-") as made,
         _session(image) as session,
     ):
-        try:
-            roots = find_roots(ensure_split(photos, Path(made) / "photos"))
-        except PhotosError as error:
-            raise ConfigError(str(error)) from error
         from sagemaker.estimator import Estimator
 
+        roots = find_roots(ensure_split(photos, Path(made) / "photos"))
         estimator = Estimator(
             image_uri=image,
             role=_ROLE,
@@ -117,9 +110,8 @@ def _failure(output: Path) -> str:
 def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]:
     """Serve a ``model.tar.gz`` in a local container within the context; yield the SDK's Predictor.
 
-    Raises:
-        CloudError: Artifact, engine or image is missing, the port is taken, or the container did
-            not become ready.
+    CloudError if artifact, engine or image is missing, or the container did not become ready;
+    OSError if the port is taken.
     """
     _check(artifact, port)
     image = _find_image(settings, "serving")
@@ -154,11 +146,7 @@ def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]
 
 
 def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
-    """Return a local endpoint's answer for a photo.
-
-    Raises:
-        CloudError: The container refused; the message is its answer.
-    """
+    """Return a local endpoint's answer for a photo; CloudError, with the answer, if refused."""
     options = {"ContentType": content_type(photo)}
     try:
         answer: dict[str, Any] = predictor.predict(photo.read_bytes(), initial_args=options)
@@ -180,10 +168,8 @@ def transform(
 ) -> None:
     """Run a batch transform in a local container, of a folder of photos of one type.
 
-    `out` gets one file ``PHOTO.out`` per photo.
-
-    Raises:
-        CloudError: As for `serving`, or a photo was refused.
+    `out` gets one file ``PHOTO.out`` per photo. CloudError and OSError are as for `serving`;
+    CloudError also if a photo was refused.
     """
     _check(artifact, port)
     if not photos.is_dir():
@@ -224,10 +210,7 @@ def _instance_type(settings: CloudSettings) -> str:
 def _check(artifact: Path, port: int) -> None:
     if not artifact.is_file():
         raise CloudError(f"expected a model.tar.gz, found none at {artifact}")
-    try:
-        check_port(port)  # the SDK mistakes any server there for its container
-    except OSError as error:
-        raise CloudError(str(error)) from error
+    check_port(port)  # the SDK mistakes any server there for its container
 
 
 @contextlib.contextmanager

@@ -17,8 +17,7 @@ _SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a j
 def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
     """Download a training job's ``output.tar.gz`` as ``JOB.tar.gz``: its ``/opt/ml/output/data``.
 
-    Raises:
-        CloudError: The job does not exist, or it has no output.
+    CloudError if the job does not exist, or has no output.
     """
     if not _JOB_NAME.fullmatch(job):
         raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
@@ -47,10 +46,8 @@ def fetch_monitoring(settings: CloudSettings, job: str, folder: Path, source: st
     """Download a job's system metrics (``profiler``) or tensors (``debug``) to an empty folder.
 
     These are the job's own and those of SageMaker, which may lack one of them. The folder is
-    returned, for `dogbreeds.job_output.profile.read_profile` or the Debugger's rules.
-
-    Raises:
-        CloudError: The job does not exist, or it has neither.
+    returned, for `dogbreeds.job_output.profile.read_profile` or the Debugger's rules. CloudError if
+    the job does not exist, or has neither.
     """
     missing: CloudError | None = None
     try:

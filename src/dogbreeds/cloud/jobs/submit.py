@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from botocore import xform_name
+
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 
@@ -34,14 +36,10 @@ def submit_once(
         name: The requested name, see `naming.own_name`.
         new: Whether a second job is requested; a name is never used twice.
 
-    Returns:
-        The job's name.
-
-    Raises:
-        CloudError: The job of this name has other settings.
+    Returned is the job's name; CloudError if the job of this name has other settings.
     """
     name, found = name and naming.own_name(cloud.settings, name), None
-    client, snake = cloud.sagemaker, naming.snake_case(noun)
+    client, snake = cloud.sagemaker, xform_name(noun)
     if name:
         describe = getattr(client, f"describe_{snake}")
         if there := get_if_exists(describe, **{f"{noun}Name": name}):
