@@ -1,6 +1,6 @@
 """Downloads of files and folders from S3."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -104,7 +104,6 @@ def download_folder(
         if not (name := found["Key"].removeprefix(prefix).lstrip("/")).endswith("/")
         and not any(map(is_junk, name.split("/")))
     }
-    on_progress = on_start(len(objects))
 
     def get(name: str) -> int:
         found, file = objects[name], folder / name
@@ -113,10 +112,17 @@ def download_folder(
             client.download_file(bucket, found["Key"], str(file))
         return 1
 
+    in_parallel(get, objects, on_start(len(objects)))
+    return len(objects)
+
+
+def in_parallel(
+    transfer: Callable[[str], int], names: Iterable[str], on_progress: Callable[[int], object]
+) -> None:
+    """Transfer files in `THREADS` threads, until one fails; report what each transfer returns."""
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for done in pool.map(get, objects):
+            for done in pool.map(transfer, names):
                 on_progress(done)
         finally:
             pool.shutdown(cancel_futures=True)
-    return len(objects)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.s3 import THREADS, objects_in, parse
+from dogbreeds.cloud.s3 import THREADS, in_parallel, objects_in, parse
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.labels import find_labels
@@ -132,14 +132,10 @@ def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> N
             client.upload_file(str(path), bucket, target, ExtraArgs=options, Config=parts)
         return size
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for size in pool.map(put, planned.files):
-                on_progress(size)
-        except S3UploadFailedError as error:
-            raise CloudError(f"{error}; run the same command again to resume") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    try:
+        in_parallel(put, planned.files, on_progress)
+    except S3UploadFailedError as error:
+        raise CloudError(f"{error}; run the same command again to resume") from error
 
 
 def delete_surplus(cloud: Cloud, planned: Plan) -> None:

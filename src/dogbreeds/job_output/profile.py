@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from dogbreeds.system import terminal
 from dogbreeds.system.errors import DogbreedsError
@@ -124,15 +125,6 @@ def write_csv(profile: Profile, file: Path) -> None:
         writer.writerows(rows(profile))
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a phase used, over all hosts, cores and GPUs."""
-
-    phase: str  # its name
-    seconds: float  # how long it took
-    values: dict[str, float]  # by column, without those that nothing was sampled for
-
-
 _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], float], float]] = {
     "cpu %": (lambda s: s.dimension == "CPUUtilization", fmean, 1),
     "i/o wait %": (lambda s: s.dimension == "I/OWaitPercentage", fmean, 1),
@@ -148,22 +140,26 @@ _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], fl
 """For each column: which samples count, how they are aggregated, and its unit."""
 
 
-def usage(profile: Profile) -> list[Usage]:
-    """Return what each phase used, and last the whole job; many epochs are merged by kind."""
+def usage(profile: Profile) -> list[dict[str, Any]]:
+    """Return what each phase used, and last the whole job; many epochs are merged by kind.
+
+    A row has the name of the ``phase``, its ``seconds``, and over all hosts, cores and GPUs those
+    columns of `_USAGE` that anything was sampled for.
+    """
     phases: dict[str, list[Phase]] = {}
     many = len(profile.phases) > _MANY_PHASES
     for phase in profile.phases:
         kind, _, number = phase.name.rpartition(" ")
         name = f"{kind} (all)" if many and number.isdecimal() else phase.name
         phases.setdefault(name, []).append(phase)
-    found = [
-        Usage(name, sum(p.end - p.start for p in parts), _used(_within(profile.samples, parts)))
-        for name, parts in phases.items()
-    ]
     if profile.samples:
-        seconds = profile.samples[-1].time - profile.samples[0].time
-        found.append(Usage("whole job", seconds, _used(profile.samples)))
-    return found
+        first, last = profile.samples[0].time, profile.samples[-1].time
+        phases["whole job"] = [Phase("whole job", first, last)]
+    return [
+        {"phase": name, "seconds": sum(p.end - p.start for p in parts),
+         **_used(_within(profile.samples, parts))}
+        for name, parts in phases.items()
+    ]  # fmt: skip
 
 
 def _within(samples: Iterable[Sample], phases: list[Phase]) -> list[Sample]:
@@ -225,12 +221,7 @@ def _memory_growth(samples: list[Sample]) -> list[str]:
     ]
 
 
-def usage_table(found: list[Usage]) -> str:
-    """Return what phases used as a table for people."""
-    columns = [c for c in _USAGE if any(c in used.values for used in found)]
-    lines = []
-    for used in found:
-        values = [used.values.get(c) for c in columns]
-        rounded = [None if value is None else round(value, 1) for value in values]
-        lines.append([used.phase, round(used.seconds, 1), *rounded])
-    return terminal.table(lines, ["phase", "seconds", *columns])
+def usage_table(found: list[dict[str, Any]]) -> str:
+    """Return the rows of `usage` as a table for people."""
+    columns = ["phase", "seconds", *(c for c in _USAGE if any(c in row for row in found))]
+    return terminal.table([[row.get(column) for column in columns] for row in found], columns)
