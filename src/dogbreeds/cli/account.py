@@ -136,9 +136,9 @@ def register(
     settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Register a version of a model in SageMaker's Model Registry; print its ARN."""
-    from dogbreeds.cloud.endpoints import registry
+    from dogbreeds.cloud.endpoints import models
 
     cloud = base.connect(settings, dry_run=dry_run)
     flags.Job(None, False, False, dry_run, as_json).run(
-        cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
+        cloud, lambda: models.register(cloud, model, approve=approve), lambda arn: {}
     )

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, prices
 from dogbreeds.cloud.aws import Cloud, error_code, every, is_missing
-from dogbreeds.cloud.endpoints import operations, registry
+from dogbreeds.cloud.endpoints import models, operations
 from dogbreeds.system import terminal
 
 
@@ -128,7 +128,7 @@ def _remove(cloud: Cloud, resource: Resource) -> None:
         if kind == "endpoint":
             operations.remove(cloud, name)
         elif kind == "model-package-group":  # only an empty one can be deleted
-            for arn in registry.versions(cloud, name):
+            for arn in models.versions(cloud, name):
                 cloud.sagemaker.delete_model_package(ModelPackageName=arn)
         noun, _, verb = _KINDS[kind]
         getattr(cloud.sagemaker, f"{verb}_{xform_name(noun)}")(**{f"{noun}Name": name})

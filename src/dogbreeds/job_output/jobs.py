@@ -11,8 +11,8 @@ from typing import Any
 from dogbreeds.data.photo import Photo
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.job_output.findings import FINDINGS_FILE
+from dogbreeds.job_output.profile import read_system
 from dogbreeds.job_output.statistics import wilson_interval
-from dogbreeds.job_output.system import read_system
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
@@ -66,7 +66,7 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
         ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` returns, with
         confidence intervals, confusion as [row, column, count] without zeros, and thumbnails of the
         worst mistakes; ``photos``, the data inspection; ``augmented``, see `AUGMENTED_FILE`;
-        ``system``, see `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules,
+        ``system``, see `job_output.profile.read_system`; ``findings`` of Debugger's rules,
         each with the ``first`` step that triggers the rule and the ``last`` one judged.
 
     Raises:

@@ -1,8 +1,9 @@
-"""System metrics of a job, read back: the Profiler's table, usage per phase, and verdicts."""
+"""System metrics of a job, read back: the Profiler's table, usage per phase, charts, verdicts."""
 
 import csv
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ PHASES_FILE = "phases.json"
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY, _WAITING = 80.0, 20.0  # percent
 _MANY_PHASES = 24
+_POINTS = 400  # of a curve
+_MOST_BYTES = 2**25  # of samples; parsing them takes about 2 s
 
 
 class ProfileError(DogbreedsError, ValueError):
@@ -64,13 +67,9 @@ class Profile:
 def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
     """Read what this project's sampler or SageMaker's Profiler wrote.
 
-    Args:
-        folder: The Profiler's output, or a job's folder around it.
-        most_bytes: Read only some of the files, evenly spaced, to stay below; None: all.
-
-    Raises:
-        ProfileError: There is nothing, or a file is damaged before its last line.
-        OSError: A file cannot be read.
+    `folder` is the Profiler's output, or a job's folder around it; of more than `most_bytes`, only
+    some evenly spaced files are read. ProfileError if there is nothing, or a file is damaged before
+    its last line; OSError if it cannot be read.
     """
     root = next((folder / i for i in _INSIDE if (folder / i / "system").is_dir()), None)
     files = sorted(root.glob("system/**/*.json")) if root else []
@@ -225,3 +224,62 @@ def usage_table(found: list[dict[str, Any]]) -> str:
     """Return the rows of `usage` as a table for people."""
     columns = ["phase", "seconds", *(c for c in _USAGE if any(c in row for row in found))]
     return terminal.table([[row.get(column) for column in columns] for row in found], columns)
+
+
+# Name or dimension of a sample: its chart, curve and factor. Cores are averaged, GPUs are not.
+_LOAD, _MEMORY, _MOVED = "Processors and GPUs, % busy", "Memory, % used", "Disk and network, MB/s"
+_CURVES = {
+    "CPUUtilization": (_LOAD, "CPU", 1.0),
+    "I/OWaitPercentage": (_LOAD, "CPU waiting for disk", 1.0),
+    "GPUUtilization": (_LOAD, "{name}", 1.0),
+    "MemoryUsedPercent": (_MEMORY, "memory", 1.0),
+    "GPUMemoryUtilization": (_MEMORY, "{name}", 1.0),
+    "ReadThroughputInBytesPerSecond": (_MOVED, "disk read", 1e-6),
+    "WriteThroughputInBytesPerSecond": (_MOVED, "disk written", 1e-6),
+    "ReceiveBytesPerSecond": (_MOVED, "network in", 1e-6),
+    "TransmitBytesPerSecond": (_MOVED, "network out", 1e-6),
+}
+
+
+def read_system(output: Path) -> dict[str, Any] | None:
+    """Read the system metrics in a job's ``output/data``, downsampled to what a screen can show.
+
+    Returns:
+        JSON-ready, None without samples: ``charts``, each a ``title`` and ``curves`` with ``name``
+        and ``points`` [seconds since the first sample, value]; ``phases`` with ``name``, ``start``
+        and ``end`` in those seconds; ``verdicts``, lines of text.
+
+    Raises:
+        ProfileError, OSError: As for `read_profile`.
+    """
+    if not any((output / PROFILER_FOLDER).glob("system/**/*.json")):
+        return None
+    profile = read_profile(output, _MOST_BYTES)
+    if not profile.samples:
+        return None
+    start = profile.samples[0].time
+    width = max((profile.samples[-1].time - start) / _POINTS, 0.5)
+    several = len({sample.node for sample in profile.samples}) > 1
+    buckets: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in profile.samples:
+        if found := _CURVES.get(sample.dimension) or _CURVES.get(sample.name):
+            chart, curve, factor = found
+            name = (f"{sample.node} " if several else "") + curve.format(name=sample.name)
+            buckets[chart, name][int((sample.time - start) / width)].append(sample.value * factor)
+    charts: dict[str, list[dict[str, Any]]] = {_LOAD: [], _MEMORY: [], _MOVED: []}
+    for (chart, name), values in sorted(buckets.items()):
+        points = [
+            [round((bucket + 0.5) * width, 1), round(fmean(inside), 2)]
+            for bucket, inside in sorted(values.items())
+        ]
+        charts[chart].append({"name": name, "points": points})
+    return {
+        "charts": [
+            {"title": title, "curves": curves} for title, curves in charts.items() if curves
+        ],
+        "phases": [
+            {"name": phase.name, "start": phase.start - start, "end": phase.end - start}
+            for phase in profile.phases
+        ],
+        "verdicts": verdicts(profile),
+    }

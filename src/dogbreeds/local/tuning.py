@@ -84,7 +84,7 @@ class Search:
         self._keep_best(rows)
         write_json(self.work_dir / IMPORTANCE_FILE, importance(study))
         write_tuning(self.work_dir / LOCAL_FILE, rows)
-        cells = [[_short(value) for value in row.values()] for row in rows]
+        cells = [list(row.values()) for row in rows]
         print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
             raise TuningError("no job succeeded; the reasons are printed above")
@@ -137,7 +137,10 @@ class Search:
             if self.weights:
                 given["weights"] = self.weights.name
             training.make_tree(tree, self.photos, given, self.weights)
-        drawn = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
+        drawn = ", ".join(
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in chosen.items()
+        )
         print(f"Job {trial.number}: {drawn}", flush=True)
         state, value, message = self._follow(trial, tree)
         if state is TrialState.RUNNING:
@@ -211,8 +214,7 @@ def board(study: optuna.Study, objective: str, most: int) -> str:
     for trial in [*([best] if best and best not in shown else []), *shown]:
         epoch, value = max(trial.intermediate_values.items(), default=(None, None))
         state = "best" if trial is best else trial.state.name.lower()
-        params = [_short(value) for value in trial.params.values()]
-        rows.append([trial.number, *params, epoch, value, state])
+        rows.append([trial.number, *trial.params.values(), epoch, value, state])
     names = trials[0].params if trials else ()
     return table(rows, ["job", *names, "epoch", objective, "state"])
 
@@ -257,7 +259,3 @@ def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]
         else:
             chosen[name] = trial.suggest_categorical(name, space.values)
     return chosen
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
