@@ -92,9 +92,8 @@ def download_folder(
     """Download all objects below an address; existing files of the same size are kept.
 
     Names with a part that begins with a dot (``.DS_Store``, ``..``) and other junk are left out.
-
-    `on_start` is called with the number of files, which is also returned; its result is called
-    with 1 per file.
+    `on_start` is called with the number of files, which is also returned, and its result with 1 per
+    file.
     """
     bucket, prefix = parse(address.rstrip("/"))
     client = cloud.client("s3", connections=THREADS)

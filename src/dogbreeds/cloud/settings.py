@@ -204,11 +204,7 @@ class CloudSettings:
     origins: dict[str, str] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
-        """Require settings without a default, such as ``"aws.role"``.
-
-        Raises:
-            ConfigError: One of them is empty; the message says how to set it.
-        """
+        """Raise ConfigError, which says how to set it, if a setting (``"aws.role"``) is empty."""
         for name in names:
             if not self.value(name):
                 section, key = name.split(".")

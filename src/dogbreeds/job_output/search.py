@@ -45,9 +45,7 @@ def read_tuning(file: Path) -> dict[str, Any]:
         searched over; ``importance``, see `IMPORTANCE_FILE`, or None; ``columns``, all of them;
         ``rows``, a list of strings and numbers per job, None for an empty cell.
 
-    Raises:
-        ReportError: The file is not such a table.
-        OSError: It cannot be read.
+    ReportError if the file is not such a table, OSError if it cannot be read.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:

@@ -29,10 +29,8 @@ def run(
     `photos` None draws the sample, `port` None is any free port; the other arguments are those of
     `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed.
 
-    Raises:
-        PhotosError, ModelError: The photos or weights are missing.
-        TrainingFailedError, ServerFailedError: A step failed; the message tells why.
-        KeyboardInterrupt: Ctrl-C or SIGTERM stopped it.
+    Errors are those of `training.train` and `server.serving`; Ctrl-C and SIGTERM raise
+    KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()

@@ -106,8 +106,7 @@ class _Gpus:
 def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sample]) -> None:
     """Append samples of a `timestamp` in seconds since 1970 to the Profiler's file of its minute.
 
-    Raises:
-        OSError: The file cannot be written.
+    OSError if it cannot be written.
     """
     hour = time.strftime("%Y%m%d%H", time.gmtime(timestamp))
     minute = int(timestamp) // 60 * 60

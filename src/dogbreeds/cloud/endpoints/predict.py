@@ -35,9 +35,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield the prediction of each photo, in order; requests run in parallel.
 
-    Raises:
-        ConfigError: A multi-model endpoint needs a `target`, the name of an artifact.
-        botocore.exceptions.ClientError: AWS refused, other than a photo that the model refuses.
+    A multi-model endpoint needs a `target`, the name of an artifact: else ConfigError. ClientError
+    if AWS refuses, other than a photo that the model refuses.
     """
     kind = cloud.settings.endpoint.kind
     if kind == "multi-model" and not target:

@@ -41,11 +41,9 @@ _COMPOSE = '#!/bin/sh\nexec docker compose "$@"\n'
 def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
     """Train in local containers, one per instance, on a photos directory; return the artifact.
 
-    `out` also gets the job's ``output.tar.gz``.
-
-    Raises:
-        SettingsError, PhotosError: The hyperparameters are invalid, or there are no photos.
-        CloudError: Engine or image is missing, or the job failed; the message contains its reason.
+    `out` also gets the job's ``output.tar.gz``. SettingsError or PhotosError if the hyperparameters
+    are invalid or there are no photos; CloudError, with the reason, if the job failed, or if engine
+    or image are missing.
     """
     Settings.from_mapping(settings.training.hyperparameters)
     image = _find_image(settings, "training")

@@ -28,15 +28,11 @@ def submit_once(
 ) -> str:
     """Start a job, or find the one of this name, or without a name, an equal one that is running.
 
-    Args:
-        cloud: The account.
-        noun: ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
-        prefix: Prefix of the names of the request's jobs (`naming.job_prefix`).
-        submit: Sends the request under a name; a rehearsal compares it with the job of this name.
-        name: The requested name, see `naming.own_name`.
-        new: Whether a second job is requested; a name is never used twice.
-
-    Returned is the job's name; CloudError if the job of this name has other settings.
+    `noun` is ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``, `prefix` as of
+    `naming.job_prefix`. `submit` sends the request under a name; a rehearsal of it is compared with
+    the job of the requested `name` (see `naming.own_name`). With `new`, a second job starts, but a
+    name is never used twice. Returned is the job's name; CloudError if the job of this name has
+    other settings.
     """
     name, found = name and naming.own_name(cloud.settings, name), None
     client, snake = cloud.sagemaker, xform_name(noun)
