@@ -9,9 +9,8 @@ from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, is_missing
-from dogbreeds.cloud.settings import CloudSettings
+from dogbreeds.cloud.settings import NAME, CloudSettings
 
-_JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's own rule
 _SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a job's description
 
 
@@ -25,7 +24,7 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
 
 
 def _describe(cloud: Cloud, job: str) -> dict[str, Any]:
-    if not _JOB_NAME.fullmatch(job):
+    if not re.fullmatch(NAME[0], job):
         raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
     job = naming.own_name(cloud.settings, job)
     found = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=job)

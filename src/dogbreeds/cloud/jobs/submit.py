@@ -8,6 +8,7 @@ from botocore import xform_name
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
+from dogbreeds.cloud.settings import NAME, refuse
 
 # Fields of a request that must equal those of an existing job of the same name.
 _COMPARED = re.compile(
@@ -34,9 +35,12 @@ def submit_once(
     name is never used twice. Returned is the job's name; CloudError if the job of this name has
     other settings.
     """
-    name, found = name and naming.own_name(cloud.settings, name), None
+    found = None
     client, snake = cloud.sagemaker, xform_name(noun)
     if name:
+        name = naming.own_name(cloud.settings, name)
+        pattern, meaning = NAME
+        refuse((not re.fullmatch(pattern, name), f"--name: expected {meaning}, got {name!r}"))
         describe = getattr(client, f"describe_{snake}")
         if there := get_if_exists(describe, **{f"{noun}Name": name}):
             with cloud.rehearsal() as requests:
