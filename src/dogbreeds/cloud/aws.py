@@ -200,10 +200,7 @@ def is_throttling(error: Exception) -> bool:
 
 
 def is_missing(error: ClientError) -> bool:
-    """Whether an error says that the requested resource does not exist.
-
-    Most of SageMaker's calls have no error code for it, only a phrase.
-    """
+    """Whether an error says that a resource is missing: SageMaker's mostly have only a phrase."""
     code, message = error_code(error), str(error)
     phrases = ("could not find", "does not exist", "not found")
     return (

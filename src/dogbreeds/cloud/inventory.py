@@ -101,10 +101,7 @@ def table(resources: Sequence[Resource]) -> str:
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
-    """Remove resources and stop running jobs; missing ones are skipped.
-
-    Returned is one line per resource that could not be removed, with the reason.
-    """
+    """Remove resources that are there, stop jobs; return a line with the reason per failure."""
     failures = []
     order = [*_KINDS, _ALARM, _REPOSITORY]
     for resource in sorted(resources, key=lambda r: order.index(r.kind)):

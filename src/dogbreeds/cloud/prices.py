@@ -31,10 +31,7 @@ def in_words(settings: CloudSettings, instance_type: str, count: float, unit: st
 
 
 def of_resource(cloud: Cloud, kind: str, name: str) -> float | None:
-    """Return the approximate USD per hour of an endpoint or running job.
-
-    None where that is not known: for an unlisted instance type or a price per use.
-    """
+    """Return about how many USD an endpoint or running job costs per hour; None if not known."""
     client = cloud.sagemaker
     hosts: list[dict[str, Any]] = []
     if kind == "endpoint":

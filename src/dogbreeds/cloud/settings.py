@@ -1,7 +1,4 @@
-"""Settings of the work on AWS: defaults, meanings and ranges.
-
-`dogbreeds.cloud.settings_sources` reads them from ``dogbreeds.toml``, the environment and flags.
-"""
+"""Settings of the work on AWS, read by `settings_sources`: defaults, meanings and ranges."""
 
 import dataclasses
 import functools

@@ -1,7 +1,4 @@
-"""Sources of the settings of `dogbreeds.cloud.settings`: defaults, file, environment, flags.
-
-A later source overrides an earlier one. Every value records its source for error messages.
-"""
+"""Sources of settings: defaults, file, environment, flags; a later one overrides an earlier."""
 
 import dataclasses
 import difflib

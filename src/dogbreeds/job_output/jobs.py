@@ -36,10 +36,7 @@ class ReportError(DogbreedsError, ValueError):
 
 
 def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
-    """Save thumbnails of readable photos in a job's ``output/data``; OSError if that fails.
-
-    Where reports are read, photos may be missing.
-    """
+    """Save thumbnails of readable photos in ``output/data``, for readers that lack the photos."""
     pictures = {str(photo): thumbnail(photo, 256) for photo in photos}
     write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})
 

@@ -5,6 +5,7 @@ others at the same epoch are pruned. The work directory contains the whole state
 that was stopped or killed resumes where it was, and its running jobs from their checkpoints.
 """
 
+import itertools
 import math
 import os
 import re
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -37,8 +39,6 @@ from dogbreeds.training.settings import Settings
 
 _TELLING_JOBS = 10  # fewer say nothing of importance
 _STARTUP_JOBS = 4  # these run to their end, so that there is a median
-_TREE = "tree"  # the attribute that names the job whose tree this one uses, if not its own
-_INSTEAD_OF = "instead_of"  # the attribute that names the interrupted job that this one continues
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -68,15 +68,18 @@ class Search:
         """
         Settings.from_mapping(self.hyperparameters)
         study = self._open()
-        _resume_jobs(study)
+        # Jobs that were running when the search ended or was killed come first.
+        running = study.get_trials(states=(TrialState.RUNNING,))
+        resumed = [optuna.Trial(study, trial._trial_id) for trial in running]
+        missing = max(0, self.jobs - len(study.get_trials(states=_ENDED)))
+        trials = [*resumed, *itertools.repeat(None, self.jobs)][:missing]
         cores = max(1, available_cpus() // self.parallel)
         os.environ["OMP_NUM_THREADS"] = str(cores)  # the jobs inherit it
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = [signal.signal(number, self._stop) for number in numbers]
         try:
             with self._board(study), ThreadPoolExecutor(self.parallel) as pool:
-                missing = range(self.jobs - len(_ended(study)))
-                list(pool.map(lambda _: self._run_job(study, cores), missing))
+                list(pool.map(lambda trial: self._run_job(study, trial, cores), trials))
         finally:
             for number, handler in zip(numbers, handlers, strict=True):
                 signal.signal(number, handler)
@@ -102,6 +105,8 @@ class Search:
     def _open(self) -> optuna.Study:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # A resumed job may repeat the epoch of its checkpoint.
+        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)
         study = optuna.create_study(
             study_name="tune",
             storage=JournalStorage(JournalFileBackend(str(self.work_dir / "search.log"))),
@@ -125,11 +130,11 @@ class Search:
         study.set_user_attr("request", request)
         return study
 
-    def _run_job(self, study: optuna.Study, cores: int) -> None:
-        """Run the next job; an interrupted one keeps the state RUNNING, for a later start."""
+    def _run_job(self, study: optuna.Study, trial: optuna.Trial | None, cores: int) -> None:
+        """Run a new job or resume one; if stopped, it keeps the state RUNNING for a later start."""
         if self.stopped:
             return
-        trial = study.ask()
+        trial = trial or study.ask()
         chosen = _suggest(trial, self.hyperparameters)
         tree = self._tree(trial)
         if not tree.exists():
@@ -183,16 +188,16 @@ class Search:
             process.terminate()
 
     def _tree(self, trial: optuna.Trial | FrozenTrial) -> Path:
-        return self.work_dir / "jobs" / f"{trial.user_attrs.get(_TREE, trial.number):03d}"
+        return self.work_dir / "jobs" / f"{trial.number:03d}"
 
     def _table(self, study: optuna.Study) -> list[dict[str, object]]:
-        trials = sorted(_ended(study), key=lambda trial: _rank(self.objective, trial))
+        ended = study.get_trials(states=_ENDED)
         return [
             {"job": self._tree(trial).name, "state": trial.state.name.lower(),
              self.objective: trial.value,
              **{name: trial.params.get(name) for name in searched(self.hyperparameters)},
              "seconds": round(trial.duration.total_seconds()) if trial.duration else None}
-            for trial in trials
+            for trial in sorted(ended, key=lambda trial: _rank(self.objective, trial))
         ]  # fmt: skip
 
     def _keep_best(self, rows: list[dict[str, object]]) -> None:
@@ -230,21 +235,6 @@ def importance(study: optuna.Study) -> dict[str, float] | None:
         return None
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     return optuna.importance.get_param_importances(study, evaluator=evaluator)
-
-
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the jobs that ended, except those that another one continued."""
-    continued = {trial.user_attrs.get(_INSTEAD_OF) for trial in study.trials}
-    return [t for t in study.trials if t.state in _ENDED and t.number not in continued]
-
-
-def _resume_jobs(study: optuna.Study) -> None:
-    """Queue the jobs that were running when the search ended or was killed."""
-    for trial in study.trials:
-        if trial.state is TrialState.RUNNING:
-            tree = trial.user_attrs.get(_TREE, trial.number)
-            study.enqueue_trial(trial.params, {_TREE: tree, _INSTEAD_OF: trial.number})
-            study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _rank(objective: str, trial: FrozenTrial) -> float:

@@ -75,10 +75,7 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
 def ensure_config(
     cloud: Cloud, source: str, challenger: Variant | None, shadow: Variant | None
 ) -> str:
-    """Return the name of an endpoint configuration, which is created unless an equal one exists.
-
-    Arguments are those of `deploy`.
-    """
+    """Return the name of `deploy`'s endpoint configuration, created unless an equal one exists."""
     settings = cloud.settings
     endpoint = settings.endpoint
     weight = 1 - challenger.share if challenger else 1.0

@@ -155,10 +155,7 @@ def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
 
 
 def _described(cloud: Cloud, artifact: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Write a version's metrics in the format of the registry's pages; return its options.
-
-    The registry refuses empty ones.
-    """
+    """Store a version's metrics, if any, as the registry's pages read them; return its options."""
     if not metrics:
         return {}
     aws = cloud.settings.aws

@@ -39,10 +39,7 @@ def docker(*arguments: str, timeout: float = 60, check: bool = True) -> str:
 
 
 def find_image(settings: CloudSettings, image: str, name: str = "") -> LocalImage:
-    """Return the local ``training`` or ``serving`` image of a flavor, or the one of a name.
-
-    CloudError as for `docker`, or if it was not built.
-    """
+    """Return the local ``training`` or ``serving`` image, or that of a name; CloudError if none."""
     name = name or f"dogbreeds-{image}:{__version__}-{settings.images.flavor}"
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
     try:

@@ -242,10 +242,7 @@ def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
 
 
 def _remove_containers(containers: Path, image: str) -> None:
-    """Remove the containers that were started from compose files below a folder.
-
-    The SDK has deleted the compose files of servers by now, so look at the containers' labels.
-    """
+    """Remove the containers of compose files below a folder, by labels: the files are gone."""
     run = functools.partial(docker, timeout=120, check=False)
     label = "com.docker.compose.project.working_dir"
     listed = run("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')

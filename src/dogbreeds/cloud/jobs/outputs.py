@@ -15,10 +15,7 @@ _SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a j
 
 
 def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
-    """Download a training job's ``output.tar.gz`` as ``JOB.tar.gz``: its ``/opt/ml/output/data``.
-
-    CloudError if the job does not exist, or has no output.
-    """
+    """Download a job's ``/opt/ml/output/data`` as ``JOB.tar.gz``; CloudError if there is none."""
     cloud = Cloud(settings)
     return _download_output(cloud, _describe(cloud, job), folder)
 

@@ -23,10 +23,7 @@ BAKED_WEIGHTS = "resnet18"
 
 
 def check(settings: CloudSettings) -> Settings:
-    """Check settings before SageMaker refuses them or the job fails after minutes of paid time.
-
-    Returned are the hyperparameters; ConfigError if settings are missing or contradictory.
-    """
+    """Return the hyperparameters; ConfigError if SageMaker or the job would refuse the settings."""
     settings.require("aws.role", "aws.bucket", "training.data")
     settings.check_network()
     job = settings.training
@@ -55,10 +52,7 @@ def check(settings: CloudSettings) -> Settings:
 
 
 def channels(cloud: Cloud) -> dict[str, str]:
-    """Return the S3 address of each channel: the existing splits, and initial weights.
-
-    ConfigError if ``train/`` is missing, or both ``valid/`` and ``test/``.
-    """
+    """Return the S3 address of each channel: existing splits, which must suffice, and weights."""
     settings = cloud.settings
     root = settings.training.data.rstrip("/")
     there = {s: uri for s in SPLITS if s3.holds_objects(cloud, uri := f"{root}/{s}/")}
@@ -170,10 +164,7 @@ def report(cloud: Cloud, description: dict[str, Any]) -> str:
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Follow a job's log to its end and return its description.
-
-    CloudError if it failed or was stopped; the message contains SageMaker's reason.
-    """
+    """Follow a job's log to its end; return its description, or raise CloudError with a reason."""
     description = follow.follow(cloud, "TrainingJob", name, log=True)
     if description["TrainingJobStatus"] != "Completed":
         raise CloudError(f"{report(cloud, description)}\n{follow.reason(description)}")

@@ -75,10 +75,7 @@ def start(
 
 
 def wait(cloud: Cloud, name: str) -> str:
-    """Follow a job's log to its end; return the S3 folder of its answers, ``PHOTO.out`` per photo.
-
-    CloudError if it failed or was stopped.
-    """
+    """Follow a job's log; return the S3 folder of the ``PHOTO.out`` answers, else CloudError."""
     description = follow.follow(cloud, "TransformJob", name, log=True)
     if (status := description["TransformJobStatus"]) != "Completed":
         raise CloudError(f"transform job {name} {status}: {follow.reason(description)}")

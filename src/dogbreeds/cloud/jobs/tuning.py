@@ -128,10 +128,7 @@ def _status(description: Mapping[str, Any]) -> str:
 
 
 def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
-    """Return a row with `COLUMNS` per training job, the best first.
-
-    The objective is None for a job without one.
-    """
+    """Return a row with `COLUMNS` per training job, the best first; the objective may be None."""
     call = "list_training_jobs_for_hyper_parameter_tuning_job"
     of_job = {"HyperParameterTuningJobName": name}
     rows = []
