@@ -8,9 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dogbreeds.entrypoint import monitors
-from dogbreeds.monitoring.phases import Phases
-from dogbreeds.monitoring.tensorboard import TensorBoard
-from dogbreeds.monitoring.traces import Traces
+from dogbreeds.monitoring.callbacks import Phases, TensorBoard, Traces
 from dogbreeds.training.callbacks import Callback, Callbacks
 from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.paths import JobPaths

@@ -13,7 +13,7 @@ from dogbreeds.cloud.aws import AWS_ERRORS, Cloud, CloudError, error_code, every
 from dogbreeds.cloud.endpoints import models
 from dogbreeds.cloud.endpoints.config import check as check_endpoint
 from dogbreeds.cloud.images.ecr import scan_findings
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, in_ecr, job_image
+from dogbreeds.cloud.images.uri import ECR_IMAGE, cuda_of_image, in_ecr, job_image, manifest_problem
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
 from dogbreeds.cloud.jobs.transform import check as check_transform
@@ -137,10 +137,8 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         client.exceptions.RepositoryNotFoundException,
     ):
         raise _FailError(f"image: there is no {uri}", "run make push (did it expire?)") from None
-    media_type = image.get("imageManifestMediaType", DOCKER_MANIFEST)
-    if media_type != DOCKER_MANIFEST:
-        remedy = 'SageMaker would say "Unsupported manifest media type": build with make build'
-        raise _FailError(f"image: {uri} has manifest type {media_type}", remedy)
+    if problem := manifest_problem(image):
+        raise _FailError(f"image: {uri}", problem)
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
     if _is_serverless(cloud, purpose) and gigabytes > drivers.MAX_SERVERLESS_IMAGE_GB:
         most = drivers.MAX_SERVERLESS_IMAGE_GB

@@ -205,7 +205,7 @@ class CloudSettings:
     def require(self, *names: str) -> None:
         """Raise ConfigError, which says how to set it, if a setting (``"aws.role"``) is empty."""
         for name in names:
-            if not self.value(name):
+            if not operator.attrgetter(name)(self):
                 section, key = name.split(".")
                 raise ConfigError(
                     f"{name} is not set: give {key} in section [{section}] of {DEFAULT_FILE},"
@@ -217,10 +217,6 @@ class CloudSettings:
         both = bool(self.network.subnets), bool(self.network.security_groups)
         message = "network.subnets and network.security_groups: give both or neither"
         refuse((both[0] != both[1], message))
-
-    def value(self, name: str) -> Any:  # noqa: ANN401
-        """Return the value of a setting such as ``"aws.role"`` or ``"project"``."""
-        return operator.attrgetter(name)(self)
 
 
 SECTIONS: dict[str, type] = {
@@ -248,7 +244,7 @@ def describe(settings: CloudSettings) -> str:
     section = ""
     for name in FIELDS:
         head, _, key = name.rpartition(".")
-        value, origin = settings.value(name), settings.origins.get(name, "default")
+        value, origin = operator.attrgetter(name)(settings), settings.origins.get(name, "default")
         if head != section or isinstance(value, dict):
             section = name if isinstance(value, dict) else head
             lines += [("", ""), (f"[{section}]", "")]

@@ -11,7 +11,7 @@ from typing import Any
 
 from dogbreeds.job_output.findings import FINDINGS_FILE, table
 from dogbreeds.job_output.profile import PHASES_FILE, PROFILER_FOLDER
-from dogbreeds.monitoring.phases import Phases
+from dogbreeds.monitoring.callbacks import Phases, TensorBoard, Traces
 from dogbreeds.monitoring.system_metrics import sampling
 from dogbreeds.system.files import write_json
 from dogbreeds.training.callbacks import Callback, Callbacks
@@ -38,12 +38,8 @@ def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[C
             return
         callbacks: list[Callback] = [Phases(output / PHASES_FILE)]
         with contextlib.suppress(ImportError):  # tensorboard may not be installed
-            from dogbreeds.monitoring.tensorboard import TensorBoard
-
             callbacks.append(TensorBoard(output / "tensorboard"))
         if steps := parse_steps(settings.profile_steps):
-            from dogbreeds.monitoring.traces import Traces
-
             callbacks.append(Traces(output / "traces", steps))
         trial = _add_debugger(callbacks, settings, paths)
         callback = Callbacks(callbacks)

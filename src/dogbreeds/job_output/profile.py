@@ -21,7 +21,7 @@ PROFILER_FOLDER = "profiler"
 """Folder of a job's samples in its ``output/data``."""
 
 PHASES_FILE = "phases.json"
-"""File of a job's phases in its ``output/data``, written by `monitoring.phases`."""
+"""File of a job's phases in its ``output/data``, written by `monitoring.callbacks`."""
 
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY, _WAITING = 80.0, 20.0  # percent

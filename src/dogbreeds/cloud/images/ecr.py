@@ -14,7 +14,7 @@ from dogbreeds import __version__
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images.docker import docker, find_image
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, get_digests, write_image
+from dogbreeds.cloud.images.uri import get_digests, manifest_problem, write_image
 from dogbreeds.cloud.settings import CloudSettings
 
 ROOT = Path(__file__).parents[4]
@@ -142,9 +142,12 @@ def _push_image(
             )
     if missing:
         digest = _push_tags(registry, repository, local.name, missing, environ)
-    if client:
-        _check_manifest(client, repository, digest)
     uri = f"{registry}/{repository}@{digest}"
+    if client:
+        key = {"imageDigest": digest}
+        [found] = client.describe_images(repositoryName=repository, imageIds=[key])["imageDetails"]
+        if problem := manifest_problem(found):
+            raise CloudError(f"{uri} {problem}")
     write_image(settings.images.flavor, image, {"uri": uri, "tags": tags, "base": local.base})
     return uri
 
@@ -177,15 +180,3 @@ def _revision_tag(settings: CloudSettings, image_id: str) -> str:
         raise CloudError(f"cannot read the git revision of {ROOT}: {error}") from error
     tag = f"git-{revision.strip()}-{settings.images.flavor}"
     return f"{tag}-{image_id.removeprefix('sha256:')[:8]}" if changed else tag
-
-
-def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa: ANN401
-    """Refuse an image that SageMaker would refuse with "Unsupported manifest media type"."""
-    answer = client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
-    media_type = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
-    if media_type != DOCKER_MANIFEST:
-        raise CloudError(
-            f"{repository}@{digest} has manifest type {media_type}, which SageMaker may refuse:"
-            " build with make build, which requests Docker's type, on an engine whose image store"
-            " preserves it (not containerd's)"
-        )

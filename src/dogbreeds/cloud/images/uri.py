@@ -99,6 +99,18 @@ def in_ecr(parts: re.Match[str]) -> tuple[dict[str, str], dict[str, str]]:
     return {"registryId": parts["account"], "repositoryName": parts["repository"]}, key
 
 
+def manifest_problem(image: dict[str, Any]) -> str:
+    """Return what SageMaker may refuse about an image of `describe_images`; empty if nothing."""
+    kind = image.get("imageManifestMediaType", DOCKER_MANIFEST)
+    if kind == DOCKER_MANIFEST:
+        return ""
+    return (
+        f"has manifest type {kind}, for which SageMaker may say Unsupported manifest media type:"
+        " build with make build, which requests Docker's type, on an engine whose image store"
+        " preserves it (not containerd's)"
+    )
+
+
 def get_digests(client: Any, where: dict[str, str], key: dict[str, str]) -> tuple[str, str]:  # noqa: ANN401
     """Return the digests of an image in ECR and of its configuration; empty for a missing one."""
     answer = client.batch_get_image(**where, imageIds=[key], acceptedMediaTypes=[DOCKER_MANIFEST])

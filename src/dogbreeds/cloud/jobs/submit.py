@@ -1,6 +1,7 @@
 """Starting jobs, such that a repeated command does not pay for a second one."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,7 +57,9 @@ def submit_once(
         hint = "" if name else " (--new does)"
         cloud.say(f"{found} exists already: not starting another{hint}")
         return found
-    chosen = name or naming.job_name(prefix)
+    # With the UTC day and time these are at most 31 characters; a tuning job may have 32, as
+    # SageMaker derives the names of its training jobs from its own.
+    chosen = name or f"{prefix}-{time.strftime('%d%H%M%S', time.gmtime())}"
     cloud.say(f"Starting {snake.replace('_', ' ')} {chosen}")
     submit(chosen)
     return chosen
