@@ -18,16 +18,14 @@ def config(settings: CloudSettings, as_json: bool) -> None:
 
 
 @base.command()
-@base.option("--registry", default="", metavar="HOST[:PORT][/PATH]", help="Where to.",
-             show_default="the account's ECR")  # fmt: skip
 @flags.json_option
 @flags.with_settings("images.training,serving,flavor,keep")
-def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
-    """Push both images to ECR or another registry; print their URIs."""
+def push(settings: CloudSettings, as_json: bool) -> None:
+    """Push both images to ECR; print their URIs."""
     from dogbreeds.cloud.images import ecr
 
     with base.only_json(as_json):
-        uris = ecr.push(base.connect(settings), registry)
+        uris = ecr.push(base.connect(settings))
     base.output(as_json, uris, lambda: "\n".join(uris.values()))
 
 
