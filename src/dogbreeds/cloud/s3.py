@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every, get_if_exists
-from dogbreeds.data.download import DownloadError, HttpFile, Opened
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every
+from dogbreeds.data.download import BrokenOffError, Opened
 from dogbreeds.data.listing import is_junk
 
 THREADS = 16
-_URL_SECONDS = 12 * 3600
 
 
 def parse(address: str) -> tuple[str, str]:
@@ -23,30 +21,42 @@ def parse(address: str) -> tuple[str, str]:
     return bucket, key
 
 
-@dataclass(frozen=True)
 class S3File:
     """An object, ``s3://BUCKET/KEY``, with resumable download: a `data.download.Remote`."""
 
-    cloud: Cloud
-    address: str
+    def __init__(self, cloud: Cloud, address: str) -> None:
+        self._client = cloud.client("s3")
+        self.address = address
 
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:
         """See `dogbreeds.data.download.Remote`."""
         bucket, key = parse(self.address)
-        client, name = self.cloud.client("s3"), {"Bucket": bucket, "Key": key}
-        head = get_if_exists(client.head_object, **name)
-        if head is None:
-            raise CloudError(f"there is no {self.address}")
-        if (head["ContentLength"], head["ETag"]) == (start, version):
-            yield Opened(start, start, version, lambda _: b"")
-            return
-        url = client.generate_presigned_url("get_object", name, ExpiresIn=_URL_SECONDS)
+        condition = {"Range": f"bytes={start}-", "IfMatch": version} if start else {}
         try:
-            with HttpFile(url).open(start if head["ETag"] == version else 0, version) as opened:
-                yield opened
-        except DownloadError as error:  # without the URL's signature
-            raise DownloadError(str(error).replace(url, self.address)) from None
+            answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
+        except HTTPClientError as error:
+            raise BrokenOffError(f"no answer ({error})") from error
+        except ClientError as error:
+            # The object changed, or the download was complete already.
+            if start and error_code(error) in ("PreconditionFailed", "412", "InvalidRange", "416"):
+                head = self._client.head_object(Bucket=bucket, Key=key)
+                if (head["ContentLength"], head["ETag"]) == (start, version):
+                    yield Opened(start, start, version, lambda _: b"")
+                    return
+                answer, start = self._client.get_object(Bucket=bucket, Key=key), 0
+            else:
+                raise
+        with closing(answer["Body"]) as body:  # `with body` would skip the length check
+            total = start + answer["ContentLength"]
+
+            def read(size: int) -> bytes:
+                try:
+                    return bytes(body.read(size))
+                except (HTTPClientError, IncompleteReadError) as error:
+                    raise BrokenOffError(f"the connection broke ({error})") from error
+
+            yield Opened(start, total, answer["ETag"], read)
 
 
 def objects_in(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
