@@ -236,11 +236,10 @@ def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         return
     cuda = cuda_of_image(cloud, "serving")
     if purpose == "deploy":
-        hosts = drivers.ENDPOINT_AMIS
         ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
     else:
-        hosts, ami = drivers.BATCH_AMIS, drivers.batch_ami(chosen.instance_type, cuda)
-    driver = hosts.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
+        ami = drivers.batch_ami(chosen.instance_type, cuda)
+    driver = drivers.AMIS.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
     host = ami or "the default host image"
     if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
         yield _fail(f"driver: {host}", problem)

@@ -60,10 +60,7 @@ class S3File:
 
 
 def objects_in(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
-    """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address.
-
-    CloudError if the bucket does not exist.
-    """
+    """Yield S3's entries of all objects below an address; CloudError if there is no bucket."""
     bucket, prefix = parse(address)
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
     client = cloud.client("s3")

@@ -174,10 +174,7 @@ def _used(samples: Iterable[Sample]) -> dict[str, float]:
 
 
 def verdicts(profile: Profile) -> list[str]:
-    """Say what limits the job's speed, with the numbers behind it.
-
-    The training phases are judged where there are any, otherwise the whole job.
-    """
+    """Say what limits the speed of training, else of the whole job, with its numbers."""
     training = [p for p in profile.phases if p.name.startswith("train ")]
     samples = _within(profile.samples, training) if training else list(profile.samples)
     used = _used(samples)

@@ -76,10 +76,7 @@ def job_image(cloud: Cloud, image: str) -> str:
 
 
 def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
-    """Return the CUDA version of an image, ``training`` or ``serving``; None without CUDA.
-
-    An image whose base is unknown is assumed to have CUDA 12.
-    """
+    """Return an image's CUDA version, None without; one of unknown base counts as CUDA 12."""
     uri = image_uri(image, cloud.settings)
     for entries in read_images().values():
         if (entry := entries.get(image, {})).get("uri") == uri and entry.get("base"):
