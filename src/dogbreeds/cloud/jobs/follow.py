@@ -38,7 +38,7 @@ def follow(
     on_terminal, shown = sys.stderr.isatty(), ""
     lost_since: float | None = None
     with progress_bar("", None, shown=on_terminal) as bar:
-        bar.bar_format = "{desc} [{elapsed}]"
+        bar.bar_format = "[{elapsed}] {desc}"
         while True:
             lines: list[str] = []
             ended = False
