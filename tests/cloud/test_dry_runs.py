@@ -21,9 +21,9 @@ BATCH = ("transform", MODEL, "s3://dog-bucket/photos/test")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--name=my_job"), "--name: expected at most 63 letters, digits and single -"),
-        (("tune", "--name=my job"), "--name: expected at most 63 letters, digits and single -"),
-        ((*BATCH, f"--name={'x' * 60}"), "--name: expected at most 63 letters, digits and single"),
+        (("train", "--name=my_job"), "expected a name of at most 63 letters, digits and single -"),
+        (("tune", "--name=my job"), "expected a name of at most 63 letters, digits and single -"),
+        ((*BATCH, f"--name={'x' * 60}"), "expected a name of at most 63 letters, digits and"),
         (("deploy", MODEL, "--name=a_b"), "endpoint.name: expected at most 63 letters, digits and"),
         (("deploy", MODEL, "--kind=serverless"), "a serverless endpoint has no GPU"),
         (("deploy", MODEL, "--update=linear", "--step-percent=5"), "expected at least 10"),

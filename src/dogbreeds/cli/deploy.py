@@ -53,14 +53,16 @@ def deploy(
 
 def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
     from dogbreeds.cloud.jobs import local_mode
+    from dogbreeds.local.server import predict
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with local_mode.serving(settings, artifact, port) as predictor:
+    url = f"http://127.0.0.1:{port}"
+    with local_mode.serving(settings, artifact, port):
         if photo:
-            click.echo(f"\n{json.dumps(local_mode.ask(predictor, photo))}")
+            click.echo(f"\n{json.dumps(predict(url, photo))}")
         click.echo(
             f"\nServing until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
-            f" @PHOTO http://127.0.0.1:{port}/invocations\n"
+            f" @PHOTO {url}/invocations\n"
         )
         with contextlib.suppress(KeyboardInterrupt):
             # The system may deliver the signal to one of the SDK's threads. Python then raises it

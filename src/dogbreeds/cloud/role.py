@@ -10,12 +10,11 @@ from dogbreeds.cloud.images.uri import ECR_IMAGE
 
 def trusts_sagemaker(policy: dict[str, Any]) -> bool:
     """Whether a role's trust policy lets SageMaker assume it."""
-    for statement in policy["Statement"]:
-        services = statement.get("Principal", {}).get("Service", [])
-        services = [services] if isinstance(services, str) else services
-        if statement["Effect"] == "Allow" and "sagemaker.amazonaws.com" in services:
-            return True
-    return False
+    return any(
+        statement["Effect"] == "Allow"
+        and "sagemaker.amazonaws.com" in statement.get("Principal", {}).get("Service", ())
+        for statement in policy["Statement"]
+    )
 
 
 def permissions(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:

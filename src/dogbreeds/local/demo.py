@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import time
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,8 +77,8 @@ def _ask(url: str, photo: Path, folder: str) -> None:
     try:
         answer = json.dumps(server.predict(url, photo))
         print(f"{photo}  (is {expected.label} {expected.name})\n  {answer}")
-    except urllib.error.HTTPError as error:  # e.g. a user's photo is broken
-        print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
+    except server.RefusedError as error:  # e.g. a user's photo is broken
+        print(error)
 
 
 def _say(text: str) -> None:

@@ -32,6 +32,10 @@ class ServerFailedError(DogbreedsError, RuntimeError):
     """The server did not become ready; the message is its last line on stderr."""
 
 
+class RefusedError(DogbreedsError, ValueError):
+    """The server rejected a photo; the message has its answer."""
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """A server of an artifact that is ready at `url`, e.g. ``http://127.0.0.1:8080``."""
@@ -106,13 +110,17 @@ def serve_until_stopped(running: RunningServer, port: int, photo: Path | None) -
 
 
 def predict(url: str, photo: Path) -> dict[str, Any]:
-    """Post a photo to ``/invocations`` of the server at `url`; HTTPError if it is rejected.
+    """Post a photo to ``/invocations`` of the server at `url`; RefusedError if it is rejected.
 
     The prediction has ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
     """
     request = urllib.request.Request(  # noqa: S310
         f"{url}/invocations", data=photo.read_bytes(), headers={"Content-Type": content_type(photo)}
     )
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        reason = error.read().decode(errors="replace")
+        raise RefusedError(f"{photo} is refused: {error.code} {reason}") from error
     return answer

@@ -104,7 +104,10 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
         if approve:
             client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
         return arn
-    metrics = _metrics(cloud, source)
+    job = None
+    if not source.startswith(("s3://", "arn:")):
+        own_name = naming.own_name(settings, source)
+        job = get_if_exists(client.describe_training_job, TrainingJobName=own_name)  # or tuning
     in_group = {"ModelPackageGroupName": group}
     if get_if_exists(client.describe_model_package_group, **in_group) is None:
         client.create_model_package_group(**in_group, Tags=naming.tags(settings))
@@ -119,7 +122,7 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
             "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint.instance_type],
             "SupportedTransformInstanceTypes": [settings.transform.instance_type],
         },
-        **_described(cloud, artifact, metrics),
+        **_described(cloud, artifact, final_metrics(job or {})),
     )
     return str(version.get("ModelPackageArn", ""))
 
@@ -143,15 +146,6 @@ def _registered(cloud: Cloud, group: str, artifact: str, image: str) -> str | No
             if (container["Image"], container.get("ModelDataUrl")) == (image, artifact):
                 return arn
     return None
-
-
-def _metrics(cloud: Cloud, source: str) -> dict[str, float]:
-    """Return the final metrics of a training job; empty for an artifact's address."""
-    if source.startswith(("s3://", "arn:")) or cloud.offline:
-        return {}
-    name = naming.own_name(cloud.settings, source)
-    job = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=name)  # or tuning
-    return final_metrics(job or {})
 
 
 def _described(cloud: Cloud, artifact: str, metrics: dict[str, float]) -> dict[str, Any]:

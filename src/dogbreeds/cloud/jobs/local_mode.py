@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -23,7 +23,6 @@ from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.system.files import content_type
 from dogbreeds.system.ports import check_port
 from dogbreeds.training.settings import Settings
 
@@ -105,8 +104,8 @@ def _failure(output: Path) -> str:
 
 
 @contextlib.contextmanager
-def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]:
-    """Serve a ``model.tar.gz`` in a local container within the context; yield the SDK's Predictor.
+def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[None]:
+    """Serve a ``model.tar.gz`` in a local container, on a port of this machine, in the context.
 
     CloudError if artifact, engine or image is missing, or the container did not become ready;
     OSError if the port is taken.
@@ -114,7 +113,6 @@ def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]
     _check(artifact, port)
     image = _find_image(settings, "serving")
     with _session(image, port) as session:
-        from sagemaker.deserializers import JSONDeserializer
         from sagemaker.model import Model
         from sagemaker.predictor import Predictor
 
@@ -132,27 +130,14 @@ def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]
                 1,
                 _instance_type(settings),
                 endpoint_name=_NAME,
-                deserializer=JSONDeserializer(),
                 wait=False,  # it is ready already; the SDK would poll after 30 s
             )
         except RuntimeError as error:
             raise CloudError(f"the container did not become ready ({error}); see above") from error
         try:
-            yield predictor
+            yield
         finally:
             predictor.delete_endpoint()
-
-
-def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
-    """Return a local endpoint's answer for a photo; CloudError, with the answer, if refused."""
-    options = {"ContentType": content_type(photo)}
-    try:
-        answer: dict[str, Any] = predictor.predict(photo.read_bytes(), initial_args=options)
-    except ValueError as error:  # raised by the SDK for an answer that is not JSON
-        raise CloudError(f"{photo}: {error}") from error
-    if "predicted_label" not in answer:
-        raise CloudError(f"{photo}: {answer}")
-    return answer
 
 
 def transform(

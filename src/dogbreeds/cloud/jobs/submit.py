@@ -9,7 +9,6 @@ from botocore import xform_name
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
-from dogbreeds.cloud.settings import NAME, refuse
 
 # Fields of a request that must equal those of an existing job of the same name.
 _COMPARED = re.compile(
@@ -40,8 +39,6 @@ def submit_once(
     client, snake = cloud.sagemaker, xform_name(noun)
     if name:
         name = naming.own_name(cloud.settings, name)
-        pattern, meaning = NAME
-        refuse((not re.fullmatch(pattern, name), f"--name: expected {meaning}, got {name!r}"))
         describe = getattr(client, f"describe_{snake}")
         if there := get_if_exists(describe, **{f"{noun}Name": name}):
             with cloud.rehearsal() as requests:
