@@ -21,10 +21,15 @@ BATCH = ("transform", MODEL, "s3://dog-bucket/photos/test")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--name=my_job"), "expected a name of at most 63 letters, digits and single -"),
-        (("tune", "--name=my job"), "expected a name of at most 63 letters, digits and single -"),
-        ((*BATCH, f"--name={'x' * 60}"), "expected a name of at most 63 letters, digits and"),
-        (("deploy", MODEL, "--name=a_b"), "endpoint.name: expected at most 63 letters, digits and"),
+        (("train", "--name=my_job"), "TrainingJobName: expected letters, digits and single -"),
+        (("train", "--name=my job"), "TrainingJobName: expected letters, digits and single -"),
+        (("train", f"--name={'x' * 60}"), "TrainingJobName: expected 1 to 63 characters"),
+        (("tune", f"--name={'x' * 30}"), "JobName: expected 1 to 32 characters"),
+        (("deploy", MODEL, "--name=a_b"), "EndpointName: expected letters, digits and single -"),
+        (
+            ("deploy", MODEL, "--kind=serverless", "--flavor=cpu", "--concurrency=500"),
+            "ServerlessConfig.MaxConcurrency: expected 1 to 200, got 500",
+        ),
         (("deploy", MODEL, "--kind=serverless"), "a serverless endpoint has no GPU"),
         (("deploy", MODEL, "--update=linear", "--step-percent=5"), "expected at least 10"),
         (

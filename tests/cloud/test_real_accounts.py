@@ -101,7 +101,7 @@ def test_a_name_that_cannot_be_is_refused_before_aws_is_asked(
     Path("a.jpg").touch()
     result = dogbreeds(*command)
     assert result.code == 2
-    assert "at most 63 letters, digits and single - between them, got" in result.err
+    assert "Name: expected letters, digits and single - between them" in result.err
 
 
 def test_channels_are_the_splits_that_are_there(

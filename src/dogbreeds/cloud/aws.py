@@ -1,7 +1,6 @@
 """Every connection to AWS: sessions, clients, dry runs, and readable errors."""
 
 import contextlib
-import difflib
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
+from dogbreeds.cloud import validation
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.errors import DogbreedsError
 
@@ -125,11 +125,12 @@ class Cloud:
         )
 
     def _validate(self, params: Any, model: Any, context: Any, **_: object) -> None:  # noqa: ANN401
-        """In a dry run, refuse values that botocore does not know, e.g. an instance type."""
+        """Refuse what SageMaker would refuse; in dry runs also enum values unknown to botocore."""
         context["parameters"] = params
-        if self.dry_run and model.service_model.service_name in _VALIDATED:
-            for found in _unknown_values(model.input_shape, params, model.name):
-                raise ConfigError(found)
+        if model.service_model.service_name in _VALIDATED:
+            name, shape = model.name, model.input_shape
+            if found := list(validation.problems(shape, params, name, enums=self.dry_run)):
+                raise ConfigError("\n".join(found))
 
     def _record(self, model: Any, context: Any, **_: object) -> tuple[Any, dict[str, Any]] | None:  # noqa: ANN401
         """Answer a call in AWS's place; botocore has validated and serialised it already."""
@@ -142,19 +143,6 @@ class Cloud:
             error = {"Code": "ValidationException", "Message": "Could not find it (dry run)."}
             return SimpleNamespace(status_code=400), {"Error": error}
         return SimpleNamespace(status_code=200), {}
-
-
-def _unknown_values(shape: Any, value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
-    """Yield the values of a request that botocore's model of it does not list, with their paths."""
-    if shape.type_name == "structure":
-        for name in value.keys() & shape.members.keys():
-            yield from _unknown_values(shape.members[name], value[name], f"{path}.{name}")
-    elif shape.type_name == "list":
-        for number, item in enumerate(value):
-            yield from _unknown_values(shape.member, item, f"{path}[{number}]")
-    elif shape.type_name == "string" and shape.enum and value not in shape.enum:
-        near = difflib.get_close_matches(value, shape.enum, n=3) or shape.enum[:8]
-        yield f"{path}: {value!r} is not offered there (did you mean {' or '.join(near)}?)"
 
 
 def _refuse_web_page(response_dict: dict[str, Any], **_: object) -> None:

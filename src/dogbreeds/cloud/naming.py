@@ -6,11 +6,10 @@ the result of the first run instead of creating it again. A tag marks a resource
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from dogbreeds.cloud.settings import NAME, CloudSettings, refuse
+from dogbreeds.cloud.settings import CloudSettings
 
 PROJECT_TAG = "dogbreeds:project"
 
@@ -25,13 +24,9 @@ def own_name(settings: CloudSettings, name: str) -> str:
     """Return ``dogbreeds-breeds-1`` for ``breeds-1``: prefix the project where it is missing.
 
     The policies in iam/ allow only names with this prefix, and `dogbreeds list` finds them.
-    ConfigError if SageMaker takes no such name.
     """
     project = settings.project
-    own = name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
-    pattern, meaning = NAME
-    refuse((not re.fullmatch(pattern, own), f"expected a name of {meaning}, got {own!r}"))
-    return own
+    return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
 
 
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:

@@ -36,8 +36,6 @@ _PROJECT = (r"[a-z](-?[a-z0-9]){1,10}", "2 to 11 of a-z, 0-9 and -, beginning wi
 _CLOSED = "closed to accounts new since 2026-07-30"
 _KINDS = ("real-time", "serverless", "async", "multi-model")
 _UPDATES = ("all-at-once", "canary", "linear", "rolling")
-NAME = (r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", "at most 63 letters, digits and single - between them")
-"""SageMaker's rule for the names of jobs and endpoints."""
 _S3_URI = (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", "an address s3://BUCKET/PREFIX")
 
 
@@ -140,7 +138,7 @@ class Tuning:
 class Endpoint:
     """A live model."""
 
-    name: str = _setting("", "the endpoint's name; default: the project's", pattern=NAME)
+    name: str = _setting("", "the endpoint's name; default: the project's")
     kind: str = _setting("real-time", "kind of endpoint", choices=_KINDS)
     instance_type: str = _setting("ml.g5.xlarge", "instance type", pattern=_INSTANCE_TYPE)
     instance_count: int = _setting(1, "instances at the start", 1, 100)

@@ -9,8 +9,9 @@ from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, s3
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists, is_missing
-from dogbreeds.cloud.settings import NAME, CloudSettings
+from dogbreeds.cloud.settings import CloudSettings
 
+_JOB_NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"  # SageMaker's own rule
 _SECTIONS = {"profiler": "ProfilerConfig", "debug": "DebugHookConfig"}  # of a job's description
 
 
@@ -21,7 +22,7 @@ def fetch_output(settings: CloudSettings, job: str, folder: Path) -> Path:
 
 
 def _describe(cloud: Cloud, job: str) -> dict[str, Any]:
-    if not re.fullmatch(NAME[0], job):
+    if not re.fullmatch(_JOB_NAME, job):
         raise CloudError(f"{job}: no such file or folder, and no name of a training job either")
     job = naming.own_name(cloud.settings, job)
     found = get_if_exists(cloud.sagemaker.describe_training_job, TrainingJobName=job)
