@@ -23,7 +23,7 @@ DEVICE ?= cuda
 export DOGBREEDS_PHOTOS ?= ../shared/dogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons drill test-gpu \
+.PHONY: help demo serve-demo notebook cloud test test-unit test-photos test-pythons drill bench bench-check test-gpu \
 	test-gpu-images test-ngc-shape lint lock clean
 
 help:  ## List the targets
@@ -72,6 +72,19 @@ test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_P
 drill: .venv/.installed-dev  ## Break things on purpose: what is lost, how soon is all well again? [QUICK=1]
 	OMP_NUM_THREADS=1 $(if $(QUICK),DRILL_QUICK=1) .venv/bin/python -m pytest tests/drills \
 		$(if $(QUICK),,--drill-table benchmarks/results/drills.csv)
+
+BENCH = .venv/bin/python benchmarks
+RESULTS = benchmarks/results
+
+bench: .venv/.installed-dev  ## Measure serving, training and data beside peers, and write benchmarks/RESULTS.md
+	$(BENCH)/serving.py --output $(RESULTS)/serving.csv
+	$(BENCH)/training.py --output $(RESULTS)/training.csv
+	$(BENCH)/data.py --output $(RESULTS)/data.csv
+	$(BENCH)/check.py --update
+	$(BENCH)/summary.py
+
+bench-check: .venv/.installed-dev  ## Is this tree as fast as the last results? Three minutes
+	$(BENCH)/check.py
 
 test-pythons: .venv/.installed-dev  ## The lock files on Python 3.12 and 3.13, where these are found
 	.venv/bin/python -m pytest tests/environments/test_pythons.py

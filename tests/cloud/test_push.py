@@ -139,13 +139,6 @@ def test_a_repository_that_is_not_ours_keeps_its_lifecycle(
     assert not calls.of("PutLifecyclePolicy")
 
 
-def test_another_registry_needs_no_ecr(dogbreeds: Run, docker: Path, calls: Calls) -> None:
-    result = dogbreeds("push", "--registry", "registry.example:5000/team")
-    assert result.code == 0
-    assert result.out.startswith(f"registry.example:5000/team/dogbreeds-training@{DIGEST}")
-    assert not calls
-
-
 def test_an_image_that_was_not_built_is_named(
     dogbreeds: Run, docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 """`dogbreeds tune`: the one search space, and the table of the best jobs."""
 
-import csv
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from botocore.stub import Stubber
 from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.jobs import tuning
 from dogbreeds.cloud.settings_sources import load
+from dogbreeds.job_output.search import read_tuning, write_tuning
 from dogbreeds.training.search_space import SEARCH_SPACE, Choice
 from dogbreeds.training.settings import Settings
 from helpers.control_plane import Calls, Result, assert_golden
@@ -113,15 +113,13 @@ def test_the_same_command_does_not_start_a_second_job(
 
 def test_the_best_job_comes_first_and_the_failed_last(rows: list[dict[str, Any]]) -> None:
     assert [row["job_name"] for row in rows] == ["c", "a", "b"]
-    lines = tuning.table(rows).splitlines()
-    assert lines[0].split()[:6] == list(tuning.COLUMNS[:6])
-    assert lines[1].split()[:6] == ["c", "32", "0.001", "adam", "10", "0.9"]
-    assert lines[3].split()[5] == "-"
+    assert tuple(rows[0]) == tuning.COLUMNS
+    assert list(rows[0].values())[:6] == ["c", "32", "0.001", "adam", "10", 0.9]
+    assert rows[2]["FinalObjectiveValue"] is None
 
 
-def test_csv_and_plot_are_written(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    tuning.write_csv(rows, tmp_path / "new" / "jobs.csv")
-    with (tmp_path / "new" / "jobs.csv").open() as stream:
-        assert [row["job_name"] for row in csv.DictReader(stream)] == ["c", "a", "b"]
-    tuning.plot(rows, "valid_accuracy", tmp_path / "jobs.png")
-    assert (tmp_path / "jobs.png").read_bytes().startswith(b"\x89PNG")
+def test_the_table_is_written_for_a_report(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    write_tuning(tmp_path / "new" / "tune-1.csv", rows)
+    table = read_tuning(tmp_path / "new" / "tune-1.csv")
+    assert table["columns"] == list(tuning.COLUMNS)
+    assert [row[0] for row in table["rows"]] == ["c", "a", "b"]

@@ -20,16 +20,16 @@ def test_a_model_is_measured_at_several_concurrencies(tmp_path: Path) -> None:
     picture.write_bytes(photo())
     text.write_text("no photo")
 
-    def serve(file: Path) -> "subprocess.CompletedProcess[str]":
+    def serve(option: str, file: Path) -> "subprocess.CompletedProcess[str]":
         command = ["serve", str(tmp_path / "model"), "--port", str(free_port(21_000))]
         return subprocess.run(
-            [sys.executable, "-m", "dogbreeds.cli.main", *command, "--benchmark", str(file)],
+            [sys.executable, "-m", "dogbreeds.cli.main", *command, option, str(file)],
             capture_output=True,
             text=True,
             check=False,
         )
 
-    done = serve(picture)
+    done = serve("--benchmark", picture)
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^float32 +(\d+)((?: +[\d.]+){4})$", done.stdout, re.MULTILINE)
     assert [int(clients) for clients, _ in rows] == [1, 4, 16]  # and no int8, which it lacks
@@ -38,6 +38,9 @@ def test_a_model_is_measured_at_several_concurrencies(tmp_path: Path) -> None:
         assert per_second > 0 and 0 < median <= p95 and memory > 100
     assert "int8" not in done.stdout
 
-    refused = serve(text)
+    refused = serve("--benchmark", text)
     assert refused.returncode == 1
     assert f"expected 200 for {text}, got 400" in refused.stderr
+    refused = serve("--photo", text)
+    assert refused.returncode == 1
+    assert f"{text} is refused: 400 " in refused.stderr

@@ -75,12 +75,15 @@ def test_phases_are_summed_up_apart(tmp_path: Path) -> None:
     samples = [sample(cpu=90, read=8e6)] * 4 + [sample(cpu=10, memory=70)] * 4
     folder = write(tmp_path, samples, ("read photos", -0.1, 1.9), ("train 1", 1.9, 4))
     first, second, whole = usage(read_profile(folder))
-    assert (first.phase, second.phase, whole.phase) == ("read photos", "train 1", "whole job")
-    assert first.seconds == pytest.approx(2)
-    assert first.values == {"cpu %": 90, "i/o wait %": 0, "memory max %": 30, "read MB/s": 8}
-    assert second.values["cpu %"] == 10
-    assert second.values["memory max %"] == 70
-    assert whole.values["cpu %"] == 50
+    assert first == {
+        "phase": "read photos", "seconds": pytest.approx(2), "cpu %": 90, "i/o wait %": 0,
+        "memory max %": 30, "read MB/s": 8,
+    }  # fmt: skip
+    assert second["phase"] == "train 1"
+    assert second["cpu %"] == 10
+    assert second["memory max %"] == 70
+    assert whole["phase"] == "whole job"
+    assert whole["cpu %"] == 50
     [verdict] = verdicts(read_profile(folder))
     assert verdict.startswith("idle CPUs: CPUs 10 % busy")  # of training alone
 
@@ -88,8 +91,8 @@ def test_phases_are_summed_up_apart(tmp_path: Path) -> None:
 def test_many_epochs_are_summed_up_together(tmp_path: Path) -> None:
     phases = [(f"train {epoch}", epoch / 8, (epoch + 1) / 8) for epoch in range(30)]
     found = usage(read_profile(write(tmp_path, [sample()] * 9, *phases)))
-    assert [used.phase for used in found] == ["train (all)", "whole job"]
-    assert found[0].seconds == pytest.approx(30 / 8)
+    assert [used["phase"] for used in found] == ["train (all)", "whole job"]
+    assert found[0]["seconds"] == pytest.approx(30 / 8)
     assert "train (all)" in usage_table(found)
 
 

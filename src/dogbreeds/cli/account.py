@@ -18,16 +18,14 @@ def config(settings: CloudSettings, as_json: bool) -> None:
 
 
 @base.command()
-@base.option("--registry", default="", metavar="HOST[:PORT][/PATH]", help="Where to.",
-             show_default="the account's ECR")  # fmt: skip
 @flags.json_option
 @flags.with_settings("images.training,serving,flavor,keep")
-def push(settings: CloudSettings, registry: str, as_json: bool) -> None:
-    """Push both images to ECR or another registry; print their URIs."""
+def push(settings: CloudSettings, as_json: bool) -> None:
+    """Push both images to ECR; print their URIs."""
     from dogbreeds.cloud.images import ecr
 
     with base.only_json(as_json):
-        uris = ecr.push(base.connect(settings), registry)
+        uris = ecr.push(base.connect(settings))
     base.output(as_json, uris, lambda: "\n".join(uris.values()))
 
 
@@ -74,8 +72,9 @@ def _examine(settings: CloudSettings, purpose: str, model: str | None, as_json: 
     for finding in doctor.examine(base.connect(settings), purpose, model):
         findings.append(finding)
         if not as_json:
-            level, rest = str(finding)[:5], str(finding)[5:]
-            click.echo(click.style(level, fg=_COLORS[finding.level]) + rest)
+            level = click.style(f"{finding.level:<5}", fg=_COLORS[finding.level])
+            remedy = f"\n      {finding.remedy}" if finding.remedy else ""
+            click.echo(f"{level} {finding.what}{remedy}")
     if as_json:
         base.print_json(findings)
     return int(any(finding.level == "FAIL" for finding in findings))
@@ -135,9 +134,9 @@ def register(
     settings: CloudSettings, model: str, approve: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Register a version of a model in SageMaker's Model Registry; print its ARN."""
-    from dogbreeds.cloud.endpoints import registry
+    from dogbreeds.cloud.endpoints import models
 
     cloud = base.connect(settings, dry_run=dry_run)
     flags.Job(None, False, False, dry_run, as_json).run(
-        cloud, lambda: registry.register(cloud, model, approve=approve), lambda arn: {}
+        cloud, lambda: models.register(cloud, model, approve=approve), lambda arn: {}
     )

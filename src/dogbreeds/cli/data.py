@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,7 @@ from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
-    from dogbreeds.data.fetch import Progress
+    from dogbreeds.data.workers import OnStart
 
 _SHARE = click.FloatRange(0, 1, max_open=True)
 _workers = base.option("--workers", type=click.IntRange(1), default=available_cpus, metavar="N",
@@ -55,16 +55,16 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
     if there := fetched_before(out, source, sha256):
         click.echo(f"{out} exists already: {there}")
         return
-    with ExitStack() as stack:
-        description = _fetch_from(source, settings, out, workers, sha256, _progress(stack))
+    with _deferred_bar("Unpack") as on_start:
+        description = _fetch_from(source, settings, out, workers, sha256, on_start)
     click.echo(f"Wrote {out}: {description}")
 
 
 def _fetch_from(
-    source: str, settings: CloudSettings, out: Path, workers: int, sha256: str, progress: "Progress"
+    source: str, settings: CloudSettings, out: Path, workers: int, sha256: str, on_start: "OnStart"
 ) -> str:
     from dogbreeds.data.download import HttpFile, Remote
-    from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
+    from dogbreeds.data.fetch import Progress, copy_folder, fetch_archive, fetch_folder
 
     archive: Remote | Path
     if source.startswith(("http://", "https://")):
@@ -74,8 +74,8 @@ def _fetch_from(
 
         cloud = base.connect(settings)
         if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
-            return fetch_folder(source, out, lambda target: s3.download_folder(
-                cloud, source, target, progress.extracting))  # fmt: skip
+            download = partial(s3.download_folder, cloud, source, on_start=on_start)
+            return fetch_folder(source, out, download)
         archive = s3.S3File(cloud, source)
     elif "://" in source:
         raise ConfigError(f"expected https://, s3:// or a local path, got {source}")
@@ -85,24 +85,14 @@ def _fetch_from(
             return fetch_folder(source, out, partial(copy_folder, archive))
         if not archive.exists():
             raise FileNotFoundError(f"there is no {source}")
-    return fetch_archive(archive, out, sha256=sha256, workers=workers, progress=progress)
-
-
-def _progress(stack: ExitStack) -> "Progress":
-    """Return bars that appear when there is progress to show, and close with the stack."""
-    from dogbreeds.data.fetch import Progress
-
-    bars: list[Any] = []
-
-    def downloading(total: int | None) -> None:
-        if not bars:
-            bars.append(stack.enter_context(progress_bar("Download", total, unit="B")))
-        bars[0].total = total
-
-    def downloaded(there: int) -> None:
-        bars[0].update(there - bars[0].n)
-
-    return Progress(downloading, downloaded, stack.enter_context(_deferred_bar("Unpack")))
+    is_remote = not isinstance(archive, Path)
+    with progress_bar("Download", None, unit="B", shown=is_remote) as bar:
+        progress = Progress(
+            downloading=partial(setattr, bar, "total"),
+            downloaded=lambda there: bar.update(there - bar.n),
+            extracting=on_start,
+        )
+        return fetch_archive(archive, out, sha256=sha256, workers=workers, progress=progress)
 
 
 @data.command()

@@ -43,9 +43,8 @@ def deploy(
         _on_sagemaker(settings, model, challenger, shadow, photo, job)
         return
     others = {"--challenger": challenger, "--shadow": shadow, "--json": as_json}
-    given = [*job.given(), *(flag for flag, value in others.items() if value)]
     usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
-    flags.refuse_flags(settings, on, given, usable)
+    flags.refuse_flags(settings, on, job.flags() | others, usable)
     if on == base.DOCKER:
         _on_docker(settings, Path(model), port, photo)
     else:
@@ -54,14 +53,16 @@ def deploy(
 
 def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
     from dogbreeds.cloud.jobs import local_mode
+    from dogbreeds.local.server import predict
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with local_mode.serving(settings, artifact, port) as predictor:
+    url = f"http://127.0.0.1:{port}"
+    with local_mode.serving(settings, artifact, port):
         if photo:
-            click.echo(f"\n{json.dumps(local_mode.ask(predictor, photo))}")
+            click.echo(f"\n{json.dumps(predict(url, photo))}")
         click.echo(
             f"\nServing until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
-            f" @PHOTO http://127.0.0.1:{port}/invocations\n"
+            f" @PHOTO {url}/invocations\n"
         )
         with contextlib.suppress(KeyboardInterrupt):
             # The system may deliver the signal to one of the SDK's threads. Python then raises it
@@ -89,7 +90,7 @@ def _on_sagemaker(
         deploy.wait(cloud, config)
         operations.scale(cloud)
         asked = predict.smoke_test(cloud, model, photo)
-        click.echo(line(asked.photo, asked.answer, asked.error, asked.variant))
+        click.echo(line(*asked))
         return {"config": config, "answer": asked.answer}
 
     if job.dry_run:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -53,11 +53,10 @@ class Job:
     dry_run: bool
     as_json: bool
 
-    def given(self) -> list[str]:
-        """Return the given flags that only have an effect on SageMaker."""
-        flags = {"--name": self.name, "--new": self.new, "--no-wait": not self.wait,
-                 "--dry-run": self.dry_run}  # fmt: skip
-        return [flag for flag, is_given in flags.items() if is_given]
+    def flags(self) -> dict[str, object]:
+        """Return the flags that only have an effect on SageMaker, true where they are given."""
+        return {"--name": self.name, "--new": self.new, "--no-wait": not self.wait,
+                "--dry-run": self.dry_run}  # fmt: skip
 
     def run(
         self, cloud: "Cloud", start: Callable[[], str], wait: Callable[[str], dict[str, Any]]
@@ -171,13 +170,14 @@ def _setting_option(section: str, field: "dataclasses.Field[Any]") -> Callable[[
 
 
 def refuse_flags(
-    settings: CloudSettings, where: str, others: Sequence[str] = (), usable: Sequence[str] = ()
+    settings: CloudSettings, where: str, others: Mapping[str, object], usable: Sequence[str]
 ) -> None:
-    """Raise click.UsageError for flags without effect for a value `where` of ``--on``.
+    """Raise click.UsageError for given flags without effect for a value `where` of ``--on``.
 
-    These are flags of settings that are not `usable`, and `others`.
+    These are the flags of settings that are not `usable`, and those `others` that are true.
     """
     given = [origin for name, origin in settings.origins.items()
              if origin.startswith("--") and name not in usable]  # fmt: skip
-    if given := [*given, *others]:
+    given += [flag for flag, is_given in others.items() if is_given]
+    if given:
         raise click.UsageError(f"no effect with --on {where}: {', '.join(given)}")

@@ -1,6 +1,8 @@
 """``dogbreeds report``, ``profile`` and ``debug``: how a job went, here or on SageMaker."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +36,16 @@ def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
     click.echo(f"Wrote {out}: open it in a browser")
 
 
+@contextmanager
+def _monitored(settings: CloudSettings, job: str, source: str) -> Iterator[Path]:
+    """Yield the folder of a job's ``profiler`` or ``debug`` output, downloaded if need be."""
+    from dogbreeds.cloud.jobs.outputs import fetch_monitoring
+
+    with TemporaryDirectory(prefix="dogbreeds-") as name:
+        here = Path(job).is_dir()
+        yield Path(job) if here else fetch_monitoring(settings, job, Path(name), source)
+
+
 @base.command()
 @click.argument("job")
 @base.option("--rows", type=click.IntRange(0), default=20, metavar="N", help="Table rows to print.")
@@ -46,18 +58,13 @@ def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_j
     JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
     SageMaker's Profiler; dogbreeds report plots the same metrics.
     """
-    from dogbreeds.cloud.jobs.outputs import fetch_monitoring
     from dogbreeds.job_output import profile
 
-    with TemporaryDirectory(prefix="dogbreeds-") as name:
-        folder = Path(job)
-        if not folder.is_dir():
-            folder = fetch_monitoring(settings, job, Path(name), "profiler")
+    with _monitored(settings, job, "profiler") as folder:
         found = profile.read_profile(folder)
     usage, verdicts = profile.usage(found), profile.verdicts(found)
     if as_json:
-        phases = [{"phase": u.phase, "seconds": u.seconds, **u.values} for u in usage]
-        base.print_json({"phases": phases, "verdicts": verdicts})
+        base.print_json({"phases": usage, "verdicts": verdicts})
     else:
         first = list(itertools.islice(profile.rows(found), rows))
         click.echo(table(first, profile.COLUMNS))
@@ -76,14 +83,10 @@ def debug(settings: CloudSettings, job: str, as_json: bool) -> int:
     JOB is a training job with Debugger, or the folder that one wrote. The exit code is 1 if
     a rule is triggered, or there is nothing to judge.
     """
-    from dogbreeds.cloud.jobs.outputs import fetch_monitoring
     from dogbreeds.job_output import findings as found
     from dogbreeds.monitoring.debugger import rules
 
-    with TemporaryDirectory(prefix="dogbreeds-") as name:
-        folder = Path(job)
-        if not folder.is_dir():
-            folder = fetch_monitoring(settings, job, Path(name), "debug")
+    with _monitored(settings, job, "debug") as folder:
         findings = rules.find(folder)
     base.output(as_json, [f.to_json() for f in findings], lambda: found.table(findings))
     return int(any(finding.first for finding in findings))

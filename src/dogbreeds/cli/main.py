@@ -15,9 +15,9 @@ from dogbreeds import __version__
 from dogbreeds.cli.base import Group, verbose
 
 _COMMANDS = {
-    "Here or on SageMaker (--on)": ("train.train", "tune.tune", "deploy.deploy",
-                                    "transform.transform"),
-    "Here, without AWS": ("demo.demo", "serve.serve", "demo.sample", "data.data"),
+    "Here or on SageMaker (--on)": ("train.train", "train.tune", "deploy.deploy",
+                                    "predict.transform"),
+    "Here, without AWS": ("serve.demo", "serve.serve", "serve.sample", "data.data"),
     "With a trained model": ("predict.predict", "serve.convert", "account.register"),
     "About a job": ("inspect.report", "inspect.profile", "inspect.debug"),
     "The AWS account": ("account.config", "account.push", "account.doctor", "account.list_",

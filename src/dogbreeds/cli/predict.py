@@ -1,4 +1,4 @@
-"""``dogbreeds predict``: photos in, classes out."""
+"""``dogbreeds predict`` and ``transform``: photos in, classes out."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,6 @@ import click
 from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import printable, progress_bar
-
-_Answer = tuple[Path, dict[str, Any] | None, str, str]
-"""A photo, its answer, why it was rejected, and which variant answered."""
 
 
 @base.command()
@@ -31,7 +28,12 @@ def predict(
     PHOTOS are files, or folders of them. The exit code is 1 if one is rejected.
     """
     files = find_photos(photos)
-    answers = _here(model, files) if model else _from_endpoint(settings, files, target_model)
+    if model:
+        answers = _predict_here(model, files)
+    else:
+        from dogbreeds.cloud.endpoints import predict as endpoint
+
+        answers = endpoint.predict(base.connect(settings), files, target_model)
     refused = 0
     with progress_bar("Predict", len(files), shown=len(files) > 1) as bar:
         for photo, answer, error, variant in answers:
@@ -45,16 +47,10 @@ def predict(
     return 1 if refused else 0
 
 
-def _from_endpoint(
-    settings: CloudSettings, photos: Sequence[Path], target: str | None
-) -> Iterator[_Answer]:
-    from dogbreeds.cloud.endpoints.predict import predict
-
-    for found in predict(base.connect(settings), photos, target):
-        yield found.photo, found.answer, found.error, found.variant
-
-
-def _here(model: Path, photos: Iterable[Path]) -> Iterator[_Answer]:
+def _predict_here(
+    model: Path, photos: Iterable[Path]
+) -> Iterator[tuple[Path, dict[str, Any] | None, str, str]]:
+    """Yield each photo with its answer, or why it was rejected, as an endpoint's `Prediction`."""
     from dogbreeds.classifier import Classifier
     from dogbreeds.model.photo import PhotoError
 
@@ -93,3 +89,63 @@ def line(photo: Path, answer: dict[str, Any] | None, error: str, variant: str) -
     shown = f"{probability:.1%}" if isinstance(probability, float) else ""
     asked = "" if variant in ("", "main") else f"  ({variant})"
     return f"{name}  {answer['predicted_label']}  {answer.get('class_name', '')}  {shown}{asked}"
+
+
+@base.command(epilog=f"On SageMaker {base.MODEL}")
+@click.argument("model")
+@click.argument("photos")
+@flags.on_option(base.HERE, base.DOCKER, base.SAGEMAKER)
+@base.option("-o", "--out", type=base.PATH, default=Path("build/transform"), metavar="DIR",
+             help="local, docker: where the answers go, PHOTO.out for each.")  # fmt: skip
+@base.option("--port", type=base.PORT, default=8080, metavar="N",
+             help="docker: where its container listens.")  # fmt: skip
+@base.option("--content-type", default="image/jpeg", help="docker, sagemaker: of the photos.")
+@flags.job_options
+@flags.with_settings("transform", "network", "images.flavor,serving_uri")
+def transform(
+    settings: CloudSettings, model: str, photos: str, on: str, out: Path, port: int,
+    content_type: str, job: flags.Job,
+) -> None:  # fmt: skip
+    """Write a prediction per photo of a folder (on SageMaker: Batch Transform).
+
+    MODEL is an artifact, a file here or on S3, or the name of a job. PHOTOS is a folder here, or
+    an s3:// folder of photos of one type.
+    """
+    if on != base.SAGEMAKER:
+        usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
+        flags.refuse_flags(settings, on, job.flags(), usable)
+        with base.only_json(job.as_json):
+            if on == base.HERE:
+                _transform_here(Path(model), Path(photos), out)
+            else:
+                from dogbreeds.cloud.jobs import local_mode
+
+                local_mode.transform(settings, Path(model), Path(photos), out,
+                                     content_type=content_type, port=port)  # fmt: skip
+            click.echo(f"Answers: {out}")
+        if job.as_json:
+            base.print_json({"answers": out})
+        return
+
+    from dogbreeds.cloud.jobs import transform
+
+    def wait(name: str) -> dict[str, Any]:
+        answers = transform.wait(cloud, name)
+        click.echo(f"Answers: {answers}")
+        return {"answers": answers}
+
+    cloud = base.connect(settings, dry_run=job.dry_run)
+    options: dict[str, Any] = {"content_type": content_type, "name": job.name, "new": job.new}
+    job.run(cloud, lambda: transform.start(cloud, model, photos, **options), wait)
+
+
+def _transform_here(artifact: Path, photos: Path, out: Path) -> None:
+    """Predict on this machine; a rejected photo fails the whole run, as on SageMaker."""
+    from dogbreeds.classifier import Classifier
+
+    files = find_photos([photos])
+    classifier = Classifier.load(artifact)
+    for photo in files:
+        answer = out / f"{photo.relative_to(photos)}.out"
+        answer.parent.mkdir(parents=True, exist_ok=True)
+        answer.write_text(json.dumps(classifier.predict(photo)) + "\n")

@@ -45,21 +45,15 @@ class Cloud:
     sent. No credentials are needed: without them, read calls are answered as an empty account would
     answer.
 
-    Attributes:
-        requests: What a dry run would have sent, by operation.
-        kept: Existing things that stay unchanged, e.g. ``model dogbreeds-model-1a2b3c``.
-        offline: In a dry run, why the account cannot be read; empty where it can.
-
-    Raises:
-        CloudError: The profile does not exist, or no region is known.
+    CloudError if the profile does not exist, or no region is known.
     """
 
     def __init__(self, settings: CloudSettings, *, dry_run: bool = False) -> None:
         self.settings = settings
         self.dry_run = dry_run
-        self.requests: list[dict[str, Any]] = []
-        self.kept: list[str] = []
-        self.offline = ""
+        self.requests: list[dict[str, Any]] = []  # those of a dry run, by operation
+        self.kept: list[str] = []  # what stays unchanged, e.g. ``model dogbreeds-model-1a2b3c``
+        self.offline = ""  # in a dry run, why the account cannot be read
         quieten_sdk()
         options: dict[str, Any] = {"region_name": settings.aws.region or None}
         try:
@@ -71,18 +65,15 @@ class Cloud:
         if not self.session.region_name:
             raise CloudError("no region is known: set aws.region, AWS_DEFAULT_REGION or --region")
         if dry_run:
-            self._go_offline_without_account()
+            quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
+            try:
+                self.session.client("sts", config=quickly).get_caller_identity()
+            except AWS_ERRORS as error:
+                self.offline = self.offline or explain(error)
+                self.session = boto3.Session("dry-run", "dry-run", region_name=self.region)
         self.session.events.register("before-call", self._record)
         self.session.events.register("before-parameter-build", self._validate)
         self.session.events.register("before-parse", _refuse_web_page)
-
-    def _go_offline_without_account(self) -> None:
-        quickly = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
-        try:
-            self.session.client("sts", config=quickly).get_caller_identity()
-        except AWS_ERRORS as error:
-            self.offline = self.offline or explain(error)
-            self.session = boto3.Session("dry-run", "dry-run", region_name=self.region)
 
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[list[dict[str, Any]]]:
@@ -197,10 +188,7 @@ def is_throttling(error: Exception) -> bool:
 
 
 def is_missing(error: ClientError) -> bool:
-    """Whether an error says that the requested resource does not exist.
-
-    Most of SageMaker's calls have no error code for it, only a phrase.
-    """
+    """Whether an error says that a resource is missing: SageMaker's mostly have only a phrase."""
     code, message = error_code(error), str(error)
     phrases = ("could not find", "does not exist", "not found")
     return (
@@ -238,16 +226,16 @@ def _advice() -> dict[str, dict[str, str]]:
 
 def explain(error: Exception) -> str:
     """Return what happened and what to do, for an error raised by botocore."""
-    code, text, operation = error_code(error), str(error), ""
-    if "<html" in text.lower() or (isinstance(error, ClientError) and not code):
-        return _advice()["errors"]["ResponseParserError"]
-    if isinstance(error, ClientError):
-        code, operation = "Throttling" if is_throttling(error) else code, error.operation_name
-        text = error.response["Error"].get("Message", "")
-        templates = [t for start, t in _advice()["codes"].items() if code.startswith(start)]
-        templates.append(f"{{operation}}: {code}: {{error}}")
-    else:
-        known = _advice()["errors"]
-        templates = [known[k.__name__] for k in type(error).__mro__ if k.__name__ in known]
-        templates.append("{error}")
-    return templates[0].format(error=text, operation=operation)
+    known, codes = _advice()["errors"], _advice()["codes"]
+    code = error_code(error)
+    if "<html" in str(error).lower() or (isinstance(error, ClientError) and not code):
+        return known["ResponseParserError"]
+    if not isinstance(error, ClientError):
+        names = (kind.__name__ for kind in type(error).__mro__)
+        template = next((known[name] for name in names if name in known), "{error}")
+        return template.format(error=error)
+    code = "Throttling" if is_throttling(error) else code
+    template = next((codes[start] for start in codes if code.startswith(start)),
+                    f"{{operation}}: {code}: {{error}}")  # fmt: skip
+    text = error.response["Error"].get("Message", "")
+    return template.format(error=text, operation=error.operation_name)

@@ -1,7 +1,6 @@
 """Preflight checks: errors that would cost minutes and money on AWS, found in seconds, for free."""
 
 import functools
-import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from dogbreeds.cloud.aws import AWS_ERRORS, Cloud, CloudError, error_code, every
 from dogbreeds.cloud.endpoints import models
 from dogbreeds.cloud.endpoints.config import check as check_endpoint
 from dogbreeds.cloud.images.ecr import scan_findings
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, ECR_IMAGE, cuda_of_image, in_ecr, job_image
+from dogbreeds.cloud.images.uri import ECR_IMAGE, cuda_of_image, in_ecr, job_image, manifest_problem
 from dogbreeds.cloud.jobs.training import channels
 from dogbreeds.cloud.jobs.training import check as check_training
 from dogbreeds.cloud.jobs.transform import check as check_transform
@@ -37,10 +36,6 @@ class Finding:
     what: str  # was checked, and its state
     remedy: str = ""  # why it will fail, and what to do
 
-    def __str__(self) -> str:
-        """Return the lines for the terminal."""
-        return f"{self.level:<5} {self.what}" + (f"\n      {self.remedy}" if self.remedy else "")
-
 
 _ok, _note, _fail = (functools.partial(Finding, level) for level in ("ok", "note", "FAIL"))
 
@@ -52,10 +47,8 @@ class _FailError(Exception):
 def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Finding]:
     """Yield findings about everything a job or endpoint needs, changing nothing and at no cost.
 
-    Args:
-        cloud: The account, region and settings.
-        purpose: ``train``, ``deploy`` or ``transform``.
-        model: The model to check, as in `models.artifact_of`.
+    `purpose` is ``train``, ``deploy`` or ``transform``; `model` is checked too, see
+    `models.artifact_of`.
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
@@ -85,10 +78,9 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
 
 def _role(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     cloud.settings.require("aws.role")
-    aws = cloud.settings.aws
-    trained = purpose == "train"
-    arn = aws.role if trained else aws.endpoint_role or aws.role
-    policy = "iam/job-role.json" if trained else "iam/endpoint-role.json"
+    arn, policy = cloud.settings.aws.role, "iam/job-role.json"
+    if purpose != "train":
+        arn, policy = cloud.settings.aws.endpoint_role or arn, "iam/endpoint-role.json"
     if arn.split(":")[4] != cloud.account:
         raise _FailError(f"role: {arn} is of another account", "use a role of this account")
     iam = cloud.client("iam")
@@ -145,15 +137,12 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         client.exceptions.RepositoryNotFoundException,
     ):
         raise _FailError(f"image: there is no {uri}", "run make push (did it expire?)") from None
-    media_type = image.get("imageManifestMediaType", DOCKER_MANIFEST)
-    if media_type != DOCKER_MANIFEST:
-        remedy = 'SageMaker would say "Unsupported manifest media type": build with make build'
-        raise _FailError(f"image: {uri} has manifest type {media_type}", remedy)
+    if problem := manifest_problem(image):
+        raise _FailError(f"image: {uri}", problem)
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
-    kind = cloud.settings.endpoint.kind
-    limit = drivers.MAX_IMAGE_GB.get(kind, math.inf) if purpose == "deploy" else math.inf
-    if gigabytes > limit:
-        remedy = f"a {kind} endpoint takes at most {limit} GB: use FLAVOR=cpu"
+    if _is_serverless(cloud, purpose) and gigabytes > drivers.MAX_SERVERLESS_IMAGE_GB:
+        most = drivers.MAX_SERVERLESS_IMAGE_GB
+        remedy = f"a serverless endpoint takes at most {most} GB: use FLAVOR=cpu"
         raise _FailError(f"image: {gigabytes:.1f} GB compressed", remedy)
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
     found = scan_findings(client, where | {"imageId": key})
@@ -161,10 +150,14 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     yield (_note(found, "rebuild on a newer base: make build push") if serious else _ok(found))
 
 
+def _is_serverless(cloud: Cloud, purpose: str) -> bool:
+    return purpose == "deploy" and cloud.settings.endpoint.kind == "serverless"
+
+
 def _quota(cloud: Cloud, purpose: str) -> Iterator[Finding]:
     settings = cloud.settings
     section, usage = _USES[purpose]
-    if purpose == "deploy" and settings.endpoint.kind == "serverless":
+    if _is_serverless(cloud, purpose):
         return
     chosen = getattr(settings, section)
     spot = "spot " if purpose == "train" and settings.training.spot else ""
@@ -234,7 +227,7 @@ def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         check_endpoint(settings, None, None)
     else:
         check_transform(settings)
-    if purpose == "deploy" and settings.endpoint.kind == "serverless":
+    if _is_serverless(cloud, purpose):
         return
     if not drivers.has_gpu(chosen.instance_type):
         if settings.images.flavor == "gpu":
@@ -243,11 +236,10 @@ def _host(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         return
     cuda = cuda_of_image(cloud, "serving")
     if purpose == "deploy":
-        hosts = drivers.ENDPOINT_AMIS
         ami = settings.endpoint.ami_version or drivers.endpoint_ami(chosen.instance_type, cuda)
     else:
-        hosts, ami = drivers.BATCH_AMIS, drivers.batch_ami(chosen.instance_type, cuda)
-    driver = hosts.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
+        ami = drivers.batch_ami(chosen.instance_type, cuda)
+    driver = drivers.AMIS.get(ami, 0) if ami else drivers.default_driver(chosen.instance_type)
     host = ami or "the default host image"
     if problem := drivers.check(chosen.instance_type, cuda, ami, driver):
         yield _fail(f"driver: {host}", problem)

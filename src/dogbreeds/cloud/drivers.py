@@ -13,15 +13,17 @@ Cuda = tuple[int, int]
 DEFAULT_BASE = "nvcr.io/nvidia/pytorch:25.03-py3"
 """The newest that starts on every host: driver 470 runs CUDA up to 12.8, Blackwell needs 12.8."""
 
-ENDPOINT_AMIS = {
+_BATCH_AMI = "al2-ami-sagemaker-batch-gpu-535"  # the newest
+AMIS = {
     "al2-ami-sagemaker-inference-gpu-2-1": 535,
     "al2-ami-sagemaker-inference-gpu-3-1": 550,
     "al2023-ami-sagemaker-inference-gpu-4-1": 580,
+    _BATCH_AMI: 535,
 }
-"""Driver branch by ``InferenceAmiVersion`` of endpoints. Branch 535 ended in June 2026."""
+"""Driver branch by ``InferenceAmiVersion`` of endpoints and ``TransformAmiVersion`` of batches.
 
-BATCH_AMIS = {"al2-ami-sagemaker-batch-gpu-470": 470, "al2-ami-sagemaker-batch-gpu-535": 535}
-"""Driver branch by ``TransformAmiVersion`` of batch transform, oldest first."""
+Branch 535 ended in June 2026.
+"""
 
 TESTED_DRIVERS = {12: 550, 13: 580}
 """Driver on which AWS tests a CUDA major version; a CUDA 12 image hung on driver 580."""
@@ -37,8 +39,8 @@ _RELEASES = {
 }  # fmt: skip
 _UNKNOWN_CUDA = (12, 9)
 
-MAX_IMAGE_GB = {"serverless": 10, "real-time": 80, "async": 80}
-"""Largest uncompressed image; serverless endpoints take no more than 10 GB."""
+MAX_SERVERLESS_IMAGE_GB = 10
+"""Largest uncompressed image of a serverless endpoint."""
 
 
 def family(instance_type: str) -> str:
@@ -103,12 +105,12 @@ def endpoint_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     tested = TESTED_DRIVERS[cuda[0]]
     if default_driver(instance_type) >= tested:
         return None
-    return next(ami for ami, driver in ENDPOINT_AMIS.items() if driver == tested)
+    return next(ami for ami, driver in AMIS.items() if driver == tested)
 
 
 def batch_ami(instance_type: str, cuda: Cuda | None) -> str | None:
     """Return the newest ``TransformAmiVersion`` for an image of CUDA 12 or later, else None."""
-    return [*BATCH_AMIS][-1] if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
+    return _BATCH_AMI if has_gpu(instance_type) and cuda and cuda >= (12, 0) else None
 
 
 def check(instance_type: str, cuda: Cuda | None, ami: str | None, driver: int) -> str:

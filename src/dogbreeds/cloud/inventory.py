@@ -8,31 +8,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from dogbreeds.cloud import naming, prices
 from dogbreeds.cloud.aws import Cloud, error_code, every, is_missing
-from dogbreeds.cloud.endpoints import operations, registry
+from dogbreeds.cloud.endpoints import models, operations
 from dogbreeds.system import terminal
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource on AWS.
+    """A resource on AWS."""
 
-    Attributes:
-        kind: Such as ``endpoint``.
-        status: Empty where it has none.
-        costs: Whether it costs money while it exists.
-        usd_per_hour: Approximate cost; None if unknown.
-    """
-
-    kind: str
+    kind: str  # such as ``endpoint``
     name: str
-    status: str
+    status: str  # empty where it has none
     created: datetime
-    costs: bool = False
-    usd_per_hour: float | None = None
+    costs: bool = False  # whether it costs money while it exists
+    usd_per_hour: float | None = None  # approximately, if known
 
     @property
     def removable(self) -> bool:
@@ -64,7 +58,7 @@ def find(cloud: Cloud) -> list[Resource]:
 def _list(cloud: Cloud, kind: str) -> Iterator[Resource]:
     noun, items, _ = _KINDS[kind]
     client, project = cloud.sagemaker, cloud.settings.project
-    for item in every(client, f"list_{naming.snake_case(noun)}s", items, NameContains=project):
+    for item in every(client, f"list_{xform_name(noun)}s", items, NameContains=project):
         name, status = item[f"{noun}Name"], item.get(f"{noun}Status", "")
         if name.startswith(project) and naming.is_ours(
             cloud.settings, client.list_tags(ResourceArn=item[f"{noun}Arn"]).get("Tags", [])
@@ -107,11 +101,7 @@ def table(resources: Sequence[Resource]) -> str:
 
 
 def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
-    """Remove resources and stop running jobs; missing ones are skipped.
-
-    Returns:
-        One line per resource that could not be removed, with the reason.
-    """
+    """Remove resources that are there, stop jobs; return a line with the reason per failure."""
     failures = []
     order = [*_KINDS, _ALARM, _REPOSITORY]
     for resource in sorted(resources, key=lambda r: order.index(r.kind)):
@@ -126,17 +116,16 @@ def delete(cloud: Cloud, resources: Sequence[Resource]) -> list[str]:
 
 
 def _remove(cloud: Cloud, resource: Resource) -> None:
-    if resource.kind == _REPOSITORY:
-        cloud.client("ecr").delete_repository(repositoryName=resource.name, force=True)
-        return
-    if resource.kind == _ALARM:
-        cloud.client("cloudwatch").delete_alarms(AlarmNames=[resource.name])
-        return
-    if resource.kind == "endpoint":
-        operations.remove(cloud, resource.name)
-    if resource.kind == "model-package-group":  # only an empty one can be deleted
-        for arn in registry.versions(cloud, resource.name):
-            cloud.sagemaker.delete_model_package(ModelPackageName=arn)
-    noun, _, verb = _KINDS[resource.kind]
-    call = getattr(cloud.sagemaker, f"{verb}_{naming.snake_case(noun)}")
-    call(**{f"{noun}Name": resource.name})
+    kind, name = resource.kind, resource.name
+    if kind == _REPOSITORY:
+        cloud.client("ecr").delete_repository(repositoryName=name, force=True)
+    elif kind == _ALARM:
+        cloud.client("cloudwatch").delete_alarms(AlarmNames=[name])
+    else:
+        if kind == "endpoint":
+            operations.remove(cloud, name)
+        elif kind == "model-package-group":  # only an empty one can be deleted
+            for arn in models.versions(cloud, name):
+                cloud.sagemaker.delete_model_package(ModelPackageName=arn)
+        noun, _, verb = _KINDS[kind]
+        getattr(cloud.sagemaker, f"{verb}_{xform_name(noun)}")(**{f"{noun}Name": name})

@@ -6,8 +6,6 @@ the result of the first run instead of creating it again. A tag marks a resource
 
 import hashlib
 import json
-import re
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,26 +29,9 @@ def own_name(settings: CloudSettings, name: str) -> str:
     return name if f"{name}-".startswith(f"{project}-") else f"{project}-{name}"
 
 
-def snake_case(noun: str) -> str:
-    """Return ``training_job`` for ``TrainingJob``, as boto3 names its calls."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
-
-
 def job_prefix(settings: CloudSettings, kind: str, request: object) -> str:
-    """Return the prefix of the names of a request's jobs, e.g. ``dogbreeds-tune-1a2b3c``.
-
-    `request` is everything that distinguishes the job from others.
-    """
+    """Return a prefix of the names of jobs with an equal request: ``dogbreeds-tune-1a2b3c``."""
     return f"{settings.project}-{kind}-{fingerprint(request)[:6]}"
-
-
-def job_name(prefix: str) -> str:
-    """Return a job's name: its prefix and the UTC day and time.
-
-    At most 31 characters with an 11-character project; SageMaker allows 32 for a tuning job, from
-    which it derives the names of its training jobs.
-    """
-    return f"{prefix}-{time.strftime('%d%H%M%S', time.gmtime())}"
 
 
 def tags(settings: CloudSettings) -> list[dict[str, str]]:

@@ -31,21 +31,18 @@ def in_words(settings: CloudSettings, instance_type: str, count: float, unit: st
 
 
 def of_resource(cloud: Cloud, kind: str, name: str) -> float | None:
-    """Return the approximate USD per hour of an endpoint or running job.
-
-    None where that is not known: for an unlisted instance type or a price per use.
-    """
+    """Return about how many USD an endpoint or job costs per hour; None if not known."""
     client = cloud.sagemaker
     hosts: list[dict[str, Any]] = []
     if kind == "endpoint":
         live = client.describe_endpoint(EndpointName=name)
         config = client.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
         for key in ("ProductionVariants", "ShadowProductionVariants"):
-            running = {v["VariantName"]: v.get("CurrentInstanceCount") for v in live.get(key, [])}
+            running = {v["VariantName"]: v for v in live.get(key, [])}
             for variant in config.get(key, []):
-                count = running.get(variant["VariantName"])  # none yet where it is being created
-                first = variant.get("InitialInstanceCount", 1)
-                hosts.append({**variant, "InstanceCount": first if count is None else count})
+                now = running.get(variant["VariantName"], {})  # no count while it is being created
+                count = now.get("CurrentInstanceCount", variant.get("InitialInstanceCount", 1))
+                hosts.append({**variant, "InstanceCount": count})
     elif kind == "training-job":
         hosts = [client.describe_training_job(TrainingJobName=name)["ResourceConfig"]]
     elif kind == "transform-job":

@@ -1,7 +1,5 @@
 """What a role that SageMaker assumes must allow."""
 
-import json
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +8,13 @@ from dogbreeds.cloud.aws import Cloud
 from dogbreeds.cloud.images.uri import ECR_IMAGE
 
 
-def trusts_sagemaker(document: Any) -> bool:  # noqa: ANN401
-    """Whether a role's trust policy, text or parsed JSON, lets SageMaker assume it."""
-    if isinstance(document, str):
-        document = json.loads(urllib.parse.unquote(document))
-    for statement in document["Statement"]:
-        services = statement.get("Principal", {}).get("Service", [])
-        services = [services] if isinstance(services, str) else services
-        if statement["Effect"] == "Allow" and "sagemaker.amazonaws.com" in services:
-            return True
-    return False
+def trusts_sagemaker(policy: dict[str, Any]) -> bool:
+    """Whether a role's trust policy lets SageMaker assume it."""
+    return any(
+        statement["Effect"] == "Allow"
+        and "sagemaker.amazonaws.com" in statement.get("Principal", {}).get("Service", ())
+        for statement in policy["Statement"]
+    )
 
 
 def permissions(cloud: Cloud, partition: str, purpose: str) -> Iterator[tuple[str, str]]:

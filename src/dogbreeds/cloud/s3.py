@@ -1,6 +1,6 @@
 """Downloads of files and folders from S3."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -60,11 +60,7 @@ class S3File:
 
 
 def objects_in(cloud: Cloud, address: str) -> Iterator[dict[str, Any]]:
-    """Yield ``Key``, ``Size``, ``ETag`` and ``LastModified`` of all objects below an address.
-
-    Raises:
-        CloudError: The bucket does not exist.
-    """
+    """Yield S3's entries of all objects below an address; CloudError if there is no bucket."""
     bucket, prefix = parse(address)
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
     client = cloud.client("s3")
@@ -93,9 +89,8 @@ def download_folder(
     """Download all objects below an address; existing files of the same size are kept.
 
     Names with a part that begins with a dot (``.DS_Store``, ``..``) and other junk are left out.
-
-    `on_start` is called with the number of files, which is also returned; its result is called
-    with 1 per file.
+    `on_start` is called with the number of files, which is also returned, and its result with 1 per
+    file.
     """
     bucket, prefix = parse(address.rstrip("/"))
     client = cloud.client("s3", connections=THREADS)
@@ -105,7 +100,6 @@ def download_folder(
         if not (name := found["Key"].removeprefix(prefix).lstrip("/")).endswith("/")
         and not any(map(is_junk, name.split("/")))
     }
-    on_progress = on_start(len(objects))
 
     def get(name: str) -> int:
         found, file = objects[name], folder / name
@@ -114,10 +108,17 @@ def download_folder(
             client.download_file(bucket, found["Key"], str(file))
         return 1
 
+    in_parallel(get, objects, on_start(len(objects)))
+    return len(objects)
+
+
+def in_parallel(
+    transfer: Callable[[str], int], names: Iterable[str], on_progress: Callable[[int], object]
+) -> None:
+    """Transfer files in `THREADS` threads, until one fails; report what each transfer returns."""
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for done in pool.map(get, objects):
+            for done in pool.map(transfer, names):
                 on_progress(done)
         finally:
             pool.shutdown(cancel_futures=True)
-    return len(objects)

@@ -1,7 +1,4 @@
-"""Settings of the work on AWS: defaults, meanings and ranges.
-
-`dogbreeds.cloud.settings_sources` reads them from ``dogbreeds.toml``, the environment and flags.
-"""
+"""Settings of the work on AWS, read by `settings_sources`: defaults, meanings and ranges."""
 
 import dataclasses
 import functools
@@ -204,13 +201,9 @@ class CloudSettings:
     origins: dict[str, str] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
-        """Require settings without a default, such as ``"aws.role"``.
-
-        Raises:
-            ConfigError: One of them is empty; the message says how to set it.
-        """
+        """Raise ConfigError, which says how to set it, if a setting (``"aws.role"``) is empty."""
         for name in names:
-            if not self.value(name):
+            if not operator.attrgetter(name)(self):
                 section, key = name.split(".")
                 raise ConfigError(
                     f"{name} is not set: give {key} in section [{section}] of {DEFAULT_FILE},"
@@ -222,10 +215,6 @@ class CloudSettings:
         both = bool(self.network.subnets), bool(self.network.security_groups)
         message = "network.subnets and network.security_groups: give both or neither"
         refuse((both[0] != both[1], message))
-
-    def value(self, name: str) -> Any:  # noqa: ANN401
-        """Return the value of a setting such as ``"aws.role"`` or ``"project"``."""
-        return operator.attrgetter(name)(self)
 
 
 SECTIONS: dict[str, type] = {
@@ -253,7 +242,7 @@ def describe(settings: CloudSettings) -> str:
     section = ""
     for name in FIELDS:
         head, _, key = name.rpartition(".")
-        value, origin = settings.value(name), settings.origins.get(name, "default")
+        value, origin = operator.attrgetter(name)(settings), settings.origins.get(name, "default")
         if head != section or isinstance(value, dict):
             section = name if isinstance(value, dict) else head
             lines += [("", ""), (f"[{section}]", "")]

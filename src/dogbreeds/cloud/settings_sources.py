@@ -1,7 +1,4 @@
-"""Sources of the settings of `dogbreeds.cloud.settings`: defaults, file, environment, flags.
-
-A later source overrides an earlier one. Every value records its source for error messages.
-"""
+"""Sources of settings: defaults, file, environment, flags; a later one overrides an earlier."""
 
 import dataclasses
 import difflib
@@ -33,16 +30,11 @@ def load(
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[str, object] | None = None,
 ) -> CloudSettings:
-    """Read the settings.
+    """Read the settings; ConfigError if a key is unknown, a value invalid, or a file missing.
 
-    Args:
-        file: Default: ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it exists.
-        environ: ``DOGBREEDS_AWS_REGION`` sets ``aws.region``; lists are separated by commas.
-            ``AWS_REGION`` does too, unless the file names a region.
-        flags: By setting name; they override the other sources.
-
-    Raises:
-        ConfigError: A key is unknown, a value invalid, or a named file missing.
+    `file` is by default ``DOGBREEDS_CONFIG``, else `DEFAULT_FILE` where it exists. In `environ`,
+    ``DOGBREEDS_AWS_REGION`` sets ``aws.region``, and lists are separated by commas; ``AWS_REGION``
+    does too, unless the file names a region. `flags`, by setting name, override the others.
     """
     given: Given = {}
     if region := environ.get("AWS_REGION"):  # boto3 itself reads only AWS_DEFAULT_REGION
@@ -69,11 +61,7 @@ def load(
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, object]:
-    """Return settings given as ``SECTION.KEY=VALUE``, for the flags of `load`.
-
-    Raises:
-        ConfigError: There is no such setting, or no ``=``.
-    """
+    """Return settings given as ``SECTION.KEY=VALUE``, for `load`; ConfigError for other texts."""
     given: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -86,11 +74,7 @@ def read_settings(pairs: Sequence[str]) -> dict[str, object]:
 
 
 def override(settings: CloudSettings, name: str, value: object, origin: str) -> CloudSettings:
-    """Return the settings with another value, e.g. of ``"training.data"``, and its source.
-
-    Raises:
-        ConfigError: The value is invalid.
-    """
+    """Return the settings with another value and source; ConfigError if the value is invalid."""
     section, _, key = name.rpartition(".")
     part = dataclasses.replace(getattr(settings, section), **{key: _convert(name, value, origin)})
     origins = {**settings.origins, name: origin}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from dogbreeds.cloud.aws import Cloud, CloudError
-from dogbreeds.cloud.s3 import THREADS, objects_in, parse
+from dogbreeds.cloud.s3 import THREADS, in_parallel, objects_in, parse
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
 from dogbreeds.data.labels import find_labels
@@ -48,9 +48,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     """Return the photos, shards and labels of a photos directory.
 
     They are keyed by path, with the canonical name of the split: jobs read ``valid``, not ``val``.
-
-    Raises:
-        PhotosError: There are none, or S3 cannot store a file's name.
+    PhotosError if there are none, or S3 cannot store a file's name.
     """
     files = {}
     for split, root in find_roots(folder).items():
@@ -113,11 +111,8 @@ def _etag(path: Path) -> str:
 def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> None:
     """Upload files; S3 verifies each by a CRC-32 that is computed here.
 
-    `on_progress` is called with the number of bytes of each uploaded file.
-
-    Raises:
-        CloudError: An upload failed.
-        OSError: A file cannot be read; uploaded files stay.
+    `on_progress` is called with the number of bytes of each uploaded file. CloudError if an upload
+    failed, OSError if a file cannot be read; uploaded files stay.
     """
     from boto3.s3.transfer import S3UploadFailedError, TransferConfig
 
@@ -137,22 +132,14 @@ def send(cloud: Cloud, planned: Plan, on_progress: Callable[[int], object]) -> N
             client.upload_file(str(path), bucket, target, ExtraArgs=options, Config=parts)
         return size
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for size in pool.map(put, planned.files):
-                on_progress(size)
-        except S3UploadFailedError as error:
-            raise CloudError(f"{error}; run the same command again to resume") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    try:
+        in_parallel(put, planned.files, on_progress)
+    except S3UploadFailedError as error:
+        raise CloudError(f"{error}; run the same command again to resume") from error
 
 
 def delete_surplus(cloud: Cloud, planned: Plan) -> None:
-    """Delete the objects below the address that are not among the photos.
-
-    Raises:
-        CloudError: An object could not be deleted.
-    """
+    """Delete the objects that are not among the photos; CloudError if that fails."""
     bucket, prefix = parse(planned.address)
     keys = [{"Key": f"{prefix}/{name}".lstrip("/")} for name in planned.surplus]
     for start in range(0, len(keys), _DELETED_AT_ONCE):

@@ -1,7 +1,4 @@
-"""matplotlib's `Figure`, without matplotlib's font cache in the home folder.
-
-The import takes a second, so do it where a figure is drawn.
-"""
+"""matplotlib's `Figure` without a font cache in the home folder; the import takes a second."""
 
 import os
 import tempfile

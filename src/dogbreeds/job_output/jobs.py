@@ -11,8 +11,8 @@ from typing import Any
 from dogbreeds.data.photo import Photo
 from dogbreeds.html.thumbnails import thumbnail
 from dogbreeds.job_output.findings import FINDINGS_FILE
+from dogbreeds.job_output.profile import read_system
 from dogbreeds.job_output.statistics import wilson_interval
-from dogbreeds.job_output.system import read_system
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 
@@ -41,10 +41,7 @@ class ReportError(DogbreedsError, ValueError):
 
 
 def write_thumbnails(folder: Path, photos: Iterable[Photo]) -> None:
-    """Save thumbnails of readable photos in a job's ``output/data``; OSError if that fails.
-
-    Where reports are read, photos may be missing.
-    """
+    """Save thumbnails of readable photos in ``output/data``, for readers that lack the photos."""
     pictures = {str(photo): thumbnail(photo, 256) for photo in photos}
     write_json(folder / THUMBNAILS_FILE, {file: p for file, p in pictures.items() if p})
 
@@ -72,7 +69,7 @@ def read_job(path: Path, most_photos: int) -> dict[str, Any]:
         ``splits``, by name what `dogbreeds.entrypoint.report.evaluation_report` returns, with
         confidence intervals, confusion as [row, column, count] without zeros, and pictures of the
         worst mistakes; ``photos``, the data inspection; ``augmented``, see `AUGMENTED_FILE`;
-        ``system``, see `dogbreeds.job_output.system.read_system`; ``findings`` of Debugger's rules,
+        ``system``, see `job_output.profile.read_system`; ``findings`` of Debugger's rules,
         each with the ``first`` step that triggers the rule and the ``last`` one judged.
 
     Raises:

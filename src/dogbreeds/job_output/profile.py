@@ -1,12 +1,14 @@
-"""System metrics of a job, read back: the Profiler's table, usage per phase, and verdicts."""
+"""System metrics of a job, read back: the Profiler's table, usage per phase, charts, verdicts."""
 
 import csv
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from dogbreeds.system import terminal
 from dogbreeds.system.errors import DogbreedsError
@@ -19,11 +21,13 @@ PROFILER_FOLDER = "profiler"
 """Folder of a job's samples in its ``output/data``."""
 
 PHASES_FILE = "phases.json"
-"""File of a job's phases in its ``output/data``, written by `monitoring.phases`."""
+"""File of a job's phases in its ``output/data``, written by `monitoring.callbacks`."""
 
 _INSIDE = ("", "profiler", "profiler-output", "output/data/profiler", "opt-ml/output/data/profiler")
 _BUSY, _WAITING = 80.0, 20.0  # percent
 _MANY_PHASES = 24
+_POINTS = 400  # of a curve
+_MOST_BYTES = 2**25  # of samples; parsing them takes about 2 s
 
 
 class ProfileError(DogbreedsError, ValueError):
@@ -63,13 +67,9 @@ class Profile:
 def read_profile(folder: Path, most_bytes: int | None = None) -> Profile:
     """Read what this project's sampler or SageMaker's Profiler wrote.
 
-    Args:
-        folder: The Profiler's output, or a job's folder around it.
-        most_bytes: Read only some of the files, evenly spaced, to stay below; None: all.
-
-    Raises:
-        ProfileError: There is nothing, or a file is damaged before its last line.
-        OSError: A file cannot be read.
+    `folder` is the Profiler's output, or a job's folder around it; of more than `most_bytes`, only
+    some evenly spaced files are read. ProfileError if there is nothing, or a file is damaged before
+    its last line; OSError if it cannot be read.
     """
     root = next((folder / i for i in _INSIDE if (folder / i / "system").is_dir()), None)
     files = sorted(root.glob("system/**/*.json")) if root else []
@@ -124,15 +124,6 @@ def write_csv(profile: Profile, file: Path) -> None:
         writer.writerows(rows(profile))
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a phase used, over all hosts, cores and GPUs."""
-
-    phase: str  # its name
-    seconds: float  # how long it took
-    values: dict[str, float]  # by column, without those that nothing was sampled for
-
-
 _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], float], float]] = {
     "cpu %": (lambda s: s.dimension == "CPUUtilization", fmean, 1),
     "i/o wait %": (lambda s: s.dimension == "I/OWaitPercentage", fmean, 1),
@@ -148,22 +139,26 @@ _USAGE: dict[str, tuple[Callable[[Sample], bool], Callable[[Iterable[float]], fl
 """For each column: which samples count, how they are aggregated, and its unit."""
 
 
-def usage(profile: Profile) -> list[Usage]:
-    """Return what each phase used, and last the whole job; many epochs are merged by kind."""
+def usage(profile: Profile) -> list[dict[str, Any]]:
+    """Return what each phase used, and last the whole job; many epochs are merged by kind.
+
+    A row has the name of the ``phase``, its ``seconds``, and over all hosts, cores and GPUs those
+    columns of `_USAGE` that anything was sampled for.
+    """
     phases: dict[str, list[Phase]] = {}
     many = len(profile.phases) > _MANY_PHASES
     for phase in profile.phases:
         kind, _, number = phase.name.rpartition(" ")
         name = f"{kind} (all)" if many and number.isdecimal() else phase.name
         phases.setdefault(name, []).append(phase)
-    found = [
-        Usage(name, sum(p.end - p.start for p in parts), _used(_within(profile.samples, parts)))
-        for name, parts in phases.items()
-    ]
     if profile.samples:
-        seconds = profile.samples[-1].time - profile.samples[0].time
-        found.append(Usage("whole job", seconds, _used(profile.samples)))
-    return found
+        first, last = profile.samples[0].time, profile.samples[-1].time
+        phases["whole job"] = [Phase("whole job", first, last)]
+    return [
+        {"phase": name, "seconds": sum(p.end - p.start for p in parts),
+         **_used(_within(profile.samples, parts))}
+        for name, parts in phases.items()
+    ]  # fmt: skip
 
 
 def _within(samples: Iterable[Sample], phases: list[Phase]) -> list[Sample]:
@@ -179,10 +174,7 @@ def _used(samples: Iterable[Sample]) -> dict[str, float]:
 
 
 def verdicts(profile: Profile) -> list[str]:
-    """Say what limits the job's speed, with the numbers behind it.
-
-    The training phases are judged where there are any, otherwise the whole job.
-    """
+    """Say what limits the speed of training, else of the whole job, with its numbers."""
     training = [p for p in profile.phases if p.name.startswith("train ")]
     samples = _within(profile.samples, training) if training else list(profile.samples)
     used = _used(samples)
@@ -225,12 +217,66 @@ def _memory_growth(samples: list[Sample]) -> list[str]:
     ]
 
 
-def usage_table(found: list[Usage]) -> str:
-    """Return what phases used as a table for people."""
-    columns = [c for c in _USAGE if any(c in used.values for used in found)]
-    lines = []
-    for used in found:
-        values = [used.values.get(c) for c in columns]
-        rounded = [None if value is None else round(value, 1) for value in values]
-        lines.append([used.phase, round(used.seconds, 1), *rounded])
-    return terminal.table(lines, ["phase", "seconds", *columns])
+def usage_table(found: list[dict[str, Any]]) -> str:
+    """Return the rows of `usage` as a table for people."""
+    columns = ["phase", "seconds", *(c for c in _USAGE if any(c in row for row in found))]
+    return terminal.table([[row.get(column) for column in columns] for row in found], columns)
+
+
+# Name or dimension of a sample: its chart, curve and factor. Cores are averaged, GPUs are not.
+_LOAD, _MEMORY, _MOVED = "Processors and GPUs, % busy", "Memory, % used", "Disk and network, MB/s"
+_CURVES = {
+    "CPUUtilization": (_LOAD, "CPU", 1.0),
+    "I/OWaitPercentage": (_LOAD, "CPU waiting for disk", 1.0),
+    "GPUUtilization": (_LOAD, "{name}", 1.0),
+    "MemoryUsedPercent": (_MEMORY, "memory", 1.0),
+    "GPUMemoryUtilization": (_MEMORY, "{name}", 1.0),
+    "ReadThroughputInBytesPerSecond": (_MOVED, "disk read", 1e-6),
+    "WriteThroughputInBytesPerSecond": (_MOVED, "disk written", 1e-6),
+    "ReceiveBytesPerSecond": (_MOVED, "network in", 1e-6),
+    "TransmitBytesPerSecond": (_MOVED, "network out", 1e-6),
+}
+
+
+def read_system(output: Path) -> dict[str, Any] | None:
+    """Read the system metrics in a job's ``output/data``, downsampled to what a screen can show.
+
+    Returns:
+        JSON-ready, None without samples: ``charts``, each a ``title`` and ``curves`` with ``name``
+        and ``points`` [seconds since the first sample, value]; ``phases`` with ``name``, ``start``
+        and ``end`` in those seconds; ``verdicts``, lines of text.
+
+    Raises:
+        ProfileError, OSError: As for `read_profile`.
+    """
+    if not any((output / PROFILER_FOLDER).glob("system/**/*.json")):
+        return None
+    profile = read_profile(output, _MOST_BYTES)
+    if not profile.samples:
+        return None
+    start = profile.samples[0].time
+    width = max((profile.samples[-1].time - start) / _POINTS, 0.5)
+    several = len({sample.node for sample in profile.samples}) > 1
+    buckets: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in profile.samples:
+        if found := _CURVES.get(sample.dimension) or _CURVES.get(sample.name):
+            chart, curve, factor = found
+            name = (f"{sample.node} " if several else "") + curve.format(name=sample.name)
+            buckets[chart, name][int((sample.time - start) / width)].append(sample.value * factor)
+    charts: dict[str, list[dict[str, Any]]] = {_LOAD: [], _MEMORY: [], _MOVED: []}
+    for (chart, name), values in sorted(buckets.items()):
+        points = [
+            [round((bucket + 0.5) * width, 1), round(fmean(inside), 2)]
+            for bucket, inside in sorted(values.items())
+        ]
+        charts[chart].append({"name": name, "points": points})
+    return {
+        "charts": [
+            {"title": title, "curves": curves} for title, curves in charts.items() if curves
+        ],
+        "phases": [
+            {"name": phase.name, "start": phase.start - start, "end": phase.end - start}
+            for phase in profile.phases
+        ],
+        "verdicts": verdicts(profile),
+    }

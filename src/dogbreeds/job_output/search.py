@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,22 @@ _OBJECTIVE = "FinalObjectiveValue"  # SageMaker's table does not name the metric
 _OTHERS = ("status", "state", "seconds")
 
 
+def rank(objective: str, value: float | None) -> float:
+    """Return a key that sorts jobs by their objective: the best first, those without one last."""
+    if value is None:
+        return math.inf
+    return value if objective.endswith("loss") else -value
+
+
+def write_tuning(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a table with the columns of its rows; OSError if that fails."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def read_tuning(file: Path) -> dict[str, Any]:
     """Read a CSV table of jobs, the best one first.
 
@@ -27,9 +45,7 @@ def read_tuning(file: Path) -> dict[str, Any]:
         searched over; ``importance``, see `IMPORTANCE_FILE`, or None; ``columns``, all of them;
         ``rows``, a list of strings and numbers per job, None for an empty cell.
 
-    Raises:
-        ReportError: The file is not such a table.
-        OSError: It cannot be read.
+    ReportError if the file is not such a table, OSError if it cannot be read.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:

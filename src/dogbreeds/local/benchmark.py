@@ -3,16 +3,17 @@
 import http.client
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 
-from dogbreeds.local.server import RunningServer, ServerFailedError, content_type, serving
+from dogbreeds.local.server import RunningServer, ServerFailedError, serving
+from dogbreeds.system.files import content_type
 
 CONCURRENCIES = (1, 4, 16)
 
@@ -24,11 +25,8 @@ def benchmark(
 ) -> Iterator[tuple[str, int, dict[str, float]]]:
     """Measure an artifact in float32 and, where the server would choose it, in int8.
 
-    Yields:
-        Precision, how many clients ask at a time, and what `measure` returns.
-
-    Raises:
-        ServerFailedError: The server does not become ready, or refuses the photo.
+    Yields precision, how many clients ask at a time, and what `measure` returns. ServerFailedError
+    if the server does not become ready, or refuses the photo.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "serve.log"
@@ -62,28 +60,17 @@ def _client(url: str, photo: Path) -> Call:
 
 def load(make_call: Callable[[], Call], concurrency: int, seconds: float) -> list[float]:
     """Call from several threads for some seconds; return the latencies in seconds."""
-    latencies: list[float] = []
-    failures: list[BaseException] = []
     end = time.monotonic() + seconds
 
-    def client() -> None:
-        try:
-            call = make_call()
-            while time.monotonic() < end:
-                begin = time.monotonic()
-                call()
-                latencies.append(time.monotonic() - begin)
-        except BaseException as error:
-            failures.append(error)
+    def client(_: int) -> list[float]:
+        call, latencies = make_call(), []
+        while (begin := time.monotonic()) < end:
+            call()
+            latencies.append(time.monotonic() - begin)
+        return latencies
 
-    threads = [threading.Thread(target=client) for _ in range(concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return latencies
+    with ThreadPoolExecutor(concurrency) as pool:
+        return [latency for found in pool.map(client, range(concurrency)) for latency in found]
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:

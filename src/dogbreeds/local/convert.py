@@ -20,16 +20,12 @@ def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str,
     """Write an artifact, a folder or a ``model.tar.gz``, as a ``model.tar.gz`` with ONNX graphs.
 
     `target` may be `source`. Without `photos`, the photos directory of its training, there is no
-    int8 graph, which must be calibrated and measured.
-
-    Returns:
-        The graphs by precision.
+    int8 graph, which must be calibrated and measured. Returned are the graphs by precision.
 
     Raises:
-        ArtifactError: The artifact is missing or damaged.
+        ArtifactError, OSError: The artifact is missing or damaged; a file cannot be written.
         PhotosError: The photos' classes are not the model's.
         ExportError: The model cannot be converted.
-        OSError: A file cannot be read or written.
     """
     data = read_file(source, artifact.WEIGHTS_FILE)
     description = describe(data, source)

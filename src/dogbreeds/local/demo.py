@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import time
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,10 +28,8 @@ def run(
     `photos` None draws the sample, `port` None is any free port; the other arguments are those of
     `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed.
 
-    Raises:
-        PhotosError, ModelError: The photos or weights are missing.
-        TrainingFailedError, ServerFailedError: A step failed; the message tells why.
-        KeyboardInterrupt: Ctrl-C or SIGTERM stopped it.
+    Errors are those of `training.train` and `server.serving`; Ctrl-C and SIGTERM raise
+    KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
@@ -80,8 +77,8 @@ def _ask(url: str, photo: Path, folder: str) -> None:
     try:
         answer = json.dumps(server.predict(url, photo))
         print(f"{photo}  (is {expected.label} {expected.name})\n  {answer}")
-    except urllib.error.HTTPError as error:  # e.g. a user's photo is broken
-        print(f"{photo}\n  refused: {error.code} {error.read().decode(errors='replace')}")
+    except server.RefusedError as error:  # e.g. a user's photo is broken
+        print(error)
 
 
 def _say(text: str) -> None:

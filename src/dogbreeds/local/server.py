@@ -17,12 +17,12 @@ from typing import Any
 
 from dogbreeds.local.try_page.server import try_page
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.files import content_type
 from dogbreeds.system.ports import free_port
 from dogbreeds.system.processes import die_with_parent, stop_group
 
 _READY_SECONDS = 240.0  # SageMaker waits as long
 _STOP_SECONDS = 30.0  # SageMaker waits as long between SIGTERM and SIGKILL
-_CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 HIGHEST_PORT = 32767
 """The model server accepts no higher one."""
@@ -30,6 +30,10 @@ HIGHEST_PORT = 32767
 
 class ServerFailedError(DogbreedsError, RuntimeError):
     """The server did not become ready; the message is its last line on stderr."""
+
+
+class RefusedError(DogbreedsError, ValueError):
+    """The server rejected a photo; the message has its answer."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,8 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
     """Yield a server of an artifact, a ``model.tar.gz`` or its folder, that is ready for requests.
 
     Only this machine can reach it; it stops when the context ends. `settings` are additional
-    environment variables of the server; `log` gets what it prints.
-
-    Raises:
-        ServerFailedError: The artifact cannot be unpacked, or the server ended or was not ready
-            in 4 minutes.
+    environment variables of the server; `log` gets what it prints. ServerFailedError if the
+    artifact cannot be unpacked, or the server ended or was not ready in 4 minutes.
     """
     with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
         folder = artifact if artifact.is_dir() else Path(name)
@@ -109,19 +110,18 @@ def serve_until_stopped(running: RunningServer, port: int, photos: Sequence[Path
     raise ServerFailedError(f"the server ended by itself with exit code {code}")
 
 
-def content_type(photo: Path) -> str:
-    """Return the content type of a photo by its file's name."""
-    return _CONTENT_TYPES.get(photo.suffix.lower(), "application/octet-stream")
-
-
 def predict(url: str, photo: Path) -> dict[str, Any]:
-    """Post a photo to ``/invocations`` of the server at `url`; HTTPError if it is rejected.
+    """Post a photo to ``/invocations`` of the server at `url`; RefusedError if it is rejected.
 
     The prediction has ``predicted_label``, ``class_name``, ``probability``, ``top_k``, ...
     """
     request = urllib.request.Request(  # noqa: S310
         f"{url}/invocations", data=photo.read_bytes(), headers={"Content-Type": content_type(photo)}
     )
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        reason = error.read().decode(errors="replace")
+        raise RefusedError(f"{photo} is refused: {error.code} {reason}") from error
     return answer

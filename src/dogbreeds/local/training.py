@@ -100,11 +100,8 @@ def train(
     """Train in this Python environment.
 
     It replaces ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and `SPLIT_PHOTOS` in
-    `out`, and returns the artifact. `weights` is that of `starting_weights`.
-
-    Raises:
-        PhotosError, ModelError: The photos or weights are missing.
-        TrainingFailedError: The job failed; the message has its reason.
+    `out`, and returns the artifact. `weights` is that of `starting_weights`. PhotosError or
+    ModelError if photos or weights are missing; TrainingFailedError, with the reason, if it fails.
     """
     from dogbreeds.model import artifact  # imports torch, which takes seconds
 

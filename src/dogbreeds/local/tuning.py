@@ -5,7 +5,7 @@ others at the same epoch are pruned. The work directory contains the whole state
 that was stopped or killed resumes where it was, and its running jobs from their checkpoints.
 """
 
-import csv
+import itertools
 import math
 import os
 import re
@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -27,19 +28,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
-from dogbreeds.job_output.search import IMPORTANCE_FILE, LOCAL_FILE
+from dogbreeds.job_output.search import IMPORTANCE_FILE, LOCAL_FILE, rank, write_tuning
 from dogbreeds.local import training
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import write_json
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import table
-from dogbreeds.training.search_space import SEARCH_SPACE, LogUniform
+from dogbreeds.training.search_space import LogUniform, searched
 from dogbreeds.training.settings import Settings
 
 _TELLING_JOBS = 10  # fewer say nothing of importance
 _STARTUP_JOBS = 4  # these run to their end, so that there is a median
-_TREE = "tree"  # the attribute that names the job whose tree this one uses, if not its own
-_INSTEAD_OF = "instead_of"  # the attribute that names the interrupted job that this one continues
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -64,32 +63,31 @@ class Search:
     def run(self) -> list[dict[str, object]]:
         """Search until all jobs are done or a signal arrives; print, save and return the table.
 
-        Raises:
-            TuningError: The work directory contains another search, or no job succeeded.
-            SettingsError: A fixed hyperparameter is invalid.
+        TuningError if the work directory contains another search, or no job succeeded;
+        SettingsError if a fixed hyperparameter is invalid.
         """
         Settings.from_mapping(self.hyperparameters)
         study = self._open()
-        _resume_jobs(study)
+        # Jobs that were running when the search ended or was killed come first.
+        running = study.get_trials(states=(TrialState.RUNNING,))
+        resumed = [optuna.Trial(study, trial._trial_id) for trial in running]
+        missing = max(0, self.jobs - len(study.get_trials(states=_ENDED)))
+        trials = [*resumed, *itertools.repeat(None, self.jobs)][:missing]
         cores = max(1, available_cpus() // self.parallel)
         os.environ["OMP_NUM_THREADS"] = str(cores)  # the jobs inherit it
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = [signal.signal(number, self._stop) for number in numbers]
         try:
             with self._board(study), ThreadPoolExecutor(self.parallel) as pool:
-                missing = range(self.jobs - len(_ended(study)))
-                list(pool.map(lambda _: self._run_job(study, cores), missing))
+                list(pool.map(lambda trial: self._run_job(study, trial, cores), trials))
         finally:
             for number, handler in zip(numbers, handlers, strict=True):
                 signal.signal(number, handler)
         rows = self._table(study)
         self._keep_best(rows)
         write_json(self.work_dir / IMPORTANCE_FILE, importance(study))
-        with (self.work_dir / LOCAL_FILE).open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        cells = [[_short(value) for value in row.values()] for row in rows]
+        write_tuning(self.work_dir / LOCAL_FILE, rows)
+        cells = [list(row.values()) for row in rows]
         print(table(cells, list(rows[0])) if rows else "No job ended.", flush=True)
         if not self.stopped and not any(row["state"] == "complete" for row in rows):
             raise TuningError("no job succeeded; the reasons are printed above")
@@ -107,6 +105,8 @@ class Search:
     def _open(self) -> optuna.Study:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # A resumed job may repeat the epoch of its checkpoint.
+        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)
         study = optuna.create_study(
             study_name="tune",
             storage=JournalStorage(JournalFileBackend(str(self.work_dir / "search.log"))),
@@ -130,11 +130,11 @@ class Search:
         study.set_user_attr("request", request)
         return study
 
-    def _run_job(self, study: optuna.Study, cores: int) -> None:
-        """Run the next job; an interrupted one keeps the state RUNNING, for a later start."""
+    def _run_job(self, study: optuna.Study, trial: optuna.Trial | None, cores: int) -> None:
+        """Run a new job or resume one; if stopped, it keeps the state RUNNING for a later start."""
         if self.stopped:
             return
-        trial = study.ask()
+        trial = trial or study.ask()
         chosen = _suggest(trial, self.hyperparameters)
         tree = self._tree(trial)
         if not tree.exists():
@@ -142,7 +142,10 @@ class Search:
             if self.weights:
                 given["weights"] = self.weights.name
             training.make_tree(tree, self.photos, given, self.weights)
-        drawn = ", ".join(f"{name}={_short(value)}" for name, value in chosen.items())
+        drawn = ", ".join(
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in chosen.items()
+        )
         print(f"Job {trial.number}: {drawn}", flush=True)
         state, value, message = self._follow(trial, tree)
         if state is TrialState.RUNNING:
@@ -185,21 +188,16 @@ class Search:
             process.terminate()
 
     def _tree(self, trial: optuna.Trial | FrozenTrial) -> Path:
-        return self.work_dir / "jobs" / f"{trial.user_attrs.get(_TREE, trial.number):03d}"
+        return self.work_dir / "jobs" / f"{trial.number:03d}"
 
     def _table(self, study: optuna.Study) -> list[dict[str, object]]:
-        sign = 1 if self.objective.endswith("loss") else -1
-
-        def rank(trial: FrozenTrial) -> tuple[bool, float]:
-            complete = trial.state is TrialState.COMPLETE
-            return not complete, sign * (trial.value or 0.0) if complete else 0.0
-
+        ended = study.get_trials(states=_ENDED)
         return [
             {"job": self._tree(trial).name, "state": trial.state.name.lower(),
              self.objective: trial.value,
-             **{name: trial.params.get(name) for name in _searched(self.hyperparameters)},
+             **{name: trial.params.get(name) for name in searched(self.hyperparameters)},
              "seconds": round(trial.duration.total_seconds()) if trial.duration else None}
-            for trial in sorted(_ended(study), key=rank)
+            for trial in sorted(ended, key=lambda trial: _rank(self.objective, trial))
         ]  # fmt: skip
 
     def _keep_best(self, rows: list[dict[str, object]]) -> None:
@@ -216,14 +214,12 @@ def board(study: optuna.Study, objective: str, most: int) -> str:
     """Return the last jobs of a search, at most so many, and the best one as a table."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.params]
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
-    sign = 1 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1
-    best = min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+    best = min(complete, key=lambda trial: _rank(objective, trial), default=None)
     rows, shown = [], trials[-most:]
     for trial in [*([best] if best and best not in shown else []), *shown]:
         epoch, value = max(trial.intermediate_values.items(), default=(None, None))
         state = "best" if trial is best else trial.state.name.lower()
-        params = [_short(value) for value in trial.params.values()]
-        rows.append([trial.number, *params, epoch, value, state])
+        rows.append([trial.number, *trial.params.values(), epoch, value, state])
     names = trials[0].params if trials else ()
     return table(rows, ["job", *names, "epoch", objective, "state"])
 
@@ -241,37 +237,15 @@ def importance(study: optuna.Study) -> dict[str, float] | None:
     return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the jobs that ended, except those that another one continued."""
-    continued = {trial.user_attrs.get(_INSTEAD_OF) for trial in study.trials}
-    return [t for t in study.trials if t.state in _ENDED and t.number not in continued]
-
-
-def _resume_jobs(study: optuna.Study) -> None:
-    """Queue the jobs that were running when the search ended or was killed."""
-    for trial in study.trials:
-        if trial.state is TrialState.RUNNING:
-            tree = trial.user_attrs.get(_TREE, trial.number)
-            study.enqueue_trial(trial.params, {_TREE: tree, _INSTEAD_OF: trial.number})
-            study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _searched(fixed: Mapping[str, object]) -> list[str]:
-    """Return the hyperparameters of the search space that are not fixed."""
-    names = {name.replace("-", "_") for name in fixed}
-    return [name for name in SEARCH_SPACE if name not in names]
+def _rank(objective: str, trial: FrozenTrial) -> float:
+    return rank(objective, trial.value if trial.state is TrialState.COMPLETE else None)
 
 
 def _suggest(trial: optuna.Trial, fixed: Mapping[str, object]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
-    for name in _searched(fixed):
-        space = SEARCH_SPACE[name]
+    for name, space in searched(fixed).items():
         if isinstance(space, LogUniform):
             chosen[name] = trial.suggest_float(name, space.low, space.high, log=True)
         else:
             chosen[name] = trial.suggest_categorical(name, space.values)
     return chosen
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

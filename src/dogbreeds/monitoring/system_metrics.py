@@ -104,11 +104,7 @@ class _Gpus:
 
 
 def write_samples(folder: Path, node: str, timestamp: float, samples: list[Sample]) -> None:
-    """Append samples of a `timestamp` in seconds since 1970 to the Profiler's file of its minute.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Append samples of a Unix time to the Profiler's file of its minute; OSError if that fails."""
     hour = time.strftime("%Y%m%d%H", time.gmtime(timestamp))
     minute = int(timestamp) // 60 * 60
     file = folder / "system" / "incremental" / hour / f"{minute:010d}.{node}.json"

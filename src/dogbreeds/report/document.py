@@ -22,11 +22,8 @@ def write_report(sources: Sequence[Path], file: Path) -> None:
     """Write one report of one or several jobs, side by side.
 
     A source is a job's ``output/data``, a folder around it or its ``output.tar.gz``; a table of
-    ``dogbreeds tune``, or the folder of a local search, with its best job.
-
-    Raises:
-        ReportError: There is nothing to report on, or it is damaged.
-        OSError: A file cannot be read or written.
+    ``dogbreeds tune``, or the folder of a local search, with its best job. ReportError if there is
+    nothing to report on, or it is damaged; OSError if a file cannot be read or written.
     """
     tables = [read_tuning(table) for source in sources if (table := _table(source))]
     jobs = [job for source in sources if (job := _job(source))]

@@ -13,7 +13,7 @@ Each message says what was expected, what was found and what to do::
     │                 ScriptError
     ├── entrypoint    ConfigurationError
     ├── cloud         ConfigError, CloudError
-    └── local         TrainingFailedError, ServerFailedError, TuningError
+    └── local         TrainingFailedError, ServerFailedError, RefusedError, TuningError
 
 Most also derive from the built-in exception that fits, e.g. `ValueError`.
 """

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import mimetypes
 import os
 import shutil
 import tempfile
@@ -67,6 +68,12 @@ def free_path(path: Path) -> Path:
     """Return a path that does not exist: the given one, or ``NAME~2.SUFFIX``, ``NAME~3``, ..."""
     numbered = (path.with_name(f"{path.stem}~{n}{path.suffix}") for n in itertools.count(2))
     return next(free for free in itertools.chain([path], numbered) if not free.exists())
+
+
+def content_type(photo: Path) -> str:
+    """Return a photo's content type by its name; a server detects other files by their bytes."""
+    kind, _ = mimetypes.guess_type(photo.name)
+    return kind if kind and kind.startswith("image/") else "application/octet-stream"
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,5 +1,6 @@
 """The search space of hyperparameter tuning, on SageMaker and elsewhere."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -25,3 +26,9 @@ SEARCH_SPACE: dict[str, LogUniform | Choice] = {
     "optimizer": Choice(("adam", "sgd")),
 }
 """By hyperparameter name (`dogbreeds.training.settings`)."""
+
+
+def searched(fixed: Iterable[str]) -> dict[str, LogUniform | Choice]:
+    """Return the part of the search space without fixed hyperparameters, in either spelling."""
+    names = {name.replace("-", "_") for name in fixed}
+    return {name: space for name, space in SEARCH_SPACE.items() if name not in names}

@@ -23,11 +23,7 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str, *, most: float) -> "Variant":
-        """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``.
-
-        Raises:
-            ConfigError: The form is another, or the share is out of range.
-        """
+        """Read ``MODEL@SHARE``, e.g. ``my-job@0.1``; ConfigError if it has another form."""
         source, _, number = text.rpartition("@")
         share = float(number) if re.fullmatch(r"\d*\.?\d+", number) else 0
         if not source or not 0 < share <= most:
@@ -41,11 +37,7 @@ def endpoint_name(settings: CloudSettings) -> str:
 
 
 def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant | None) -> None:
-    """Check settings that SageMaker would refuse.
-
-    Raises:
-        ConfigError: Settings are missing or contradictory.
-    """
+    """Raise ConfigError for settings that are missing or that SageMaker would refuse."""
     endpoint, network = settings.endpoint, settings.network
     real_time, serverless = endpoint.kind == "real-time", endpoint.kind == "serverless"
     settings.require("aws.role")
@@ -83,10 +75,7 @@ def check(settings: CloudSettings, challenger: Variant | None, shadow: Variant |
 def ensure_config(
     cloud: Cloud, source: str, challenger: Variant | None, shadow: Variant | None
 ) -> str:
-    """Return the name of an endpoint configuration, which is created unless an equal one exists.
-
-    Arguments are those of `deploy`.
-    """
+    """Return the name of `deploy`'s endpoint configuration, created unless an equal one exists."""
     settings = cloud.settings
     endpoint = settings.endpoint
     weight = 1 - challenger.share if challenger else 1.0

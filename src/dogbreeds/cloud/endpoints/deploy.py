@@ -20,22 +20,22 @@ def deploy(
 ) -> str:
     """Create an endpoint, or update it to a new version; an equal one is left as it is.
 
-    Args:
-        cloud: The account, region and settings.
-        source: The main model, as in `models.artifact_of`.
-        challenger: Answers its share of the requests (A/B test).
-        shadow: Gets copies of its share of the requests; its answers are dropped.
-
-    Returns:
-        The name of the endpoint configuration that is or becomes live.
-
-    Raises:
-        ConfigError, CloudError: Something is missing or invalid, or the endpoint is busy.
+    `source` is the main model, as in `models.artifact_of`; `challenger` answers its share of the
+    requests (A/B test); `shadow` gets copies of its share, and its answers are dropped. Returned is
+    the name of the endpoint configuration that is or becomes live. ConfigError or CloudError if
+    something is missing or invalid, or the endpoint is busy.
     """
     settings = cloud.settings
     check(settings, challenger, shadow)
     name = endpoint_name(settings)
-    status = _existing(cloud, name)
+    status = get_if_exists(cloud.sagemaker.describe_endpoint, EndpointName=name)
+    if status is not None:
+        tags = cloud.sagemaker.list_tags(ResourceArn=status["EndpointArn"])["Tags"]
+        if not naming.is_ours(settings, tags):
+            raise CloudError(
+                f"endpoint {name} was not made by this project (it lacks the tag"
+                f" {naming.PROJECT_TAG}): choose another endpoint.name"
+            )
     config = ensure_config(cloud, source, challenger, shadow)
     if settings.endpoint.monitoring:
         operations.ensure_monitoring(cloud, name)
@@ -64,20 +64,6 @@ def deploy(
             " InService and run the same command again"
         )
     return config
-
-
-def _existing(cloud: Cloud, name: str) -> dict[str, Any] | None:
-    """Return the description of an endpoint of ours, None where there is none."""
-    description = get_if_exists(cloud.sagemaker.describe_endpoint, EndpointName=name)
-    if description is None:
-        return None
-    tags = cloud.sagemaker.list_tags(ResourceArn=description["EndpointArn"])["Tags"]
-    if not naming.is_ours(cloud.settings, tags):
-        raise CloudError(
-            f"endpoint {name} was not made by this project (it lacks the tag"
-            f" {naming.PROJECT_TAG}): choose another endpoint.name"
-        )
-    return description
 
 
 def _update_options(settings: CloudSettings) -> dict[str, Any]:
@@ -119,9 +105,8 @@ def _rollback(names: Sequence[str]) -> dict[str, Any]:
 def wait(cloud: Cloud, config: str) -> None:
     """Wait until the endpoint runs a configuration, as returned by `deploy`.
 
-    Raises:
-        CloudError: It failed or was rolled back; the message contains SageMaker's reason and the
-            container's last log lines.
+    CloudError if it failed or was rolled back; the message contains SageMaker's reason and the
+    container's last log lines.
     """
     name = endpoint_name(cloud.settings)
     description = follow.follow(cloud, "Endpoint", name)

@@ -4,11 +4,10 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -16,14 +15,13 @@ from dogbreeds.cloud import s3
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, get_if_exists, given
 from dogbreeds.cloud.endpoints.config import endpoint_name
 from dogbreeds.cloud.settings import ConfigError
+from dogbreeds.system.files import content_type
 
-_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _REQUESTS_AT_A_TIME = 8
 _ASYNC_SECONDS = 900.0
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """An endpoint's answer for a photo."""
 
     photo: Path
@@ -35,11 +33,10 @@ class Prediction:
 def predict(
     cloud: Cloud, photos: Sequence[Path], target: str | None = None
 ) -> Iterator[Prediction]:
-    """Return the prediction of each photo, in order; requests run in parallel.
+    """Yield the prediction of each photo, in order; requests run in parallel.
 
-    Raises:
-        ConfigError: A multi-model endpoint needs a `target`, the name of an artifact.
-        botocore.exceptions.ClientError: AWS refused, other than a photo that the model refuses.
+    A multi-model endpoint needs a `target`, the name of an artifact: else ConfigError. ClientError
+    if AWS refuses, other than a photo that the model refuses.
     """
     kind = cloud.settings.endpoint.kind
     if kind == "multi-model" and not target:
@@ -51,19 +48,9 @@ def predict(
         **given(TargetModel=target),
     }
     client = cloud.client("sagemaker-runtime")
-    return _concurrently(lambda photo: ask(cloud, client, photo, options), photos)
-
-
-def _concurrently(
-    predict_one: Callable[[Path], Prediction], photos: Sequence[Path]
-) -> Iterator[Prediction]:
-    """Yield a function's result per photo, in order.
-
-    A ThreadPool has daemon threads, unlike a ThreadPoolExecutor: Ctrl-C does not wait for an
-    endpoint that hangs.
-    """
+    # Its threads are daemons, unlike an executor's: Ctrl-C does not wait for a hanging endpoint.
     with ThreadPool(_REQUESTS_AT_A_TIME) as pool:
-        yield from pool.imap(predict_one, photos)
+        yield from pool.imap(lambda photo: ask(cloud, client, photo, options), photos)
 
 
 def _ask(cloud: Cloud, client: Any, photo: Path, options: dict[str, str]) -> Prediction:  # noqa: ANN401
@@ -71,7 +58,10 @@ def _ask(cloud: Cloud, client: Any, photo: Path, options: dict[str, str]) -> Pre
     try:
         response = client.invoke_endpoint(**body, **options)
     except ClientError as error:
-        return Prediction(photo, None, _refusal(error))
+        if error_code(error) != "ModelError":  # it does not concern this photo
+            raise
+        answer = error.response.get("OriginalMessage") or error.response["Error"]["Message"]
+        return Prediction(photo, None, str(answer))
     variant = response.get("InvokedProductionVariant", "")
     return _parsed(photo, response["Body"].read(), variant)
 
@@ -105,18 +95,6 @@ def _fetch(client: Any, uri: str) -> bytes | None:  # noqa: ANN401
     return None if answer is None else bytes(answer["Body"].read())
 
 
-def content_type(photo: Path) -> str:
-    """Return a photo's content type by its name; the model detects others by the content."""
-    return _TYPES.get(photo.suffix.lower(), "application/octet-stream")
-
-
-def _refusal(error: ClientError) -> str:
-    """Return the model's message; raise errors that do not concern this photo."""
-    if error_code(error) != "ModelError":
-        raise error
-    return str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
-
-
 def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
     try:
         answer = json.loads(body)
@@ -129,10 +107,8 @@ def _parsed(photo: Path, body: bytes, variant: str) -> Prediction:
 def smoke_test(cloud: Cloud, source: str, photo: Path | None) -> Prediction:
     """Return the endpoint's prediction of a photo, or of a plain brown picture without one.
 
-    Of a multi-model endpoint's folder `source`, one artifact is invoked.
-
-    Raises:
-        CloudError: The answer is not that of our model.
+    Of a multi-model endpoint's folder `source`, one artifact is invoked. CloudError if the answer
+    is not that of our model.
     """
     several = cloud.settings.endpoint.kind == "multi-model"
     target = _first_artifact(cloud, source) if several else None

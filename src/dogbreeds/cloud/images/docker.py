@@ -19,9 +19,8 @@ class LocalImage(NamedTuple):
 def docker(*arguments: str, timeout: float = 60, check: bool = True) -> str:
     """Run Docker's command line and return what it prints.
 
-    Raises:
-        CloudError: There is no Docker, its engine does not answer within `timeout` seconds, or,
-            with `check`, the command failed.
+    CloudError if there is no Docker, its engine does not answer within `timeout` seconds, or, with
+    `check`, the command failed.
     """
     try:
         done = subprocess.run(
@@ -40,11 +39,7 @@ def docker(*arguments: str, timeout: float = 60, check: bool = True) -> str:
 
 
 def find_image(settings: CloudSettings, image: str, name: str = "") -> LocalImage:
-    """Return the local ``training`` or ``serving`` image of a flavor, or the one of a name.
-
-    Raises:
-        CloudError: As for `docker`, or it was not built.
-    """
+    """Return the local ``training`` or ``serving`` image, or that of a name; CloudError if none."""
     name = name or f"dogbreeds-{image}:{__version__}-{settings.images.flavor}"
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
     try:

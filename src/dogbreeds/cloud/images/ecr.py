@@ -1,4 +1,4 @@
-"""Pushing the two images, to ECR or to any other registry, and keeping their digests."""
+"""Pushing the two images to ECR, and keeping their digests."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from dogbreeds import __version__
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError
 from dogbreeds.cloud.images.docker import docker, find_image
-from dogbreeds.cloud.images.uri import DOCKER_MANIFEST, get_digests, write_image
+from dogbreeds.cloud.images.uri import get_digests, manifest_problem, write_image
 from dogbreeds.cloud.settings import CloudSettings
 
 ROOT = Path(__file__).parents[4]
@@ -27,25 +27,14 @@ printf '%s' "$REGISTRY_CREDENTIALS"
 """
 
 
-def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
-    """Push both images of a flavor and write their digests for jobs to use.
+def push(cloud: Cloud) -> dict[str, str]:
+    """Push both images of a flavor, creating repositories, and write their digests for jobs to use.
 
-    Every image gets the tags ``VERSION-FLAVOR`` and ``git-SHA-FLAVOR``. Tags are immutable in ECR:
-    an existing tag stays as it is.
-
-    `registry` is ``HOST[:PORT][/PATH]`` of another registry, to which Docker is logged in; empty:
-    the account's ECR, where missing repositories are created.
-
-    Returns:
-        The address with digest of ``training`` and ``serving``.
-
-    Raises:
-        CloudError: An image was not built, or Docker failed.
+    Every image gets the tags ``VERSION-FLAVOR`` and ``git-SHA-FLAVOR``. Tags are immutable: an
+    existing one stays as it is. Returned are the addresses with digest of ``training`` and
+    ``serving``; CloudError if one was not built, or Docker failed.
     """
-    images = ("training", "serving")
-    if registry:
-        return {i: _push_image(cloud.settings, i, registry, os.environ) for i in images}
-    client = cloud.client("ecr")
+    images, client = ("training", "serving"), cloud.client("ecr")
     for image in images:
         find_image(cloud.settings, image)  # fail before anything is created
     uris = {}
@@ -56,7 +45,7 @@ def push(cloud: Cloud, registry: str = "") -> dict[str, str]:
         for image in images:
             repository = getattr(cloud.settings.images, image)
             ensure_repository(client, cloud.settings, repository)
-            uris[image] = _push_image(cloud.settings, image, host, environ, client)
+            uris[image] = _push_image(cloud, image, host, environ)
             digest = {"imageDigest": uris[image].partition("@")[2]}
             cloud.say(scan_findings(client, {"repositoryName": repository, "imageId": digest}))
     return uris
@@ -121,21 +110,15 @@ def docker_credentials(host: str, user: str, password: str) -> Iterator[dict[str
         }
 
 
-def _push_image(
-    settings: CloudSettings,
-    image: str,
-    registry: str,
-    environ: Mapping[str, str],
-    client: Any = None,  # noqa: ANN401
-) -> str:
+def _push_image(cloud: Cloud, image: str, registry: str, environ: Mapping[str, str]) -> str:
     """Tag and push one image; return its address with digest."""
+    settings, client = cloud.settings, cloud.client("ecr")
     local = find_image(settings, image)
     repository = getattr(settings.images, image)
     tags = [f"{__version__}-{settings.images.flavor}", _revision_tag(settings, local.identifier)]
-    missing, digest = [], ""
+    missing, digest, where = [], "", {"repositoryName": repository}
     for tag in tags:
-        where = {"repositoryName": repository}
-        there, image_id = get_digests(client, where, {"imageTag": tag}) if client else ("", "")
+        there, image_id = get_digests(client, where, {"imageTag": tag})
         if not there:
             missing.append(tag)
         elif image_id == local.identifier:
@@ -147,9 +130,10 @@ def _push_image(
             )
     if missing:
         digest = _push_tags(registry, repository, local.name, missing, environ)
-    if client:
-        _check_manifest(client, repository, digest)
     uri = f"{registry}/{repository}@{digest}"
+    answer = client.describe_images(**where, imageIds=[{"imageDigest": digest}])
+    if problem := manifest_problem(answer["imageDetails"][0]):
+        raise CloudError(f"{uri} {problem}")
     write_image(settings.images.flavor, image, {"uri": uri, "tags": tags, "base": local.base})
     return uri
 
@@ -182,15 +166,3 @@ def _revision_tag(settings: CloudSettings, image_id: str) -> str:
         raise CloudError(f"cannot read the git revision of {ROOT}: {error}") from error
     tag = f"git-{revision.strip()}-{settings.images.flavor}"
     return f"{tag}-{image_id.removeprefix('sha256:')[:8]}" if changed else tag
-
-
-def _check_manifest(client: Any, repository: str, digest: str) -> None:  # noqa: ANN401
-    """Refuse an image that SageMaker would refuse with "Unsupported manifest media type"."""
-    answer = client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
-    media_type = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
-    if media_type != DOCKER_MANIFEST:
-        raise CloudError(
-            f"{repository}@{digest} has manifest type {media_type}, which SageMaker may refuse:"
-            " build with make build, which requests Docker's type, on an engine whose image store"
-            " preserves it (not containerd's)"
-        )

@@ -27,11 +27,7 @@ _BASE_LABEL = "org.opencontainers.image.base.name"
 
 
 def read_images() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the content of `IMAGES_FILE`; empty if nothing was pushed.
-
-    Raises:
-        ConfigError: The file is damaged.
-    """
+    """Return the content of `IMAGES_FILE`; empty if nothing was pushed, ConfigError if damaged."""
     try:
         return json.loads(IMAGES_FILE.read_text())  # type: ignore[no-any-return]
     except FileNotFoundError:
@@ -51,10 +47,8 @@ def write_image(flavor: str, image: str, entry: dict[str, Any]) -> None:
 def image_uri(image: str, settings: CloudSettings | None = None) -> str:
     """Return the address of the ``training`` or ``serving`` image for jobs.
 
-    It is the one in the settings (default: those found here), else by digest the one pushed last.
-
-    Raises:
-        ConfigError: No image of the flavor was pushed from here.
+    It is the one in the settings (default: those found here), else by digest the one pushed last;
+    ConfigError if no image of the flavor was pushed from here.
     """
     settings = settings or settings_sources.load()
     if given := getattr(settings.images, f"{image}_uri"):
@@ -70,11 +64,7 @@ def image_uri(image: str, settings: CloudSettings | None = None) -> str:
 
 
 def job_image(cloud: Cloud, image: str) -> str:
-    """Return `image_uri` after checking that a job of this region can pull it.
-
-    Raises:
-        ConfigError: It is in another region, or there is none.
-    """
+    """Return `image_uri`; ConfigError if there is none, or a job of this region cannot pull it."""
     uri = image_uri(image, cloud.settings)
     parts = ECR_IMAGE.fullmatch(uri)
     if parts and parts["region"] != cloud.region:
@@ -86,10 +76,7 @@ def job_image(cloud: Cloud, image: str) -> str:
 
 
 def cuda_of_image(cloud: Cloud, image: str) -> drivers.Cuda | None:
-    """Return the CUDA version of an image, ``training`` or ``serving``; None without CUDA.
-
-    An image whose base is unknown is assumed to have CUDA 12.
-    """
+    """Return an image's CUDA version, None without; one of unknown base counts as CUDA 12."""
     uri = image_uri(image, cloud.settings)
     for entries in read_images().values():
         if (entry := entries.get(image, {})).get("uri") == uri and entry.get("base"):
@@ -107,6 +94,18 @@ def in_ecr(parts: re.Match[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return repository and image id of a match of `ECR_IMAGE`, as parameters of ECR's calls."""
     key = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"]}
     return {"registryId": parts["account"], "repositoryName": parts["repository"]}, key
+
+
+def manifest_problem(image: dict[str, Any]) -> str:
+    """Return what SageMaker may refuse about an image of `describe_images`; empty if nothing."""
+    kind = image.get("imageManifestMediaType", DOCKER_MANIFEST)
+    if kind == DOCKER_MANIFEST:
+        return ""
+    return (
+        f"has manifest type {kind}, for which SageMaker may say Unsupported manifest media type:"
+        " build with make build, which requests Docker's type, on an engine whose image store"
+        " preserves it (not containerd's)"
+    )
 
 
 def get_digests(client: Any, where: dict[str, str], key: dict[str, str]) -> tuple[str, str]:  # noqa: ANN401

@@ -5,22 +5,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import (
-    ClientError,
-    ConnectionClosedError,
-    EndpointConnectionError,
-    HTTPClientError,
-)
+from botocore import xform_name
+from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
-from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, every, explain, given, is_throttling
+from dogbreeds.system.terminal import progress_bar
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0
 """Time to tolerate a lost connection or throttling, in seconds."""
 
 _ENDED = ("Completed", "Failed", "Stopped", "InService", "OutOfService", "UpdateRollbackFailed")
-_LOST = (EndpointConnectionError, ConnectionClosedError, HTTPClientError)
 
 
 def follow(
@@ -33,44 +28,42 @@ def follow(
 ) -> dict[str, Any]:
     """Print status and log until the end, and return the last description.
 
-    An interruption stops nothing on AWS.
-
-    Args:
-        cloud: The account.
-        noun: ``Endpoint``, ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
-        name: Its name.
-        log: Whether to print the job's log from CloudWatch.
-        status: Makes the status line from the description; default: status and message.
-
-    Raises:
-        CloudError: The connection was lost for `PATIENCE_SECONDS`.
+    `noun` is ``Endpoint``, ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``; `log`
+    prints the job's log from CloudWatch; `status` makes the status line from the description, by
+    default status and message. An interruption stops nothing on AWS; CloudError if the connection
+    was lost for `PATIENCE_SECONDS`.
     """
-    describe = getattr(cloud.sagemaker, f"describe_{naming.snake_case(noun)}")
+    describe = getattr(cloud.sagemaker, f"describe_{xform_name(noun)}")
     reader = _Log(cloud, f"/aws/sagemaker/{noun}s", f"{name}/") if log else None
-    line = _StatusLine()
+    on_terminal, shown = sys.stderr.isatty(), ""
     lost_since: float | None = None
-    while True:
-        try:
-            description = dict(describe(**{f"{noun}Name": name}))
-            ended = description[f"{noun}Status"] in _ENDED
-            for text in reader.read() if reader else ():
-                line.print_above(text)
-            lost_since = None
-        except (*_LOST, ClientError) as error:
-            if isinstance(error, ClientError) and not is_throttling(error):
-                raise
-            now = time.monotonic()
-            lost_since = lost_since or now
-            if now - lost_since > PATIENCE_SECONDS:
-                raise CloudError(explain(error)) from error
-            line.show(f"no answer ({type(error).__name__}), trying again")
+    with progress_bar("", None, shown=on_terminal) as bar:
+        bar.bar_format = "[{elapsed}] {desc}"
+        while True:
+            lines: list[str] = []
+            ended = False
+            try:
+                description = dict(describe(**{f"{noun}Name": name}))
+                lines = reader.read() if reader else []
+                ended = description[f"{noun}Status"] in _ENDED
+                text = status(description) if status else _status(description, f"{noun}Status")
+                lost_since = None
+            except (EndpointConnectionError, HTTPClientError, ClientError) as error:
+                if isinstance(error, ClientError) and not is_throttling(error):
+                    raise
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > PATIENCE_SECONDS:
+                    raise CloudError(explain(error)) from error
+                text = f"no answer ({type(error).__name__}), trying again"
+            with bar.external_write_mode():
+                for line in lines:
+                    print(line, flush=True)
+            if not on_terminal and text != shown:
+                print(text, file=sys.stderr, flush=True)
+            bar.set_description_str(shown := text)
+            if ended:
+                return description
             time.sleep(POLL_SECONDS)
-            continue
-        line.show(status(description) if status else _status(description, f"{noun}Status"))
-        if ended:
-            line.end()
-            return description
-        time.sleep(POLL_SECONDS)
 
 
 def reason(description: dict[str, Any]) -> str:
@@ -84,32 +77,6 @@ def _status(description: dict[str, Any], status_key: str) -> str:
     if steps and steps[-1].get("StatusMessage"):
         status += f": {steps[-1]['Status']}: {steps[-1]['StatusMessage']}"
     return status
-
-
-class _StatusLine:
-    """The last line of a terminal; elsewhere one line per change of the status."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._text = ""
-        self._tty = sys.stderr.isatty()
-
-    def show(self, text: str) -> None:
-        if self._tty:
-            seconds = time.monotonic() - self._started
-            print(f"\r\033[K{text[:100]} ({seconds:.0f} s)", end="", file=sys.stderr, flush=True)
-        elif text != self._text:
-            print(text, file=sys.stderr, flush=True)
-        self._text = text
-
-    def print_above(self, text: str) -> None:
-        if self._tty and self._text:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-        print(text, flush=True)
-
-    def end(self) -> None:
-        if self._tty:
-            print(file=sys.stderr)
 
 
 class _Log:

@@ -13,20 +13,18 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 
 from dogbreeds.cloud.aws import SDK_CONFIG, CloudError, quieten_sdk
-from dogbreeds.cloud.endpoints.predict import content_type
 from dogbreeds.cloud.images.docker import docker, find_image
-from dogbreeds.cloud.settings import CloudSettings, ConfigError
+from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.data.folders import find_roots
-from dogbreeds.data.photo import PhotosError
 from dogbreeds.data.split import ensure_split
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS
 from dogbreeds.system.ports import check_port
-from dogbreeds.training.settings import Settings, SettingsError
+from dogbreeds.training.settings import Settings
 
 if TYPE_CHECKING:
     from sagemaker.local import LocalSession
@@ -42,16 +40,11 @@ _COMPOSE = '#!/bin/sh\nexec docker compose "$@"\n'
 def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
     """Train in local containers, one per instance, on a photos directory; return the artifact.
 
-    `out` also gets the job's ``output.tar.gz``.
-
-    Raises:
-        ConfigError: The hyperparameters are invalid, or there are no photos.
-        CloudError: Engine or image is missing, or the job failed; the message contains its reason.
+    `out` also gets the job's ``output.tar.gz``. SettingsError or PhotosError if the hyperparameters
+    are invalid or there are no photos; CloudError, with the reason, if the job failed, or if engine
+    or image are missing.
     """
-    try:
-        Settings.from_mapping(settings.training.hyperparameters)
-    except SettingsError as error:
-        raise ConfigError(str(error)) from error
+    Settings.from_mapping(settings.training.hyperparameters)
     image = _find_image(settings, "training")
     out.mkdir(parents=True, exist_ok=True)
     # Beside the results, because hard links stay in one file system.
@@ -59,12 +52,9 @@ def train(settings: CloudSettings, photos: Path, out: Path) -> Path:
         tempfile.TemporaryDirectory(dir=out, prefix=".photos-") as made,
         _session(image) as session,
     ):
-        try:
-            roots = find_roots(ensure_split(photos, Path(made) / "photos"))
-        except PhotosError as error:
-            raise ConfigError(str(error)) from error
         from sagemaker.estimator import Estimator
 
+        roots = find_roots(ensure_split(photos, Path(made) / "photos"))
         estimator = Estimator(
             image_uri=image,
             role=_ROLE,
@@ -114,17 +104,15 @@ def _failure(output: Path) -> str:
 
 
 @contextlib.contextmanager
-def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]:
-    """Serve a ``model.tar.gz`` in a local container within the context; yield the SDK's Predictor.
+def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[None]:
+    """Serve a ``model.tar.gz`` in a local container, on a port of this machine, in the context.
 
-    Raises:
-        CloudError: Artifact, engine or image is missing, the port is taken, or the container did
-            not become ready.
+    CloudError if artifact, engine or image is missing, or the container did not become ready;
+    OSError if the port is taken.
     """
     _check(artifact, port)
     image = _find_image(settings, "serving")
     with _session(image, port) as session:
-        from sagemaker.deserializers import JSONDeserializer
         from sagemaker.model import Model
         from sagemaker.predictor import Predictor
 
@@ -142,31 +130,14 @@ def serving(settings: CloudSettings, artifact: Path, port: int) -> Iterator[Any]
                 1,
                 _instance_type(settings),
                 endpoint_name=_NAME,
-                deserializer=JSONDeserializer(),
                 wait=False,  # it is ready already; the SDK would poll after 30 s
             )
         except RuntimeError as error:
             raise CloudError(f"the container did not become ready ({error}); see above") from error
         try:
-            yield predictor
+            yield
         finally:
             predictor.delete_endpoint()
-
-
-def ask(predictor: Any, photo: Path) -> dict[str, Any]:  # noqa: ANN401
-    """Return a local endpoint's answer for a photo.
-
-    Raises:
-        CloudError: The container refused; the message is its answer.
-    """
-    options = {"ContentType": content_type(photo)}
-    try:
-        answer: dict[str, Any] = predictor.predict(photo.read_bytes(), initial_args=options)
-    except ValueError as error:  # raised by the SDK for an answer that is not JSON
-        raise CloudError(f"{photo}: {error}") from error
-    if "predicted_label" not in answer:
-        raise CloudError(f"{photo}: {answer}")
-    return answer
 
 
 def transform(
@@ -180,10 +151,8 @@ def transform(
 ) -> None:
     """Run a batch transform in a local container, of a folder of photos of one type.
 
-    `out` gets one file ``PHOTO.out`` per photo.
-
-    Raises:
-        CloudError: As for `serving`, or a photo was refused.
+    `out` gets one file ``PHOTO.out`` per photo. CloudError and OSError are as for `serving`;
+    CloudError also if a photo was refused.
     """
     _check(artifact, port)
     if not photos.is_dir():
@@ -224,10 +193,7 @@ def _instance_type(settings: CloudSettings) -> str:
 def _check(artifact: Path, port: int) -> None:
     if not artifact.is_file():
         raise CloudError(f"expected a model.tar.gz, found none at {artifact}")
-    try:
-        check_port(port)  # the SDK mistakes any server there for its container
-    except OSError as error:
-        raise CloudError(str(error)) from error
+    check_port(port)  # the SDK mistakes any server there for its container
 
 
 @contextlib.contextmanager
@@ -261,10 +227,7 @@ def _session(image: str, port: int = 8080) -> Iterator["LocalSession"]:
 
 
 def _remove_containers(containers: Path, image: str) -> None:
-    """Remove the containers that were started from compose files below a folder.
-
-    The SDK has deleted the compose files of servers by now, so look at the containers' labels.
-    """
+    """Remove the containers of compose files below a folder, by labels: the files are gone."""
     run = functools.partial(docker, timeout=120, check=False)
     label = "com.docker.compose.project.working_dir"
     listed = run("ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')

@@ -1,8 +1,11 @@
 """Starting jobs, such that a repeated command does not pay for a second one."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from botocore import xform_name
 
 from dogbreeds.cloud import naming
 from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
@@ -26,23 +29,16 @@ def submit_once(
 ) -> str:
     """Start a job, or find the one of this name, or without a name, an equal one that is running.
 
-    Args:
-        cloud: The account.
-        noun: ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``.
-        prefix: Prefix of the names of the request's jobs (`naming.job_prefix`).
-        submit: Sends the request under a name; a rehearsal compares it with the job of this name.
-        name: The requested name, see `naming.own_name`.
-        new: Whether a second job is requested; a name is never used twice.
-
-    Returns:
-        The job's name.
-
-    Raises:
-        CloudError: The job of this name has other settings.
+    `noun` is ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``, `prefix` as of
+    `naming.job_prefix`. `submit` sends the request under a name; a rehearsal of it is compared with
+    the job of the requested `name` (see `naming.own_name`). With `new`, a second job starts, but a
+    name is never used twice. Returned is the job's name; CloudError if the job of this name has
+    other settings.
     """
-    name, found = name and naming.own_name(cloud.settings, name), None
-    client, snake = cloud.sagemaker, naming.snake_case(noun)
+    found = None
+    client, snake = cloud.sagemaker, xform_name(noun)
     if name:
+        name = naming.own_name(cloud.settings, name)
         describe = getattr(client, f"describe_{snake}")
         if there := get_if_exists(describe, **{f"{noun}Name": name}):
             with cloud.rehearsal() as requests:
@@ -58,7 +54,9 @@ def submit_once(
         hint = "" if name else " (--new does)"
         cloud.say(f"{found} exists already: not starting another{hint}")
         return found
-    chosen = name or naming.job_name(prefix)
+    # With the UTC day and time these are at most 31 characters; a tuning job may have 32, as
+    # SageMaker derives the names of its training jobs from its own.
+    chosen = name or f"{prefix}-{time.strftime('%d%H%M%S', time.gmtime())}"
     cloud.say(f"Starting {snake.replace('_', ' ')} {chosen}")
     submit(chosen)
     return chosen

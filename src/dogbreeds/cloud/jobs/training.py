@@ -23,14 +23,7 @@ BAKED_WEIGHTS = "resnet18"
 
 
 def check(settings: CloudSettings) -> Settings:
-    """Check settings before SageMaker refuses them or the job fails after minutes of paid time.
-
-    Returns:
-        The hyperparameters.
-
-    Raises:
-        ConfigError: Settings are missing, invalid or contradictory.
-    """
+    """Return the hyperparameters; ConfigError if SageMaker or the job would refuse the settings."""
     settings.require("aws.role", "aws.bucket", "training.data")
     settings.check_network()
     job = settings.training
@@ -59,11 +52,7 @@ def check(settings: CloudSettings) -> Settings:
 
 
 def channels(cloud: Cloud) -> dict[str, str]:
-    """Return the S3 address of each channel: the existing splits, and initial weights.
-
-    Raises:
-        ConfigError: ``train/`` is missing, or both ``valid/`` and ``test/``.
-    """
+    """Return the S3 address of each channel: existing splits, which must suffice, and weights."""
     settings = cloud.settings
     root = settings.training.data.rstrip("/")
     there = {s: uri for s in SPLITS if s3.holds_objects(cloud, uri := f"{root}/{s}/")}
@@ -135,11 +124,7 @@ def make_estimator(
 def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
     """Start a training job, or find the one that the same command started before; return its name.
 
-    For `name` and `new` see `submit_once`.
-
-    Raises:
-        ConfigError: The settings are incomplete or invalid.
-        CloudError: A job of this name has other settings.
+    For `name`, `new` and CloudError see `submit_once`; ConfigError if the settings are invalid.
     """
     settings = cloud.settings
     check(settings)
@@ -156,11 +141,16 @@ def start(cloud: Cloud, *, name: str | None = None, new: bool = False) -> str:
     return submit_once(cloud, "TrainingJob", prefix, submit, name=name, new=new)
 
 
+def final_metrics(description: dict[str, Any]) -> dict[str, float]:
+    """Return a training job's final metrics from its description."""
+    found = description.get("FinalMetricDataList", [])
+    return {metric["MetricName"]: float(metric["Value"]) for metric in found}
+
+
 def report(cloud: Cloud, description: dict[str, Any]) -> str:
     """Return the metrics, cost and artifact of a job from its description, as lines for people."""
     lines = [f"{description['TrainingJobName']}: {description['TrainingJobStatus']}"]
-    metrics = {m["MetricName"]: m["Value"] for m in description.get("FinalMetricDataList", [])}
-    lines += [f"  {name:<20}{value:.4f}" for name, value in metrics.items()]
+    lines += [f"  {name:<20}{value:.4f}" for name, value in final_metrics(description).items()]
     billable = description.get("BillableTimeInSeconds", 0)
     resources = description.get("ResourceConfig", {})
     count = resources.get("InstanceCount", 1)
@@ -178,11 +168,7 @@ def report(cloud: Cloud, description: dict[str, Any]) -> str:
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Follow a job's log to its end and return its description.
-
-    Raises:
-        CloudError: The job failed or was stopped; the message contains SageMaker's reason.
-    """
+    """Follow a job's log to its end; return its description, or raise CloudError with a reason."""
     description = follow.follow(cloud, "TrainingJob", name, log=True)
     if description["TrainingJobStatus"] != "Completed":
         raise CloudError(f"{report(cloud, description)}\n{follow.reason(description)}")

@@ -10,11 +10,7 @@ from dogbreeds.cloud.settings import CloudSettings, refuse
 
 
 def check(settings: CloudSettings) -> None:
-    """Check settings that SageMaker would refuse.
-
-    Raises:
-        ConfigError: Settings are missing or contradictory.
-    """
+    """Raise ConfigError for settings that are missing or that SageMaker would refuse."""
     settings.require("aws.role", "aws.bucket")
     settings.check_network()
     requests, size = settings.transform.concurrency, settings.transform.max_payload_mb
@@ -37,10 +33,8 @@ def start(
     """Start a batch transform job, or find the one that the same command started before.
 
     `source` is as in `models.artifact_of`; `photos` is ``s3://BUCKET/PREFIX``, of one type.
-    For `name`, `new` and the result see `submit_once`.
-
-    Raises:
-        ConfigError, CloudError: Something is missing or invalid.
+    For `name`, `new` and the result see `submit_once`. ConfigError or CloudError if something is
+    missing or invalid.
     """
     settings = cloud.settings
     batch, aws = settings.transform, settings.aws
@@ -81,11 +75,7 @@ def start(
 
 
 def wait(cloud: Cloud, name: str) -> str:
-    """Follow a job's log to its end; return the S3 folder of its answers, ``PHOTO.out`` per photo.
-
-    Raises:
-        CloudError: The job failed or was stopped.
-    """
+    """Follow a job's log; return the S3 folder of the ``PHOTO.out`` answers, else CloudError."""
     description = follow.follow(cloud, "TransformJob", name, log=True)
     if (status := description["TransformJobStatus"]) != "Completed":
         raise CloudError(f"transform job {name} {status}: {follow.reason(description)}")

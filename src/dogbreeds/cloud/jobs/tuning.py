@@ -1,10 +1,7 @@
 """Tuning jobs: a HyperparameterTuner over the project's search space."""
 
-import csv
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dogbreeds.cloud import naming
@@ -15,14 +12,13 @@ from dogbreeds.cloud.jobs.submit import submit_once
 from dogbreeds.cloud.jobs.training import channels, check, make_estimator
 from dogbreeds.cloud.settings import refuse
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS
-from dogbreeds.system import terminal
-from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform
+from dogbreeds.job_output.search import rank
+from dogbreeds.training.search_space import SEARCH_SPACE, Choice, LogUniform, searched
 
 COLUMNS = (
     "job_name", "batch_size", "learning_rate", "optimizer", "epochs", "FinalObjectiveValue",
     "status",
 )  # fmt: skip
-_HYPERPARAMETERS = {"learning_rate": "lr"}  # by column, where the names differ
 
 
 def start(
@@ -37,21 +33,17 @@ def start(
 
     `warm_start` names finished tuning jobs to learn from. Hyperparameters that are `fixed` keep
     their given value; other given values of the search space apply to `dogbreeds train` only. For
-    `name` and `new` see `submit_once`.
-
-    Raises:
-        ConfigError: The settings are incomplete or invalid.
-        CloudError: A job of this name has other settings.
+    `name`, `new` and CloudError see `submit_once`; ConfigError if the settings are invalid.
     """
     settings = cloud.settings
     tuning = settings.tuning
     check(settings)
-    space = {name: s for name, s in SEARCH_SPACE.items() if name not in map(_underscored, fixed)}
+    space = searched(fixed)
     given = settings.training.hyperparameters
     if tuning.strategy == "Hyperband" and isinstance(epochs := space.pop("epochs", None), Choice):
         # Hyperband assigns epochs itself: each job may use up to the maximum of the space.
         given = {"epochs": str(max(epochs.values)), **given}
-    kept = {name: value for name, value in given.items() if _underscored(name) not in space}
+    kept = {name: value for name, value in given.items() if name.replace("-", "_") not in space}
     refuse(
         (tuning.objective not in METRICS,
          f"tuning.objective: expected a metric ({', '.join(METRICS)}), got {tuning.objective}"),
@@ -74,10 +66,6 @@ def start(
         tuner.fit(dict(inputs), job_name=name, wait=False, include_cls_metadata=False)
 
     return submit_once(cloud, "HyperParameterTuningJob", prefix, submit, name=name, new=new)
-
-
-def _underscored(name: str) -> str:
-    return name.replace("-", "_")
 
 
 def _make_tuner(
@@ -124,11 +112,7 @@ def _make_tuner(
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Follow a tuning job to its end and return its description.
-
-    Raises:
-        CloudError: The job failed.
-    """
+    """Follow a tuning job to its end and return its description; CloudError if it failed."""
     description = follow.follow(cloud, "HyperParameterTuningJob", name, status=_status)
     if description["HyperParameterTuningJobStatus"] == "Failed":
         raise CloudError(f"{name} failed: {follow.reason(description)}")
@@ -144,65 +128,19 @@ def _status(description: Mapping[str, Any]) -> str:
 
 
 def results(cloud: Cloud, name: str) -> list[dict[str, Any]]:
-    """Return the training jobs of a tuning job, the best first.
-
-    Returns:
-        One row per job with `COLUMNS`; the objective is None for a job without one.
-    """
+    """Return a row with `COLUMNS` per training job, the best first; the objective may be None."""
     call = "list_training_jobs_for_hyper_parameter_tuning_job"
     of_job = {"HyperParameterTuningJobName": name}
     rows = []
     for job in every(cloud.sagemaker, call, "TrainingJobSummaries", **of_job):
         tuned = job["TunedHyperParameters"]
-        row = {column: tuned.get(_HYPERPARAMETERS.get(column, column)) for column in COLUMNS}
-        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
-        row |= {
+        reached = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+        found = {
+            **{"learning_rate" if name == "lr" else name: value for name, value in tuned.items()},
             "job_name": job["TrainingJobName"],
-            "FinalObjectiveValue": objective.get("Value"),
+            "FinalObjectiveValue": reached.get("Value"),
             "status": job["TrainingJobStatus"],
         }
-        rows.append(row)
-    sign = 1 if cloud.settings.tuning.objective.endswith("loss") else -1
-
-    def rank(row: Mapping[str, Any]) -> float:
-        objective = row["FinalObjectiveValue"]
-        return math.inf if objective is None else sign * float(objective)
-
-    return sorted(rows, key=rank)
-
-
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the rows of `results`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def plot(rows: Sequence[Mapping[str, Any]], objective: str, path: Path) -> None:
-    """Plot the objective over the learning rate: color by optimizer, size by batch size."""
-    from dogbreeds.job_output.figure import Figure  # takes a second
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    finished = [row for row in rows if row["FinalObjectiveValue"] is not None]
-    for optimizer in sorted({str(row["optimizer"]) for row in finished}):
-        chosen = [row for row in finished if str(row["optimizer"]) == optimizer]
-        axes.scatter(
-            [float(row["learning_rate"]) for row in chosen],
-            [row["FinalObjectiveValue"] for row in chosen],
-            s=[2 * float(row["batch_size"]) for row in chosen],
-            label=optimizer,
-            alpha=0.7,
-        )
-    axes.set(xscale="log", xlabel="learning rate", ylabel=objective, title="size: batch size")
-    if finished:
-        axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as a table for the terminal."""
-    return terminal.table([[row[column] for column in COLUMNS] for row in rows], COLUMNS)
+        rows.append({column: found.get(column) for column in COLUMNS})
+    objective = cloud.settings.tuning.objective
+    return sorted(rows, key=lambda row: rank(objective, row["FinalObjectiveValue"]))

@@ -251,10 +251,7 @@ RULES = (
 
 
 def find(folder: Path) -> list[Finding]:
-    """Judge the trial in a job's folder; without tensors, return the findings that the job saved.
-
-    TrialError if there is neither, or the file of findings is damaged.
-    """
+    """Judge the trial in a job's folder, or return its saved findings; TrialError if neither."""
     for inside in _INSIDE:
         if _is_trial(folder / inside):
             return check(folder / inside)

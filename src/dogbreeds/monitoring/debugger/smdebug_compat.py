@@ -27,10 +27,7 @@ def _load_messages() -> None:
     """Create smdebug's protobuf modules from the serialized descriptors in their source.
 
     Code that protoc before 3.19 generated does not import with protobuf 4 and later, but protobuf's
-    own builder still accepts its descriptors.
-
-    Raises:
-        ModuleNotFoundError: smdebug is not installed.
+    own builder still accepts its descriptors. ModuleNotFoundError if smdebug is not installed.
     """
     found = importlib.util.find_spec("smdebug")  # does not import it
     if found is None or not found.submodule_search_locations:
