@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dogbreeds.data import alike
 from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
@@ -97,9 +98,7 @@ class Checked:
 def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
     """Examine all photos of a folder with splits or class folders, or of the same as shards.
 
-    Raises:
-        PhotosError: There are no photos.
-        OSError: The folder cannot be read.
+    PhotosError if there are no photos, OSError if the folder cannot be read.
     """
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
@@ -131,7 +130,7 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
     for path, kind, detail in unused:
         findings[kind].append({"photo": str(path.relative_to(folder)), "detail": detail})
     for group in find_alike(members):
-        for kind, finding in group.findings():
+        for kind, finding in alike.findings(group):
             findings[kind].append(finding)
     classes = {
         name: {**dict.fromkeys(listing.classes, 0), **Counter(listing.labels)}

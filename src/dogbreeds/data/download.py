@@ -48,9 +48,7 @@ class Remote(Protocol):
     def open(self, start: int, version: str) -> AbstractContextManager[Opened]:
         """Open it at `start` if it is still of this version, otherwise at its beginning.
 
-        Raises:
-            BrokenOffError: A retry makes sense.
-            DownloadError: It does not.
+        BrokenOffError if a retry makes sense, DownloadError if not.
         """
 
 
@@ -60,11 +58,8 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
 
     On failure the file stays, with ``NAME.json`` next to it, for the next call to resume.
     `on_start` is called with the size in bytes, or None, whenever the file is opened, and may
-    raise; `on_progress` with the number of bytes present so far.
-
-    Raises:
-        DownloadError: The server refuses the file, or the connection breaks repeatedly.
-        OSError: It cannot be written, e.g. because the disk is full.
+    raise; `on_progress` with the number of bytes present so far. DownloadError if the server
+    refuses the file, or the connection breaks repeatedly; OSError e.g. if the disk is full.
     """
     state_file = file.with_name(f"{file.name}.json")
     version = _known_version(state_file, remote.address, file)

@@ -54,13 +54,10 @@ def examine(
     """Read and decode photos by several processes, as `decode_unconverted` does.
 
     `on_progress` is called with the number of photos done since the last call; `on_decoded` in a
-    worker, with a photo's position and its unconverted image.
+    worker, with a photo's position and its unconverted image. OSError if a worker was killed.
 
     Returns:
         The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
-
-    Raises:
-        OSError: A worker was killed.
     """
 
     def examine_chunk(chunk: range) -> list[Facts | str]:

@@ -34,8 +34,7 @@ class Progress:
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
     """Return the description of photos that were fetched to `target` before; None if it is empty.
 
-    Raises:
-        PhotosError: It contains something else, or photos of another source or (if given) SHA-256.
+    PhotosError if it contains something else, or photos of another source or (if given) SHA-256.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
@@ -59,10 +58,8 @@ def fetch_archive(
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
     next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
-
-    Raises:
-        PhotosError, ArchiveError: The archive is not what was expected.
-        OSError: It cannot be downloaded or read, or the disk is full.
+    PhotosError or ArchiveError if the archive is not what was expected, OSError if it cannot be
+    downloaded or read, or the disk is full.
     """
     with _workplace(target) as work:
         if isinstance(source, Path):

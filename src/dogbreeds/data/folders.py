@@ -39,8 +39,7 @@ class Split:
 def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
     """Return the folder of each split, in the order of `SPLITS`; other names are dropped.
 
-    Raises:
-        PhotosError: Two names mean one split, e.g. ``val`` and ``validation``.
+    PhotosError if two names mean one split, e.g. ``val`` and ``validation``.
     """
     found: dict[str, str] = {}
     for name in folders:
@@ -69,11 +68,8 @@ def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
 def find_roots(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
 
-    A lone subfolder that contains all of them is entered (`root_of`).
-
-    Raises:
-        PhotosError: There is no such folder, or two folders mean one split.
-        OSError: It cannot be read.
+    A lone subfolder that contains all of them is entered (`root_of`). PhotosError if there is no
+    such folder, or two folders mean one split; OSError if it cannot be read.
     """
     if not folder.is_dir():
         raise PhotosError(f"expected a folder of photos, found none at {folder}")
@@ -129,14 +125,9 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split, given the folder of each.
+    """Return the classes, sorted by folder name, and the splits by name, given the folder of each.
 
-    Returns:
-        The classes, sorted by folder name, and the splits by name.
-
-    Raises:
-        PhotosError: One of `find_problems`, or a folder is missing.
-        OSError: A folder cannot be read.
+    PhotosError for one of `find_problems` or a missing folder, OSError if it cannot be read.
     """
     for split, root in roots.items():
         if not root.is_dir():
@@ -147,11 +138,10 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
         raise PhotosError(f"{problems[0]}{more}")
     names = listings["train"].classes
     targets = {name: target for target, name in enumerate(names)}
-    splits = {
-        split: Split(split, found.photos, indexes, found.ignored, found.left_out, names)
-        for split, found in listings.items()
-        for indexes in [tuple(targets[label] for label in found.labels)]
-    }
+    splits = {}
+    for split, found in listings.items():
+        indexes = tuple(targets[label] for label in found.labels)
+        splits[split] = Split(split, found.photos, indexes, found.ignored, found.left_out, names)
     return tuple(parse_folder(name) for name in names), splits
 
 

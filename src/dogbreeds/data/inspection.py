@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dogbreeds.data.alike import Member, find_alike
+from dogbreeds.data.alike import Member, find_alike, findings
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import DecodedSplit
 
@@ -47,13 +47,13 @@ def inspect(
     groups = find_alike(members)
     report["duplicates"] = [
         {
-            "files": [member.name for member in group.members],
-            "splits": sorted({member.split for member in group.members}),
-            "classes": sorted({member.label for member in group.members}),
+            "files": [member.name for member in group],
+            "splits": sorted({member.split for member in group}),
+            "classes": sorted({member.label for member in group}),
         }
         for group in groups
     ]
-    kinds = Counter(kind for group in groups for kind, _ in group.findings())
+    kinds = Counter(kind for group in groups for kind, _ in findings(group))
     report["leaks"], report["conflicts"] = kinds["leak"], kinds["conflict"]
     return report
 

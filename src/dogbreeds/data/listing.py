@@ -49,9 +49,7 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """List the photos of a split, or of an unsplit folder; only files of unknown suffix are opened.
 
-    Raises:
-        PhotosError: Its shards or its labels file are broken.
-        OSError: It cannot be read.
+    PhotosError if its shards or its labels file are broken, OSError if it cannot be read.
     """
     if is_sharded(folder):
         shards = list_shards(folder)

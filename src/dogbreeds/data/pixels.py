@@ -46,11 +46,8 @@ def decode_split(
 
     Of photos that cannot be decoded, `broken_photos` ``"drop"`` reports and leaves out all,
     ``"tolerate"`` keeps truncated ones with the missing part gray, and ``"fail"`` raises.
-    `on_progress` is called as by `examine`.
-
-    Raises:
-        PhotosError: A photo is broken and `broken_photos` is ``"fail"``, or none is left.
-        OSError: The cache's file cannot be written.
+    `on_progress` is called as by `examine`. PhotosError for a broken photo that fails, or if none
+    is left; OSError if the cache's file cannot be written.
     """
     count, size = len(split.paths), preprocessing.image_size
     pixels = None if cache == "none" else allocate((count, size, size, 3), cache)
@@ -67,9 +64,8 @@ def decode_split(
         tolerate_truncated=broken_photos == "tolerate",
         on_decoded=keep,
     )
-    broken = [
-        (path, fact) for path, fact in zip(split.paths, found, strict=True) if isinstance(fact, str)
-    ]
+    examined = list(zip(split.paths, found, strict=True))
+    broken = [(path, reason) for path, reason in examined if isinstance(reason, str)]
     if broken and broken_photos == "fail":
         path, reason = broken[0]
         raise PhotosError(f"{path}: {reason} ({len(broken)} broken in all)")

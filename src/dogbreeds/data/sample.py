@@ -26,14 +26,12 @@ _BREEDS = {
 }
 
 
-def draw_sample(root: Path, seed: int = 0) -> None:
-    """Write the sample in the Udacity layout to a new folder; the same seed gives the same files.
+def draw_sample(root: Path) -> None:
+    """Write the sample in the Udacity layout to a new folder, always the same files.
 
-    Raises:
-        FileExistsError: `root` exists already.
-        OSError: It cannot be written.
+    FileExistsError if `root` exists already, OSError if it cannot be written.
     """
-    rng = random.Random(seed)  # noqa: S311  (pictures, not secrets)
+    rng = random.Random(0)  # noqa: S311  (pictures, not secrets)
     with atomic_folder(root) as partial:
         for split, count in _COUNTS.items():
             for folder in _BREEDS:

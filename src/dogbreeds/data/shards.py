@@ -9,7 +9,6 @@ others, the tar headers are read.
 """
 
 import io
-import itertools
 import json
 import random
 import tarfile
@@ -30,9 +29,7 @@ def is_sharded(folder: Path) -> bool:
 def list_shards(folder: Path) -> list[ShardPhoto]:
     """List the photos of a split's shards, in stored order.
 
-    Raises:
-        PhotosError: The index or a shard is broken, or they do not match.
-        OSError: They cannot be read.
+    PhotosError if the index or a shard is broken, or they do not match; OSError if unreadable.
     """
     shards, index = sorted(folder.glob("*.tar")), folder / INDEX
     return _read_index(index, shards) if index.is_file() else list(_scan(shards))
@@ -104,16 +101,14 @@ def write_shards(
     labels: Sequence[str],
     classes: Sequence[str],
     shard_bytes: int,
-    on_progress: Callable[[int], object] = lambda photos: None,
+    on_progress: Callable[[int], object],
 ) -> None:
     """Write the photos of a split to an empty folder, as shards with an index.
 
     They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
     shards' names begin with `prefix`; a shard ends once it has `shard_bytes`. The position of a
     photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
-
-    Raises:
-        OSError: A photo cannot be read or a shard not be written.
+    OSError if a photo cannot be read or a shard not be written.
     """
     order = list(range(len(photos)))
     random.Random(0).shuffle(order)  # noqa: S311
@@ -128,10 +123,11 @@ def write_shards(
                     position = order.pop()
                     name, label = PurePosixPath(str(photos[position])), labels[position]
                     # A dot would end a sample's key.
-                    plain = f"{label}/{name.stem.replace('.', '_')}"
-                    numbered = (f"{plain}_{number}" for number in itertools.count(2))
-                    keys = itertools.chain([plain], numbered)
-                    key = next(key for key in keys if key not in taken)
+                    key = plain = f"{label}/{name.stem.replace('.', '_')}"
+                    number = 1
+                    while key in taken:
+                        number += 1
+                        key = f"{plain}_{number}"
                     taken.add(key)
                     data, member = photos[position].read_bytes(), f"{key}{name.suffix.lower()}"
                     offset = _append(tar, member, data)

@@ -24,10 +24,7 @@ def in_processes(
 
     Workers inherit the task by fork, and with it all that a closure refers to: large lists cost
     nothing and a shared mapping stays shared. Close the generator (`contextlib.closing`) to end the
-    workers before the last range.
-
-    Raises:
-        OSError: A worker was killed.
+    workers before the last range. OSError if a worker was killed.
     """
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if workers == 1:

@@ -36,15 +36,9 @@ def add_graphs(
     """Add ONNX graphs to the artifact in a folder: float32, and int8 if `quantize`.
 
     int8 needs photos to calibrate with (``train``) and to measure on (``valid``, ``test``).
-    Transformers stay float32: int8 costs them more accuracy than it saves time.
-
-    Returns:
-        The graphs by precision.
-
-    Raises:
-        ArtifactError: The folder contains no artifact.
-        ExportError: The model cannot be converted.
-        OSError: The folder cannot be written.
+    Transformers stay float32: int8 costs them more accuracy than it saves time. The graphs are
+    returned by precision. ArtifactError if the folder contains no artifact, ExportError if the
+    model cannot be converted, OSError if the folder cannot be written.
     """
     trained = artifact.load(folder)
     files = {FLOAT32: to_onnx(trained)}

@@ -42,11 +42,10 @@ _FREE = ("num_workers", "checkpoint_seconds", "pixel_cache", "compile",
 
 
 def main() -> int:
-    """Run the job that sagemaker-training's environment describes.
+    """Run the job that sagemaker-training's environment describes; return the exit code.
 
-    Returns:
-        The exit code: 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the
-        reason in ``output/failure``, in one line.
+    It is 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the reason in
+    ``output/failure``, in one line.
     """
     stop = StopRequest()
     keep_freed_memory()
@@ -76,10 +75,8 @@ def run(
 ) -> None:
     """Train, write the artifact to ``paths.model`` and reports to ``paths.output_data``.
 
-    Raises:
-        Stopped: A stop was requested before there was a model to save.
-        DogbreedsError: The job cannot run as requested.
-        OSError: A folder cannot be read or written.
+    Stopped if a stop was requested before there was a model to save, DogbreedsError if the job
+    cannot run as requested, OSError if a folder cannot be read or written.
     """
     settings = dataclasses.replace(settings, augmentation=settings.augmentation_strength)
     weights = resolve_weights(settings, paths.weights)

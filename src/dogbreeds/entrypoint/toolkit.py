@@ -33,9 +33,8 @@ _TORCHRUN_REQUESTED = "sagemaker_torch_distributed_enabled"
 def main() -> None:
     """Run the training job that the ``/opt/ml`` tree describes.
 
-    Raises:
-        sagemaker_training.errors.ClientError: The job failed. `train` then writes the message to
-            ``output/failure``, unless the program wrote its own reason there, and exits with 1.
+    If it fails, this raises sagemaker-training's ClientError, and `train` writes the message to
+    ``output/failure``, unless the program wrote its own reason there, and exits with 1.
     """
     stop = _ForwardStop()
     try:
@@ -149,11 +148,7 @@ class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-trai
         return [*command[:at], sys.executable, "-m", "torch.distributed.run", *command[at + 1 :]]
 
     def run(self, wait: bool = True, capture_error: bool = False) -> Any:  # noqa: ANN401
-        """Run the program to its end; `wait` is ignored, the toolkit passes it.
-
-        Raises:
-            sagemaker_training.errors.ExecuteUserScriptError: The program failed.
-        """
+        """Run the program to its end, or raise ExecuteUserScriptError; `wait` is ignored."""
         command = self._create_command()
         logging_config.log_script_invocation(command, self._env_vars)
         return process.check_error(

@@ -23,8 +23,7 @@ class ConfigurationError(DogbreedsError):
 def check_configuration(folder: Path) -> None:
     """Read SageMaker's configuration files in `folder`, ``/opt/ml/input/config``.
 
-    Raises:
-        ConfigurationError: One is missing, is not JSON, or lacks what it must contain.
+    ConfigurationError if one is missing, is not JSON, or lacks what it must contain.
     """
     for name, keys in _KEYS.items():
         try:
@@ -44,8 +43,7 @@ def check_configuration(folder: Path) -> None:
 def main() -> int:
     """Run `train` over ``/opt/ml``, or the folder that ``SAGEMAKER_BASE_DIR`` names.
 
-    Returns:
-        1 if the configuration cannot be read; otherwise `train` exits by itself.
+    It returns 1 if the configuration cannot be read; otherwise `train` exits by itself.
     """
     base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
     try:

@@ -39,7 +39,7 @@ def page(
     """Return a page in the project's style: see ``page.css`` for the classes a body can use.
 
     A click on a column header of a table of class ``sortable`` sorts it, by the cells'
-    ``data-value`` where they have one.
+    ``data-value`` where they have one. The document is to be written as UTF-8.
 
     Args:
         title: Plain text.
@@ -50,9 +50,6 @@ def page(
         data: JSON-ready value for the script, in the element ``#data``; NaN and infinity, which
             JSON lacks, become null.
         policy: Additional Content-Security-Policy directives, e.g. ``{"connect-src": "'self'"}``.
-
-    Returns:
-        The document, to be written as UTF-8.
     """
     style, code = asset("page.css") + css, asset("page.js") + script
     directives = {

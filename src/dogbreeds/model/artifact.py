@@ -6,6 +6,7 @@ serving must know, so that weights and classes are never separated, and one rena
 Nothing in it is ever unpickled. It may include ONNX graphs, see `dogbreeds.model.graphs`.
 """
 
+import dataclasses
 import json
 import tarfile
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
         "torch_version": str(torch.__version__),
         "architecture": artifact.architecture,
         "classes": [list(item) for item in artifact.classes],
-        "preprocessing": artifact.preprocessing.to_dict(),
+        "preprocessing": dataclasses.asdict(artifact.preprocessing),
         "temperature": artifact.temperature,
         "metrics": artifact.metrics,
         "provenance": artifact.provenance,
@@ -133,12 +134,9 @@ def pack(folder: Path, tar: Path) -> None:
 
 
 def load(path: Path) -> Artifact:
-    """Load an artifact from any path of `read_document`.
+    """Load an artifact from any path of `read_document`, or raise `ArtifactError` as it does.
 
     Its model is on the CPU, in evaluation mode and channels-last.
-
-    Raises:
-        ArtifactError: There is no artifact, or it is damaged or not ours.
     """
     data = read_file(path, WEIGHTS_FILE)
     document, description = parse_document(data, path), describe(data, path)

@@ -81,8 +81,7 @@ def read_document(path: Path) -> dict[str, Any]:
 def describe(data: bytes, path: Path) -> Description:
     """Return the description in the bytes of a weights file; `path` is for messages.
 
-    Raises:
-        ArtifactError: It is damaged or not ours.
+    ArtifactError if it is damaged or not ours.
     """
     document = parse_document(data, path)
     try:
@@ -132,10 +131,8 @@ def read_file(source: Path, name: str) -> bytes:
     """Return the bytes of a file; nothing is extracted to disk.
 
     The source is a folder that contains the file or an archive of it, or that archive. It may have
-    the file in one folder; links inside it are followed.
-
-    Raises:
-        ArtifactError: There is no such file, it cannot be read, or it is a git-LFS pointer.
+    the file in one folder; links inside it are followed. ArtifactError if there is no such file, it
+    cannot be read, or it is a git-LFS pointer.
     """
     try:
         if source.is_dir():

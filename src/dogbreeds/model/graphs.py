@@ -44,8 +44,7 @@ def file_name(precision: str) -> str:
 def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
     """Return by precision the graphs of the artifact at `path` that its document names, if any.
 
-    Raises:
-        ArtifactError: A graph is missing or is not the one that was saved.
+    ArtifactError if a graph is missing or is not the one that was saved.
     """
     graphs = {}
     for precision in PRECISIONS:
@@ -58,8 +57,9 @@ def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
                 f" {stored['sha256']}, got {digest}: it is not the graph that was saved there"
             )
         probabilities = np.array([stored["probabilities"]], np.float32)
-        shares = stored["accuracy"], stored["agreement"]
-        graphs[precision] = Graph(precision, data, probabilities, *shares)
+        graphs[precision] = Graph(
+            precision, data, probabilities, stored["accuracy"], stored["agreement"]
+        )
     return graphs
 
 

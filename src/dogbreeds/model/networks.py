@@ -25,8 +25,7 @@ from dogbreeds.system.files import atomic_write
 def create_model(architecture: str, num_classes: int) -> nn.Module:
     """Build a classifier with random weights: float32 [N, 3, H, W] to logits [N, num_classes].
 
-    Raises:
-        ModelError: The architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
+    ModelError if the architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
     """
     check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
@@ -43,10 +42,8 @@ def head_name(model: nn.Module) -> str:
 def load_pretrained(model: nn.Module, path: Path) -> None:
     """Load a state dict of any number of classes into all of the model but its head, in place.
 
-    The file is read with ``weights_only=True``, so no code in it is run.
-
-    Raises:
-        ModelError: The file is missing, is no state dict or is of another architecture.
+    The file is read with ``weights_only=True``, so no code in it is run. ModelError if it is
+    missing, is no state dict or is of another architecture.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,17 +72,12 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
 
 
 def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None = None) -> Path:
-    """Put torchvision's ImageNet weights of an architecture into a folder atomically.
+    """Put torchvision's ImageNet weights of an architecture into a folder; return the file.
 
-    The folder is created if missing; `source` is a local copy to use instead of a download.
-
-    Returns:
-        The file, e.g. ``resnet18-f37072fd.pth``. The digits in its name are the first of its
-        SHA-256 (torch.hub's convention), which is checked.
-
-    Raises:
-        ModelError: There are no such weights, or the file does not have that hash.
-        OSError: It cannot be downloaded, read or written.
+    The digits in its name, e.g. ``resnet18-f37072fd.pth``, are the first of its SHA-256
+    (torch.hub's convention), which is checked. `source` is a local copy to use instead of a
+    download. ModelError if there are no such weights, or the file does not have that hash; OSError
+    if it cannot be downloaded, read or written.
     """
     check_architecture(architecture)
     url = str(zoo.get_model_weights(architecture).DEFAULT.url)

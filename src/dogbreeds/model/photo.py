@@ -53,15 +53,11 @@ def decode(
     """Decode a photo to upright sRGB, 8 bits per channel.
 
     EXIF orientation and color profile are applied, transparency is composited on white, 16-bit gray
-    is scaled to 8 bits, and of an animation the first frame is used.
+    is scaled to 8 bits, and of an animation the first frame is used. What is missing of a truncated
+    photo is filled with gray or black if `tolerate_truncated`.
 
-    Args:
-        source: The encoded photo, or its file.
-        min_side: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its
-            short side keeps at least this many pixels (libjpeg's scaled decoding), which is much
-            faster.
-        tolerate_truncated: Fill what is missing of a truncated photo with gray or black instead
-            of raising.
+    With `min_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short side
+    keeps at least this many pixels (libjpeg's scaled decoding), which is much faster.
 
     Raises:
         PhotoError: The bytes are not a photo, or it is broken or truncated.

@@ -38,11 +38,7 @@ def is_photo_name(name: str) -> bool:
 
 
 def is_photo_file(path: Path) -> bool:
-    """Tell whether a file is a photo: by its name, or else by its first bytes.
-
-    Raises:
-        OSError: It has no photo name, and cannot be read.
-    """
+    """Tell whether a file is a photo: by its name, or else by its bytes; OSError if unreadable."""
     if is_photo_name(path.name):
         return True
     with path.open("rb") as stream:

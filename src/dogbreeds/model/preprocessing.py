@@ -1,6 +1,6 @@
 """From a decoded photo to the model's input."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,12 +44,7 @@ class Preprocessing:
     ) -> npt.NDArray[np.uint8]:
         """Decode a photo as `decode` does, no larger than needed, and crop it to the input size.
 
-        Returns:
-            Pixels of shape [image_size, image_size, 3], dtype uint8.
-
-        Raises:
-            PhotoError: As `decode` does.
-            OSError: The file cannot be read.
+        The pixels are uint8 [image_size, image_size, 3]. Errors are those of `decode`.
         """
         side = self.resize_size
         image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
@@ -67,8 +62,7 @@ class Preprocessing:
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Normalize contiguous pixels [N, S, S, 3], uint8 or float32, 0..255, on their device.
 
-        Returns:
-            Shape [N, 3, S, S], dtype float32, in channels-last memory format.
+        Returns float32 [N, 3, S, S] in channels-last memory format.
         """
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
         # Permute first because ONNX Runtime is slow where the last dimension is short.
@@ -77,16 +71,11 @@ class Preprocessing:
         std = values.new_tensor(self.std).view(3, 1, 1) * 255
         return (values - mean) / std
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Restore settings from `to_dict`.
+        """Restore settings from ``dataclasses.asdict``.
 
-        Raises:
-            KeyError, TypeError, ValueError: A key is missing, or a value is out of range.
+        KeyError, TypeError or ValueError if a key is missing, or a value is out of range.
         """
         preprocessing = cls(
             resize_size=int(values["resize_size"]),

@@ -155,8 +155,7 @@ def _refusal(error: Exception) -> RequestError:
 def load(context: _Context) -> "Service | UserService":
     """Load the model; if that fails, stop the server instead of retrying forever.
 
-    Raises:
-        MemoryError: It would not fit beside the other models; MMS answers 507.
+    MemoryError if it would not fit beside the other models; MMS answers 507.
     """
     settings = Settings.from_environment(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()

@@ -52,8 +52,7 @@ class Predictor:
     def start(self) -> None:
         """Choose a backend and warm it up; call it in the process that will predict.
 
-        Raises:
-            BackendError: No backend reproduces the golden example.
+        BackendError if no backend reproduces the golden example.
         """
         started = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
@@ -95,9 +94,7 @@ def choose(
     """Return the fastest started backend that reproduces the golden example.
 
     The requested one, of `settings.BACKENDS`, is preferred if it agrees, whatever its speed.
-
-    Raises:
-        BackendError: None agrees.
+    BackendError if none agrees.
     """
     agreeing: list[Backend] = []
     differences = [distance(backend, golden_example) for backend in backends]
@@ -125,10 +122,10 @@ def distance(backend: Backend, golden_example: GoldenExample) -> float:
     return float(np.abs(backend.run(golden_example.pixels) - golden_example.probabilities).max())
 
 
-def seconds(backend: Backend, pixels: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
+def seconds(backend: Backend, pixels: npt.NDArray[np.uint8]) -> float:
     """Return the shortest time of up to 5 runs: other load only makes a run longer."""
     times: list[float] = []
-    while len(times) < 5 and sum(times) < budget:
+    while len(times) < 5 and sum(times) < 0.3:
         begin = time.perf_counter()
         backend.run(pixels)
         times.append(time.perf_counter() - begin)

@@ -29,11 +29,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
-    """Serve until a signal comes.
-
-    Returns:
-        0 after SIGTERM or SIGINT, 1 after a failure.
-    """
+    """Serve until SIGTERM or SIGINT and return 0, or 1 after a failure."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for number in _STOP_SIGNALS:  # process 1 has no default handlers
         signal.signal(number, signal.default_int_handler)
@@ -59,8 +55,7 @@ def main() -> int:
 def _serve(settings: Settings, folder: Path) -> None:
     """Serve until a signal comes.
 
-    Raises:
-        ServerError: The server cannot start, ended without a signal, or did not stop in time.
+    ServerError if the server cannot start, ended without a signal, or did not stop in time.
     """
     packages = script.install(settings.user_code, folder) if settings.user_code else None
     mms.write_files(settings, folder)

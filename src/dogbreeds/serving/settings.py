@@ -90,9 +90,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings from environment variables.
 
-        Raises:
-            SettingsError: A variable has an invalid value.
-            ScriptError: The model's code is not where it should be.
+        SettingsError if one has an invalid value, ScriptError if the model's code is missing.
         """
 
         def number(name: str, default: int, low: int, high: int) -> int:

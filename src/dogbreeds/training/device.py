@@ -114,13 +114,9 @@ class PixelStore:
         return len(self.targets)
 
     def batches(self, indexes: Iterable[torch.Tensor]) -> Generator[Batch]:
-        """Yield the photos at the given positions.
+        """Yield the photos at the given positions, for each batch int64 [N] on the CPU.
 
-        Args:
-            indexes: For each batch: shape [N], dtype int64, on the CPU.
-
-        Raises:
-            PhotoError, OSError: A photo that could be decoded before no longer can.
+        PhotoError or OSError if a photo that could be decoded before no longer can.
         """
         if self._pixels is not None:
             for index in indexes:

@@ -27,13 +27,9 @@ def load_photos(
     """Read all photos and return them ready for training, by split name.
 
     One process per host reads; the others map its pixels. `report` is the JSON file for the data
-    inspection.
-
-    Raises:
-        PhotosError: A photo is broken and ``broken_photos`` is ``fail``, a class has no photo left
-            to train on, or hosts have different photos.
-        Stopped: A stop was requested.
-        OSError: The report or the cache cannot be written.
+    inspection. PhotosError if a photo is broken and ``broken_photos`` is ``fail``, a class has no
+    photo left to train on, or hosts have different photos; Stopped if a stop was requested; OSError
+    if the report or the cache cannot be written.
     """
     counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
     for count in counts:

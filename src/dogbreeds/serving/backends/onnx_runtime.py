@@ -49,15 +49,11 @@ def choose_precision(
     requested: str | None = None,
     saturates: Callable[[], bool] = int8_saturates,
 ) -> tuple[OnnxRuntime, GoldenExample]:
-    """Choose one of an artifact's graphs, and log why.
+    """Choose one of an artifact's graphs, which are given by precision, and log why.
 
-    Args:
-        graphs: By precision; float32 is among them.
-        pixels: The golden example's.
-        threads: Per forward pass.
-        requested: A precision of `graphs`, whatever its accuracy and speed; None chooses int8 if
-            the job measured it as accurate, the processor computes it correctly and it is faster.
-        saturates: Tells whether 8-bit sums saturate on this processor.
+    A `requested` precision is chosen whatever its accuracy and speed; None chooses int8 if the job
+    measured it as accurate, 8-bit sums do not saturate on this processor and it is faster. `pixels`
+    are the golden example's, and `threads` are those of a forward pass.
 
     Returns:
         A backend, not started, and the golden example that it must reproduce.

@@ -25,21 +25,14 @@ _STEPS = ("input_fn", "predict_fn", "batch_predict_fn", "output_fn")
 
 
 def functions_of(module: ModuleType | None) -> dict[str, Function]:
-    """Return the functions of a script by name, with defaults for missing steps.
+    """Return the functions of a script by name, with defaults for missing steps; None has no own.
 
-    Args:
-        module: The script, or None for the defaults alone.
-
-    Returns:
-        ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)`` and
-        ``output_fn(prediction, accept)``; if the script has them, ``pre_model_fn(model_dir)``,
-        ``model_warmup_fn(model_dir, model)``, ``batch_predict_fn(list of data, model)`` and
-        ``transform_fn(model, data, content_type, accept)``, which replaces the steps. Each takes
-        MMS's context as one more argument.
-
-    Raises:
-        ScriptError: A function takes another number of arguments or is asynchronous, or the script
-            has `transform_fn` and one of the steps.
+    They are ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)``
+    and ``output_fn(prediction, accept)``; if the script has them, ``pre_model_fn(model_dir)``,
+    ``model_warmup_fn(model_dir, model)``, ``batch_predict_fn(list of data, model)`` and
+    ``transform_fn(model, data, content_type, accept)``, which replaces the steps. Each takes MMS's
+    context as one more argument. ScriptError if a function takes another number of arguments or is
+    asynchronous, or the script has `transform_fn` and one of the steps.
     """
     own = {name: getattr(module, name) for name in _ARGUMENTS if getattr(module, name, None)}
     beside = [name for name in _STEPS if name in own]
@@ -70,8 +63,7 @@ def _with_context(name: str, function: Function) -> Function:
 def model_fn(model_dir: str) -> Any:
     """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
 
-    Raises:
-        ScriptError: There is none, there are several, or it is not TorchScript.
+    ScriptError if there is none, there are several, or it is not TorchScript.
     """
     import torch
 
@@ -91,9 +83,7 @@ def model_fn(model_dir: str) -> Any:
 def input_fn(data: Any, content_type: str | None) -> Any:
     """Decode JSON, CSV or NPY to a tensor.
 
-    Raises:
-        UnsupportedFormatError: It is of another type.
-        ValueError: It cannot be decoded.
+    UnsupportedFormatError if it is of another type, ValueError if it cannot be decoded.
     """
     import torch
 
@@ -120,8 +110,7 @@ def predict_fn(data: Any, model: Any) -> Any:
 def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
     """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
 
-    Raises:
-        UnsupportedFormatError: None of them is accepted.
+    UnsupportedFormatError if none of them is accepted.
     """
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().tolist()

@@ -40,8 +40,7 @@ class _Request:
 class UserService:
     """Loads a model by its own code and answers batches of requests with it.
 
-    Raises:
-        ScriptError: The code cannot be loaded, or one of its functions raised.
+    ScriptError if the code cannot be loaded, or one of its functions raised.
     """
 
     def __init__(
