@@ -20,10 +20,7 @@ class Member:
 
 
 def find_alike(members: Sequence[Member]) -> list[list[Member]]:
-    """Return the groups of photos that look alike, copies included.
-
-    The one to keep is the first of its group: a test photo, or the largest.
-    """
+    """Return the groups of look-alikes, the one to keep first: a test photo, or the largest."""
 
     def preference(member: Member) -> tuple[int, int, int, str]:
         pixels, size = member.facts.width * member.facts.height, member.facts.size

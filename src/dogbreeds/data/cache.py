@@ -6,7 +6,6 @@ mapping ``/proc/PID/fd/N``.
 """
 
 import math
-import mmap
 import os
 import shutil
 import tempfile
@@ -56,11 +55,8 @@ class SharedArray:
 
 
 def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedArray:
-    """Make an array of zeros; tier ``"file"`` puts it into the temporary directory (``TMPDIR``).
-
-    A full disk raises `OSError`.
-    """
-    size = max(math.prod(shape), 1)
+    """Make an array of zeros, in the temporary directory for ``"file"``; OSError if it is full."""
+    size = math.prod(shape)
     if tier == "memory":
         handle = os.memfd_create("dogbreeds-pixels")
         os.truncate(handle, size)
@@ -69,21 +65,13 @@ def allocate(shape: tuple[int, ...], tier: Literal["memory", "file"]) -> SharedA
         Path(name).unlink()  # the last process that maps it frees the space
         os.posix_fallocate(handle, 0, size)  # a full disk is an error here, not a SIGBUS later
     # The descriptor stays open while the job runs: others attach by it.
-    return SharedArray(_map(handle, shape), f"/proc/{os.getpid()}/fd/{handle}")
+    location = f"/proc/{os.getpid()}/fd/{handle}"
+    return SharedArray(attach(location, shape), location)
 
 
 def attach(location: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Map an array at `SharedArray.location` that another process of this host allocated.
+    """Map an array at `SharedArray.location` in any process of this host.
 
-    `OSError` means that the process is gone or belongs to another user.
+    `OSError` means that the process that allocated it is gone or belongs to another user.
     """
-    handle = os.open(location, os.O_RDWR)
-    try:
-        return _map(handle, shape)
-    finally:
-        os.close(handle)
-
-
-def _map(handle: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    count = math.prod(shape)
-    return np.frombuffer(mmap.mmap(handle, max(count, 1)), np.uint8, count).reshape(shape)
+    return np.asarray(np.memmap(location, np.uint8, "r+", shape=shape))

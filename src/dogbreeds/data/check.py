@@ -58,8 +58,8 @@ _BLANK = 8  # gray levels of 256 between the darkest and the brightest parts
 _DARK, _BRIGHT = 70, 235  # gray levels that the brightest, or the darkest, parts do not reach
 _PLAIN = ("RGB", "L", "1", "P")
 _FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
-    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF",
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WebP", ".bmp": "BMP", ".gif": "GIF",
+    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC",
 }  # fmt: skip
 _EDGES = (64, 128, 256, 512, 1024, 2048)  # of the histogram of short sides, in pixels
 
@@ -84,9 +84,11 @@ class Checked:
     @property
     def offenders(self) -> dict[str, str]:
         """The photos to move away, with the reason."""
-        findings = self.report["findings"]
-        found = [(kind, entry) for kind in OFFENCES for entry in findings.get(kind, ())]
-        return {entry["photo"]: f"{kind}: {entry['detail']}" for kind, entry in found}
+        return {
+            entry["photo"]: f"{kind}: {entry['detail']}"
+            for kind in OFFENCES
+            for entry in self.report["findings"].get(kind, ())
+        }
 
     @property
     def clean(self) -> bool:
@@ -96,10 +98,7 @@ class Checked:
 
 
 def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
-    """Examine all photos of a folder with splits or class folders, or of the same as shards.
-
-    PhotosError if there are no photos, OSError if the folder cannot be read.
-    """
+    """Examine all photos of a folder in any layout; PhotosError if there are none."""
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
     left_out = [] if "" in roots else list(find_beside(roots.values()))
@@ -133,7 +132,7 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
         for kind, finding in alike.findings(group):
             findings[kind].append(finding)
     classes = {
-        name: {**dict.fromkeys(listing.classes, 0), **Counter(listing.labels)}
+        name: dict.fromkeys(listing.classes, 0) | Counter(listing.labels)
         for name, listing in listings.items()
     }
     report = {
@@ -171,8 +170,7 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
         yield "bright", f"gray levels from {darkest} of 255"
     elif found.sharpness < _BLURRED:
         yield "blurred", f"sharpness {found.sharpness:.2f}, expected at least {_BLURRED}"
-    named = _FORMATS.get(PurePath(name).suffix.lower(), found.format)
-    if found.format not in (named, "MPO"):
+    if found.format != _FORMATS.get(PurePath(name).suffix.lower(), found.format):
         yield "extension", f"{found.format} in a file {PurePath(name).suffix}"
     if found.mode not in _PLAIN:
         yield "color", found.mode

@@ -23,7 +23,7 @@ _LINES = 16  # rows, and columns, whose pixels are compared
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Header):
     """What is known of a photo that can be decoded.
 
     Attributes:
@@ -32,10 +32,6 @@ class Facts:
             size proves detail.
     """
 
-    format: str  # of the file, e.g. "JPEG", whatever its name says
-    mode: str  # of the stored pixels, as Pillow calls it: "RGB", "CMYK", "I;16", ...
-    width: int  # in pixels, as stored
-    height: int
     size: int  # of the file in bytes
     digest: bytes  # of the file's bytes
     look: Look  # for finding near-duplicates
@@ -86,24 +82,17 @@ def examine(
 
 def _facts(data: bytes, image: Image.Image, stored: Header) -> Facts:
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    small = to_srgb(_shrink(image))
-    # Sharpness takes a tenth of this function's time, and few photos need it.
-    detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
-    look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
-    size = stored.width, stored.height
-    return Facts(stored.format, stored.mode, *size, len(data), digest, look, sharpness)
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    """Halve an image as often as libjpeg would for `_MIN_SIDE`.
-
-    Training decodes at the model's size. Shrunk the same way, looks are equal to the last bits, so
-    training and `dogbreeds.data.check` find the same copies.
-    """
+    # Training decodes at the model's size. Halved as often as libjpeg would for `_MIN_SIDE`, looks
+    # are equal to the last bits, so training and `dogbreeds.data.check` find the same copies.
     factor = 1
     while min(image.size) // (2 * factor) >= _MIN_SIDE:
         factor *= 2
-    return image.reduce(factor) if factor > 1 else image
+    small = to_srgb(image.reduce(factor) if factor > 1 else image)
+    # Sharpness takes a tenth of this function's time, and few photos need it.
+    detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
+    look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
+    header = stored.format, stored.mode, stored.width, stored.height
+    return Facts(*header, len(data), digest, look, sharpness)
 
 
 def _sharpness(image: Image.Image) -> float:

@@ -68,7 +68,14 @@ def fetch_archive(
             address, archive = source.address, work / "archive"
 
             def on_start(total: int | None) -> None:
-                _check_room(work, total or 0)
+                have = sum(file.stat().st_size for file in work.iterdir() if file.is_file())
+                free = shutil.disk_usage(work).free + have
+                needed = 2 * (total or 0)  # the unpacked photos need about as much again
+                if needed > free:
+                    raise OSError(
+                        f"the disk is too small: {needed:,} bytes are needed for the archive and"
+                        f" its photos, {free:,} are free"
+                    )
                 progress.downloading(total)
 
             download(source, archive, on_start, progress.downloaded)
@@ -124,17 +131,6 @@ def _workplace(target: Path) -> Iterator[Path]:
             shutil.rmtree(work / "photos", ignore_errors=True)
             if not any(path.name != "lock" for path in work.iterdir()):
                 shutil.rmtree(work)
-
-
-def _check_room(folder: Path, total: int) -> None:
-    """Raise if a download cannot fit; the unpacked photos need about as much again."""
-    have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    free = shutil.disk_usage(folder).free + have
-    if 2 * total > free:
-        raise OSError(
-            f"the disk is too small: {2 * total:,} bytes are needed for the archive and its"
-            f" photos, {free:,} are free"
-        )
 
 
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:

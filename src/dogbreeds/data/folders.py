@@ -37,10 +37,7 @@ class Split:
 
 
 def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folder of each split, in the order of `SPLITS`; other names are dropped.
-
-    PhotosError if two names mean one split, e.g. ``val`` and ``validation``.
-    """
+    """Return the folder of each split in `SPLITS`' order; PhotosError if two names mean one."""
     found: dict[str, str] = {}
     for name in folders:
         split = SPLIT_NAMES.get(name.lower())
@@ -77,7 +74,11 @@ def find_roots(folder: Path) -> dict[str, Path]:
     folders = _folders(folder)
     splits = name_splits(folders)
     # "train" may be a class next to "car" and "bus" if it contains photos but no class folders.
-    if len(folders) > len(splits) and all(map(_is_class, splits.values())):
+    if len(folders) > len(splits) and all(
+        any(is_photo_name(path.name) for path in split.iterdir())
+        and not (_folders(split) or _is_labelled(split))
+        for split in splits.values()
+    ):
         return {"": folder}
     if not any(map(_folders, splits.values())) and find_labels(folder):  # names train/1.jpg etc.
         return {"": folder}
@@ -98,11 +99,6 @@ def root_of(folder: Path) -> Path:
 def _folders(folder: Path) -> dict[str, Path]:
     entries = sorted(folder.iterdir())
     return {path.name: path for path in entries if not is_junk(path.name) and path.is_dir()}
-
-
-def _is_class(folder: Path) -> bool:
-    photos = any(is_photo_name(path.name) for path in folder.iterdir())
-    return photos and not _folders(folder) and not _is_labelled(folder)
 
 
 def _is_labelled(folder: Path) -> bool:

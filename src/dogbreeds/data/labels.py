@@ -12,10 +12,7 @@ _DELIMITERS = ",;\t"  # spreadsheets write semicolons where decimals have a comm
 
 
 def find_labels(folder: Path) -> Path | None:
-    """Return the CSV file next to the photos whose header names a path and a label, if any.
-
-    Several raise `PhotosError`.
-    """
+    """Return the CSV file beside photos whose header has path and label; PhotosError if several."""
     found = [file for file in sorted(folder.glob("*.csv")) if file.is_file() and _columns(file)]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)

@@ -49,7 +49,7 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """List the photos of a split, or of an unsplit folder; only files of unknown suffix are opened.
 
-    PhotosError if its shards or its labels file are broken, OSError if it cannot be read.
+    PhotosError if its shards or its labels file are broken.
     """
     if is_sharded(folder):
         shards = list_shards(folder)

@@ -44,8 +44,7 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
 def restore(photos: Path) -> tuple[int, list[str]]:
     """Put all photos back; return how many, and the names of those whose place is taken.
 
-    FileNotFoundError if there is no quarantine folder, OSError if a photo cannot be moved; a second
-    call resumes.
+    FileNotFoundError if there is no quarantine folder. After another OSError a second call resumes.
     """
     quarantine = folder_of(photos)
     back, staying = 0, list[str]()

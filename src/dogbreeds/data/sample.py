@@ -27,10 +27,7 @@ _BREEDS = {
 
 
 def draw_sample(root: Path) -> None:
-    """Write the sample in the Udacity layout to a new folder, always the same files.
-
-    FileExistsError if `root` exists already, OSError if it cannot be written.
-    """
+    """Write the sample, always the same, in the Udacity layout to a new folder."""
     rng = random.Random(0)  # noqa: S311  (pictures, not secrets)
     with atomic_folder(root) as partial:
         for split, count in _COUNTS.items():

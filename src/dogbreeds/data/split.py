@@ -39,13 +39,9 @@ def split_photos(
     file system allows it. `valid` and `test` are shares of each class, 0 to 1. The same seed and
     photos give the same splits. `workers` processes examine the photos.
 
-    Returns:
-        Photos by split, and those left out because they cannot be decoded, with the reason.
-
-    Raises:
-        PhotosError: The source is split already, has fewer than two classes, or a class has too
-            few distinct photos for all splits.
-        OSError: The target exists, or cannot be written.
+    The number of photos by split is returned, and those left out because they cannot be decoded,
+    with the reason. PhotosError if the source is split already, has fewer than two classes, or a
+    class has too few distinct photos for all splits; OSError if the target exists.
     """
     roots = find_roots(source)
     if "" not in roots:
@@ -141,8 +137,7 @@ def _assign(
 ) -> dict[str, list[Member]]:
     """Fill test and validation of each class with shuffled units; the rest is for training.
 
-    A unit is a group of look-alikes or a single photo. The first one of a class is always for
-    training.
+    A unit is a group of look-alikes or a single photo; the first of a class is for training.
     """
     members = [
         Member(str(photo), "", label, found)

@@ -11,7 +11,6 @@ import torch
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.split import hold_out
 from dogbreeds.entrypoint import report
-from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.monitors import watched
@@ -23,7 +22,7 @@ from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
-from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.resources import available_cpus, keep_freed_memory
 from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device

@@ -37,11 +37,11 @@ class PhotoTooLargeError(PhotoError):
     """The photo has more pixels than `MAX_MEGAPIXELS`; it was not decoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a photo's header states."""
 
-    format: str  # e.g. "JPEG"
+    format: str  # e.g. "JPEG", whatever the file's name says
     mode: str  # of the stored pixels, in Pillow's terms; "PA" for a palette with transparency
     width: int  # in pixels, as stored
     height: int

@@ -22,10 +22,7 @@ class CheckpointError(DogbreedsError, ValueError):
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings and containers of them; remove all but the newest two.
-
-    OSError if the checkpoint cannot be written; then earlier ones are kept.
-    """
+    """Write tensors, numbers, strings and containers of them; then keep only the newest two."""
     file = folder / f"checkpoint-{step:09d}.pt"
     try:
         with atomic_write(file) as partial, partial.open("wb") as stream:
@@ -42,10 +39,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the newest readable checkpoint; None if there is none, or no folder.
-
-    CheckpointError if it belongs to a job with another ``"identity"`` than the given one.
-    """
+    """Read the newest readable checkpoint, if any; CheckpointError if its identity is another."""
     remove_partial(folder)  # a job killed while writing leaves it
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:

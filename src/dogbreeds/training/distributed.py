@@ -148,19 +148,20 @@ class VoteCount:
 
 @contextlib.contextmanager
 def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
-    """Yield this process's place in the job, from torchrun's variables (``RANK``, ...), if any.
-
-    ClusterError if another process is gone.
-    """
+    """Yield this process's place in torchrun's job, if any; ClusterError if another one is gone."""
     size = int(environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Cluster()
         return
-    _choose_interface(environ)
-    local_rank = int(environ["LOCAL_RANK"])
+    local_rank, backend = int(environ["LOCAL_RANK"]), "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl"
+    if environ.get("LOCAL_WORLD_SIZE") != environ["WORLD_SIZE"]:  # there are several hosts
+        # gloo should use the interface that SageMaker names, if the host has it.
+        name = environ.get("SM_NETWORK_INTERFACE_NAME", "")
+        if name in dict(socket.if_nameindex()).values():
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     try:
         dist.init_process_group(backend, timeout=_STEP_TIMEOUT)
         patient = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
@@ -178,11 +179,3 @@ def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _choose_interface(environ: Mapping[str, str]) -> None:
-    """Make gloo use the interface that SageMaker names, if the host has it."""
-    name = environ.get("SM_NETWORK_INTERFACE_NAME", "")
-    several_hosts = environ.get("LOCAL_WORLD_SIZE") != environ["WORLD_SIZE"]
-    if several_hosts and name in dict(socket.if_nameindex()).values():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)

@@ -27,10 +27,9 @@ def train_linear_probe(
     """Train the last linear layer of a pretrained classifier; nothing else changes.
 
     The processes share the features, with `batch_size` photos per forward pass; each then trains
-    the same head. `label_smoothing` is the share of the target spread over all classes, 0..1;
-    `seed` determines the order of the photos. After each forward pass, `on_progress` is called with
-    its number of photos, and if `should_stop` returns true, training uses the photos so far. False
-    is returned if the head is not a linear layer (SqueezeNet), and so was not trained.
+    the same head. `seed` determines the order of the photos. After each forward pass, `on_progress`
+    is called with its number of photos, and if `should_stop` returns true, training uses the photos
+    so far. It returns False if the head is not a linear layer (SqueezeNet), which stays untrained.
     """
     head = model.get_submodule(head_name(model))
     if not isinstance(head, nn.Linear):

@@ -87,7 +87,10 @@ def _decode(
 
 def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[str, DecodedSplit]:
     """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
-    pickled = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
+    pickled = {}
+    for name, split in (decoded or {}).items():
+        location = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
+        pickled[name] = dataclasses.replace(split, pixels=None), location
     shared = cluster.from_local_leader(pickled)
     if decoded is None:
         decoded = {}
@@ -97,9 +100,3 @@ def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[st
     # Nobody may continue, and perhaps end, before all have mapped the pixels.
     cluster.collect(None)
     return decoded
-
-
-def _without_pixels(split: DecodedSplit) -> tuple[DecodedSplit, tuple[str, tuple[int, ...]] | None]:
-    """Return what can be pickled of a split, and the location and shape of its pixels."""
-    location = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
-    return dataclasses.replace(split, pixels=None), location

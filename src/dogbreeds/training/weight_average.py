@@ -10,12 +10,11 @@ from torch import nn
 class WeightAverage:
     """An exponential moving average of a model's weights and running statistics.
 
-    Attributes:
-        model: A model with the averages; at first a copy of the one being trained.
+    A step keeps the share `decay` of the average, 0..1. `model` has the averages, and is at first a
+    copy of the one being trained.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Start; a step keeps the share `decay` of the average, 0..1."""
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._decay = decay
 

@@ -26,10 +26,9 @@ def interpolate(
 ) -> nn.Module:  # fmt: skip
     """Return a model between two of the same architecture; all processes take part.
 
-    `probe` is the state dict from before fine-tuning, with a trained head; `model` is not changed.
-    `share`, 0..1, is that of the fine-tuned weights; 0 and 1 return the two models themselves. In
-    between, running statistics are estimated anew from the training split, with `batch_size` photos
-    per forward pass over all processes.
+    `probe` is the state dict from before fine-tuning; `model` is not changed. `share`, 0..1, is
+    that of the fine-tuned weights; 0 and 1 return the two models themselves. In between, running
+    statistics are estimated anew, with `batch_size` photos per forward pass over all processes.
     """
     if share == 1:
         return model
