@@ -17,8 +17,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model import networks
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.monitoring.debugger.hook import Debugger, default_configuration

@@ -25,7 +25,7 @@ def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> Non
     A zip archive is unpacked by several threads; a tar archive can only be read in order, by one.
     `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
     ArchiveError if it is no archive, broken, encrypted, contains links or names that lead out of
-    the folder, or unpacks to far more than photos would; OSError e.g. if the disk is full.
+    the folder, or unpacks to far more than photos would; OSError if the disk is too small.
     """
     with open_archive(archive) as members:
         checked = _checked(archive, members, folder)

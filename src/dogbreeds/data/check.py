@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from dogbreeds.data import alike
-from dogbreeds.data.alike import Member, find_alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
@@ -118,17 +117,17 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
     facts = examine(list(photos.values()), workers, on_start(len(photos)))
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
-    members: list[Member] = []
+    members: list[alike.Member] = []
     for (split, label, _), name, found in zip(entries, photos, facts, strict=True):
         for kind, detail in _oddities(name, found):
             findings[kind].append({"photo": name, "detail": detail})
         if isinstance(found, Facts):
-            members.append(Member(name, split, label, found))
+            members.append(alike.Member(name, split, label, found))
     unused = [(path, "ignored", "not a photo") for x in listings.values() for path in x.ignored]
     unused += [(path, "left out", reason) for path, reason in left_out]
     for path, kind, detail in unused:
         findings[kind].append({"photo": str(path.relative_to(folder)), "detail": detail})
-    for group in find_alike(members):
+    for group in alike.find_alike(members):
         for kind, finding in alike.findings(group):
             findings[kind].append(finding)
     classes = {

@@ -120,11 +120,11 @@ def _append(opened: Opened, file: Path, on_progress: Callable[[int], object]) ->
             on_progress(start)
 
 
+@dataclass(frozen=True)
 class HttpFile:
     """A file on a web server, by its http:// or https:// address."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    address: str
 
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:

@@ -47,13 +47,10 @@ def examine(
     tolerate_truncated: bool = False,
     on_decoded: Callable[[int, Image.Image], object] = lambda position, image: None,
 ) -> list[Facts | str]:
-    """Read and decode photos by several processes, as `decode_unconverted` does.
+    """Return each photo's facts, or why `decode_unconverted` cannot decode it; by `in_processes`.
 
     `on_progress` is called with the number of photos done since the last call; `on_decoded` in a
-    worker, with a photo's position and its unconverted image. OSError if a worker was killed.
-
-    Returns:
-        The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
+    worker, with a photo's position and its unconverted image. A photo's facts take about 1.5 kB.
     """
 
     def examine_chunk(chunk: range) -> list[Facts | str]:

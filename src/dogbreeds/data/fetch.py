@@ -32,10 +32,7 @@ class Progress:
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
-    """Return the description of photos that were fetched to `target` before; None if it is empty.
-
-    PhotosError if it contains something else, or photos of another source or (if given) SHA-256.
-    """
+    """Return the description of photos fetched before, None: no such; PhotosError if of others."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     try:
@@ -57,9 +54,8 @@ def fetch_archive(
     """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
-    next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
-    PhotosError or ArchiveError if the archive is not what was expected, OSError if it cannot be
-    downloaded or read, or the disk is full.
+    next call; a wrong archive (PhotosError, ArchiveError) is deleted. The SHA-256 is in
+    hexadecimal; empty if unknown.
     """
     with _workplace(target) as work:
         if isinstance(source, Path):
@@ -98,10 +94,7 @@ def fetch_archive(
 
 
 def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> str:
-    """Fetch photos that are not in an archive to a new directory, as `fetch_archive` does.
-
-    `copy` copies them to the given folder; it may skip files that a failed call left there.
-    """
+    """Fetch photos to a new directory by `copy`, which may skip what a failed call left there."""
     with _workplace(target) as work:
         (work / "copy").mkdir(exist_ok=True)
         copy(work / "copy")

@@ -65,8 +65,7 @@ def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
 def find_roots(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
 
-    A lone subfolder that contains all of them is entered (`root_of`). PhotosError if there is no
-    such folder, or two folders mean one split; OSError if it cannot be read.
+    `root_of` it is searched. PhotosError if there is no folder, or two folders mean one split.
     """
     if not folder.is_dir():
         raise PhotosError(f"expected a folder of photos, found none at {folder}")
@@ -123,7 +122,7 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
     """Return the classes, sorted by folder name, and the splits by name, given the folder of each.
 
-    PhotosError for one of `find_problems` or a missing folder, OSError if it cannot be read.
+    PhotosError for one of `find_problems` or a missing folder.
     """
     for split, root in roots.items():
         if not root.is_dir():

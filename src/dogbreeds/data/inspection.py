@@ -15,15 +15,12 @@ _LISTED = 10  # warnings per kind in the log; the report contains all
 def inspect(
     decoded: Mapping[str, DecodedSplit], splits: Mapping[str, Split], image_size: int
 ) -> dict[str, Any]:
-    """Report on the decoded photos of all splits, and on the listings they come from.
+    """Report on the decoded photos of all splits, and on the listings they come from; JSON-ready.
 
-    Returns:
-        JSON-ready: by split name the number of ``photos`` used, ``broken`` files with the reason,
-        ``ignored`` files that are not photos, photos ``left_out`` with the reason and ``small``
-        ones (relative to the model's `image_size` in pixels) with their size; and ``duplicates``,
-        groups of files that show the same photo, with classes and splits. ``leaks`` (copies in
-        another split) and ``conflicts`` (copies in another class) are numbers of photos, as
-        `dogbreeds.data.check` counts them.
+    By split name it has the number of ``photos`` used, ``broken`` files and ``left_out`` photos
+    with the reason, ``ignored`` files that are not photos, and ``small`` photos (relative to the
+    model's `image_size` in pixels) with their size; and ``duplicates``, groups of files that show
+    the same photo. ``leaks`` and ``conflicts`` are numbers of photos, as `data.check` counts them.
     """
     report: dict[str, Any] = {
         name: {

@@ -3,9 +3,8 @@
 A split as shards is a folder with ``train-000000.tar``, ... by webdataset's convention
 (https://github.com/webdataset/webdataset#the-webdataset-format): members that share a name up to
 the first dot are one sample, here ``069.French_bulldog/Name_04761.jpg`` and, in ``.cls``, the index
-of its class as text. ``index.jsonl`` next to the shards gives the shard, offset and size of each
-photo, so that a job lists a million photos by reading one file. Without an index, as in shards of
-others, the tar headers are read.
+of its class as text. ``index.jsonl`` gives the shard, offset and size of each photo, so that a job
+lists a million by reading one file. Without it, as in shards of others, tar headers are read.
 """
 
 import io
@@ -108,7 +107,6 @@ def write_shards(
     They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
     shards' names begin with `prefix`; a shard ends once it has `shard_bytes`. The position of a
     photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
-    OSError if a photo cannot be read or a shard not be written.
     """
     order = list(range(len(photos)))
     random.Random(0).shuffle(order)  # noqa: S311

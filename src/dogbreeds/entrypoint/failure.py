@@ -61,10 +61,7 @@ class StderrTail:
             self._tail = (self._tail + chunk)[-_KEPT_BYTES:]
 
     def reason(self) -> str:
-        """Return the last error of a Python script: its own line first, then its traceback.
-
-        For another program it is the last line, "" if nothing was written.
-        """
+        """Return a Python script's last error: its line, then the traceback; else the last line."""
         text = _RANK.sub("", self._tail.decode(errors="replace")).strip()
         for traceback in reversed(text.split(_TRACEBACK)[1:]):
             lines = traceback.strip("\n").splitlines()

@@ -68,10 +68,9 @@ def add_graphs(
 def quantize_graph(graph: bytes, batches: Iterator[Pixels]) -> bytes:
     """Return a graph whose convolutions and matrix products are computed in 8 bits.
 
-    Weights are scaled per output channel, activations by their range over the photos. Signed
-    weights and unsigned activations are what VNNI multiplies. 7-bit weights (``reduce_range``)
-    would suit other processors too, but cost MobileNetV2 four points of accuracy. `graph` is a
-    float32 ONNX file, each batch has the pixels [N, S, S, 3] of calibration photos.
+    Weights are scaled per output channel, activations by their range over the photos, whose pixels
+    [N, S, S, 3] the batches have. Signed weights and unsigned activations are what VNNI multiplies.
+    7-bit weights (``reduce_range``) would cost MobileNetV2 four points of accuracy.
     """
     import_onnxruntime()
     quantization = importlib.import_module("onnxruntime.quantization")  # it has no types

@@ -43,8 +43,7 @@ _FREE = ("num_workers", "checkpoint_seconds", "pixel_cache", "compile",
 def main() -> int:
     """Run the job that sagemaker-training's environment describes; return the exit code.
 
-    It is 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the reason in
-    ``output/failure``, in one line.
+    It is 0 if the model was trained, or saved after SIGTERM; else 1, with an ``output/failure``.
     """
     stop = StopRequest()
     keep_freed_memory()

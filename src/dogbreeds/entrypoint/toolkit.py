@@ -1,9 +1,8 @@
 """What sagemaker-training's `train` calls, by ``SAGEMAKER_TRAINING_MODULE``, instead of its own.
 
-It runs the user's script in script mode and our training program otherwise, and adds what the
-stock entry point lacks: signals reach the program, the failure file tells the reason, invalid
-hyperparameters stop the job before anything heavy is imported, and torchrun starts the program
-where there are several GPUs or hosts.
+It runs the user's script or our training program, and adds what the stock entry point lacks:
+signals reach the program, the failure file tells the reason, invalid hyperparameters stop the job
+before anything heavy is imported, and several GPUs or hosts get torchrun.
 """
 
 import os
@@ -33,7 +32,7 @@ _TORCHRUN_REQUESTED = "sagemaker_torch_distributed_enabled"
 def main() -> None:
     """Run the training job that the ``/opt/ml`` tree describes.
 
-    If it fails, this raises sagemaker-training's ClientError, and `train` writes the message to
+    If it fails, `train` writes the message of the ClientError that this raises to
     ``output/failure``, unless the program wrote its own reason there, and exits with 1.
     """
     stop = _ForwardStop()

@@ -49,31 +49,23 @@ from dogbreeds.system.files import atomic_write
 class Artifact:
     """A trained classifier with all that is needed to use it.
 
-    Attributes:
-        model: Maps float32 [N, 3, S, S] to logits [N, len(classes)].
-        temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
-        version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
-        golden_example: `save` makes it; None before, and in artifacts older than golden examples.
-        graphs: The model in ONNX, to be saved with it; `load` leaves them to `graphs.read_graphs`.
+    `save` makes the golden example; it is None before, and in artifacts older than golden examples.
     """
 
-    model: nn.Module
+    model: nn.Module  # maps float32 [N, 3, S, S] to logits [N, len(classes)]
     architecture: str  # torchvision's name of the model
     classes: tuple[PhotoClass, ...]  # in the order of the model's outputs
     preprocessing: Preprocessing
     metrics: dict[str, float] = field(default_factory=dict)  # e.g. {"test_accuracy": 0.93}
     provenance: dict[str, Any] = field(default_factory=dict)  # hyperparameters, package versions
-    temperature: float = 1.0
-    version: str = ""
+    temperature: float = 1.0  # divides the logits; 1 in artifacts older than calibration
+    version: str = ""  # first 12 digits of the weights file's SHA-256; empty before it is saved
     golden_example: GoldenExample | None = None
-    graphs: tuple[Graph, ...] = ()
+    graphs: tuple[Graph, ...] = ()  # to be saved; `load` leaves them to `graphs.read_graphs`
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
-    """Write an artifact to a model directory such as ``/opt/ml/model``; return the weights file.
-
-    It is replaced atomically: where `OSError` is raised, an older file stays.
-    """
+    """Write an artifact, atomically, to a folder such as ``/opt/ml/model``; return its weights."""
     document = {
         "format": FORMAT,
         "package_version": __version__,
@@ -123,10 +115,7 @@ def create_golden_example(
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """Write the ``model.tar.gz`` that SageMaker makes of a folder that `save` wrote to, atomically.
-
-    A folder without an artifact of ours raises `ArtifactError`.
-    """
+    """Write the ``model.tar.gz`` that SageMaker makes of a folder with an artifact, atomically."""
     read_document(folder)
     with atomic_write(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.iterdir()):

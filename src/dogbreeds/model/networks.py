@@ -5,13 +5,11 @@ ImageNet weights into a folder, as the build of the training image does.
 """
 
 import argparse
-import hashlib
 import pickle
 import re
-import shutil
+import socket
 import sys
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import torch
@@ -19,14 +17,10 @@ from torch import nn
 from torchvision import models as zoo
 
 from dogbreeds.model.architectures import ModelError, check_architecture
-from dogbreeds.system.files import atomic_write
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
-    """Build a classifier with random weights: float32 [N, 3, H, W] to logits [N, num_classes].
-
-    ModelError if the architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
-    """
+    """Build a classifier of `ARCHITECTURES` with random weights: [N, 3, H, W] to logits [N, C]."""
     check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
     return model
@@ -54,14 +48,15 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ModelError(f"expected a PyTorch state dict of tensors, got {path}")
     head = head_name(model) + "."
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
-    expected = {
-        name: t.shape for name, t in model.state_dict().items() if not name.startswith(head)
-    }
+    state, expected = (
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
+        for tensors in (state, model.state_dict())
+    )
     # Old files lack BatchNorm's step counters, which do not matter.
     missing = sorted(n for n in expected.keys() - state.keys() if "num_batches_tracked" not in n)
     unknown = sorted(state.keys() - expected.keys())
-    shapes = sorted(n for n in expected.keys() & state.keys() if expected[n] != state[n].shape)
+    both = expected.keys() & state.keys()
+    shapes = sorted(name for name in both if expected[name].shape != state[name].shape)
     if missing or unknown or shapes:
         raise ModelError(
             f"weights file {path} is of another architecture: {len(missing)} tensors missing,"
@@ -85,17 +80,14 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     if match is None:
         raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
     final = folder / f"{architecture}-{match[1]}.pth"
-    with atomic_write(final) as partial:
-        opened = source.open("rb") if source else urllib.request.urlopen(url, timeout=60)  # noqa: S310
-        with opened as stream, partial.open("wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        with partial.open("rb") as copy:
-            digest = hashlib.file_digest(copy, "sha256").hexdigest()
-        if not digest.startswith(match[1]):
-            raise ModelError(
-                f"expected {source or url} to have a SHA-256 that starts with {match[1]},"
-                f" got {digest}: not torchvision's file, or damaged on the way"
-            )
+    folder.mkdir(parents=True, exist_ok=True)
+    socket.setdefaulttimeout(60)
+    try:
+        given = source.resolve().as_uri() if source else url
+        torch.hub.download_url_to_file(given, str(final), match[1], progress=False)
+    except RuntimeError as error:  # names both hashes
+        wrong = "not torchvision's file, or damaged on the way"
+        raise ModelError(f"{source or url} has another SHA-256: {error}: {wrong}") from error
     return final
 
 

@@ -57,12 +57,9 @@ def decode(
     photo is filled with gray or black if `tolerate_truncated`.
 
     With `min_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short side
-    keeps at least this many pixels (libjpeg's scaled decoding), which is much faster.
-
-    Raises:
-        PhotoError: The bytes are not a photo, or it is broken or truncated.
-        PhotoTooLargeError: It has more than `MAX_MEGAPIXELS` million pixels.
-        OSError: The file cannot be read.
+    keeps at least this many pixels (libjpeg's scaled decoding), which is much faster. PhotoError if
+    the bytes are not a photo, or it is broken, truncated or too large (PhotoTooLargeError); OSError
+    if the file cannot be read.
     """
     image, _ = decode_unconverted(source, min_side, tolerate_truncated=tolerate_truncated)
     return color.to_srgb(image)

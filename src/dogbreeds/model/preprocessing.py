@@ -33,11 +33,10 @@ class Preprocessing:
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
         size = (self.image_size, self.image_size)
-        if box == (0, 0, *image.size) and image.size == size:
-            return np.asarray(image)
-        # reducing_gap first shrinks large photos by an integer factor: faster, hardly visible.
-        resized = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-        return np.asarray(resized)
+        if box != (0, 0, *image.size) or image.size != size:
+            # reducing_gap first shrinks large photos by an integer factor: faster, hardly visible.
+            image = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        return np.asarray(image)
 
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
@@ -60,10 +59,7 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Normalize contiguous pixels [N, S, S, 3], uint8 or float32, 0..255, on their device.
-
-        Returns float32 [N, 3, S, S] in channels-last memory format.
-        """
+        """Normalize contiguous pixels [N, S, S, 3] in 0..255 to float32 [N, 3, S, S], on device."""
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
         # Permute first because ONNX Runtime is slow where the last dimension is short.
         values = pixels.permute(0, 3, 1, 2).float()
@@ -73,10 +69,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Restore settings from ``dataclasses.asdict``.
-
-        KeyError, TypeError or ValueError if a key is missing, or a value is out of range.
-        """
+        """Restore settings from a dict; KeyError, TypeError or ValueError if it is not valid."""
         preprocessing = cls(
             resize_size=int(values["resize_size"]),
             image_size=int(values["image_size"]),

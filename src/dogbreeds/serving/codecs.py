@@ -118,10 +118,7 @@ def read_request(
 
 
 def write_answers(request: Request, answers: list[dict[str, Any] | RequestError]) -> bytes:
-    """Encode the answers of one request: for each photo its answer, or why there is none.
-
-    RequestError if every photo failed, or one did and CSV has no place for its error.
-    """
+    """Encode each photo's answer, or why there is none; raise if all failed, or one does in CSV."""
     failures = [answer for answer in answers if isinstance(answer, RequestError)]
     if failures and (len(failures) == len(answers) or request.accept == CSV):
         raise failures[0]

@@ -56,10 +56,7 @@ class Service:
         return ThreadPoolExecutor(self.threads, "decode")
 
     def answer(self, data: list[dict[str, Any]], context: "Context") -> list[bytes]:
-        """Answer each request by its own content types; good photos share forward passes.
-
-        A request that fails does not affect the others.
-        """
+        """Answer each request by itself, though photos share forward passes."""
         description, begin = self.predictor.description, time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
         photos = [photo for request in requests for photo in getattr(request, "photos", ())]
@@ -145,14 +142,14 @@ def _refusal(error: Exception) -> RequestError:
 def load(context: "Context") -> "Service | UserService":
     """Load the model; if that fails, stop the server instead of retrying forever.
 
-    MemoryError if it would not fit beside the other models; MMS answers 507.
+    One bad model of several must not stop the others: it raises MemoryError if it would not fit
+    beside them, for which MMS answers 507.
     """
     settings = Settings.from_environment(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()
     if not settings.multi_model:
         with counting_loads(settings.workers, ready=not settings.preload):
             return _load_service(settings, model_dir, context)
-    # One bad model must not stop the others.
     size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
     if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
         raise MemoryError

@@ -44,9 +44,8 @@ def load(
 
     `gpu` is the number of the GPU to run on, None for the CPU, with so many `threads` per forward
     pass. `requested`, of `settings.BACKENDS`, is by default the fastest that works, `precision`, of
-    `onnx_runtime.PRECISIONS`, the fastest that is accurate. ArtifactError, BackendError or
-    LoadError if the artifact is missing, damaged, or cannot run here; MemoryError if there is too
-    little memory to load it.
+    `onnx_runtime.PRECISIONS`, the fastest that is accurate. ArtifactError, BackendError, LoadError
+    or MemoryError if the artifact is missing, damaged, cannot run here or is too large.
     """
     if gpu is not None or requested == PYTORCH:
         return _with_pytorch(model_dir, gpu, threads, requested)

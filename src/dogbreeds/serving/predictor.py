@@ -1,8 +1,7 @@
 """From a batch of pixels to probabilities, on the fastest backend that agrees with training.
 
-Each backend has a module in `backends`: `onnx_runtime` for CPUs, `pytorch` for any device,
-`cuda_graphs` for GPUs. By ``benchmarks/serving_backends.py`` ONNX Runtime takes about 0.7 of
-PyTorch's time per photo on two cores, and far less where other processes share the cores.
+By ``benchmarks/serving_backends.py`` ONNX Runtime takes about 0.7 of PyTorch's time per photo on
+two cores, and far less where other processes share the cores.
 """
 
 import logging
@@ -50,10 +49,7 @@ class Predictor:
     requested: str | None = None  # one of `settings.BACKENDS`; None: the fastest that works
 
     def start(self) -> None:
-        """Choose a backend and warm it up; call it in the process that will predict.
-
-        BackendError if no backend reproduces the golden example.
-        """
+        """Start, and `choose`, a backend in the process that will predict."""
         started = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
         assert golden_example is not None  # the loader makes one for older artifacts  # noqa: S101
@@ -71,9 +67,7 @@ class Predictor:
 def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
     """Start backends, and return those that run; the first and the requested one must.
 
-    Raises:
-        Exception: One of those does not start; as the engine raised it.
-        TelemetryError: Any of them would report to its vendor.
+    An error of those, and TelemetryError of any, is raised.
     """
     started: list[Backend] = []
     for backend in backends:

@@ -1,11 +1,8 @@
-"""``serve``: starts the model server, supervises it and stops it.
+"""``python -m dogbreeds.serving.server``: starts the model server, supervises it and stops it.
 
-The image's ``serve`` and the demo run ``python -m dogbreeds.serving.server``. It can be a
-container's process 1.
-
-On SIGTERM or Ctrl-C ``/ping`` turns 503, requests in flight are answered, all processes end and the
-exit code is 0. If the model cannot be loaded, or the front end ends by itself, it stops the rest
-with exit code 1 and one line that says why.
+It can be a container's process 1. On SIGTERM or Ctrl-C ``/ping`` turns 503, requests in flight are
+answered, all processes end and the exit code is 0. If the model cannot be loaded, or the front end
+ends by itself, it stops the rest with exit code 1 and one line that says why.
 """
 
 import contextlib
@@ -53,10 +50,7 @@ def main() -> int:
 
 
 def _serve(settings: Settings, folder: Path) -> None:
-    """Serve until a signal comes.
-
-    ServerError if the server cannot start, ended without a signal, or did not stop in time.
-    """
+    """Serve until a signal comes; ServerError for any other end, or if stopping takes too long."""
     packages = script.install(settings.user_code, folder) if settings.user_code else None
     mms.write_files(settings, folder)
     failure = folder / "failure"

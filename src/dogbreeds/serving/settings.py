@@ -31,44 +31,28 @@ class SettingsError(DogbreedsError, ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the server, each with its environment variable and default."""
+    """Settings of the server; `from_environment` has the variable and the default of each."""
 
-    host: str  # address to listen on (DOGBREEDS_HOST, 0.0.0.0: all interfaces)
-    port: int  # HTTP (SAGEMAKER_BIND_TO_PORT, 8080)
-    # The artifact's folder (SM_MODEL_DIR, else `model` in SAGEMAKER_BASE_DIR, else /opt/ml/model)
-    model_dir: Path
-    # Whether models are loaded and unloaded over HTTP under SageMaker's contract for multi-model
-    # endpoints (SAGEMAKER_MULTI_MODEL); `model_dir` is not used then.
-    multi_model: bool
+    host: str  # address to listen on
+    port: int  # HTTP
+    model_dir: Path  # the artifact's folder; not used with `multi_model`
+    multi_model: bool  # models come and go over HTTP, by SageMaker's multi-model contract
     cpus: int  # usable processors
     memory: int  # usable bytes
     gpus: int
     user_code: script.Script | None  # code that came with the model; None with `multi_model`
-    # Worker processes per model (SAGEMAKER_MODEL_SERVER_WORKERS; one per GPU or per 2 processors,
-    # one per processor with `user_code`, one with `multi_model`)
-    workers: int
+    workers: int  # processes per model
     threads: int  # per forward pass; all workers together have one per processor
-    # Seconds until a worker that does not answer is replaced
-    # (SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS, 60: SageMaker's own limit)
-    response_timeout: int
-    # Larger bodies get 413 (SAGEMAKER_MAX_PAYLOAD_IN_MB, 25: the limit of real-time endpoints; 0
-    # for no limit but the front end's memory)
-    max_request_bytes: int
-    queue_size: int  # requests that may wait; more get 503 (DOGBREEDS_QUEUE_SIZE, 100)
-    # The answer's type if a request names none (SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT,
-    # application/json)
-    default_accept: str
-    vmargs: tuple[str, ...]  # additional JVM arguments (SAGEMAKER_MODEL_SERVER_VMARGS)
-    # Most requests per batch (DOGBREEDS_BATCH_SIZE; 16 on a GPU, 8 on CPUs, by
-    # benchmarks/results/serving_batches.csv; 1 with `user_code` that does not batch). A worker
-    # takes no more than half of its share of those in flight.
+    response_timeout: int  # seconds until a worker that does not answer is replaced
+    max_request_bytes: int  # larger bodies get 413
+    queue_size: int  # requests that may wait; more get 503
+    default_accept: str  # the answer's type if a request names none
+    vmargs: tuple[str, ...]  # additional JVM arguments
+    # Most requests per batch. A worker takes no more than half of its share of those in flight.
     batch_size: int
-    # How long a request may wait for others that are in flight to share its batch
-    # (DOGBREEDS_BATCH_DELAY_MS; 2 on a GPU, 1 on CPUs; at least 1)
-    batch_delay_ms: int
-    backend: str | None  # one of `BACKENDS` (DOGBREEDS_BACKEND); None: the fastest that works
-    # One of `onnx_runtime.PRECISIONS` (DOGBREEDS_PRECISION); None (`auto`): int8 if it is as
-    # accurate and faster
+    batch_delay_ms: int  # how long a request may wait for others in flight to share its batch
+    backend: str | None  # one of `BACKENDS`; None: the fastest that works
+    # One of `onnx_runtime.PRECISIONS`; None: int8 if it is as accurate and faster
     precision: str | None
 
     @property
@@ -88,10 +72,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings from environment variables.
-
-        SettingsError if one has an invalid value, ScriptError if the model's code is missing.
-        """
+        """Read environment variables; SettingsError if invalid, ScriptError of `script.find`."""
 
         def number(name: str, default: int, low: int, high: int) -> int:
             text = environment.get(name, "")
@@ -123,6 +104,7 @@ class Settings:
         cpu_workers = cpus if user_code else max(1, cpus // _THREADS_PER_WORKER)
         default_workers = 1 if multi_model else gpus or cpu_workers
         workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
+        # The defaults are by benchmarks/results/serving_batches.csv.
         batch_size = number("DOGBREEDS_BATCH_SIZE", 16 if gpus else 8, 1, 64)
         return cls(
             host=environment.get(HOST_ENV) or "0.0.0.0",  # noqa: S104  (of a container)

@@ -1,7 +1,4 @@
-"""What Multi Model Server's workers run: `handle`, once per batch of requests.
-
-A worker that cannot load its model ends the server; MMS would restart it forever.
-"""
+"""What MMS's workers run. One that cannot load its model ends the server: MMS restarts forever."""
 
 import contextlib
 import faulthandler
@@ -25,10 +22,9 @@ _service: Any = None  # `handler.Service`, or `user_code.service.UserService`
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:  # noqa: ANN401
-    """Answer a batch of requests, or load the model if `data` is None.
+    """Answer a batch of requests, of each its body and query parameters; None: load the model.
 
-    For each request, `data` has its body and query parameters, and the result the body of its
-    answer. MMS's context has the headers, and takes status and content type of each answer.
+    The bodies of the answers are returned; MMS's context has the headers, and takes the rest.
     """
     global _service
     if data is None:

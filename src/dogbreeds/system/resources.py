@@ -1,7 +1,6 @@
 """The machine's processors, memory and GPUs that this process may use.
 
-Parameters: `cgroup` is the control-group file system as the container sees it, `proc` the process
-file system.
+`cgroup` is the file system of control groups (version 1 or 2) as the container sees it.
 """
 
 import ctypes
@@ -19,11 +18,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # parameters of mallopt(3)
 
 
 def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
-    """Return how many processors this process may use, at least 1.
-
-    It is the minimum of the machine's processors, the affinity mask and the quotas of the control
-    groups (version 1 or 2), rounded up.
-    """
+    """Return how many processors the affinity mask and the groups' quotas allow, at least 1."""
     # macOS lacks the affinity mask.
     cpus = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     for group in _own_groups(proc):
@@ -60,8 +55,8 @@ def memory_limit(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
 def free_memory(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     """Return how many bytes this process may still allocate before the kernel kills it.
 
-    It is the minimum of the machine's available memory and what the control groups (version 1 or
-    2) leave; their inactive page cache counts as free because the kernel reclaims it.
+    It is the minimum of the machine's available memory and what the control groups leave; their
+    inactive page cache counts as free because the kernel reclaims it.
     """
     meminfo = (proc / "meminfo").read_text()
     available = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024

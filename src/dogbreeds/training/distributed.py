@@ -1,9 +1,8 @@
 """The processes of a job as torchrun starts them: one per GPU, or one per host without GPUs.
 
-`batch_size` counts the photos of a step over all processes, and random numbers are drawn for the
-whole batch before it is split. So the number of processes changes a job's duration but, up to
-rounding, not its result. Batch norm uses the statistics of all processes: by SyncBatchNorm on GPUs,
-by `batch_norm` on CPUs, where PyTorch has no such layer.
+`batch_size` counts the photos of a step over all processes, random numbers are drawn for the whole
+batch before it is split, and batch norm uses the statistics of all processes. So their number
+changes a job's duration but, up to rounding, not its result.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
-"""The linear probe: a new head, trained alone on features that are computed once.
+"""The linear probe: a new head, trained alone on pretrained features that are computed once.
 
-With pretrained weights the features are good from the start, but the head is random. Training it
-first costs one pass without gradients and keeps its large first gradients from the features.
+It costs one pass without gradients and keeps the head's large first gradients from the features.
 """
 
 from collections.abc import Callable

@@ -52,10 +52,9 @@ def create_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimi
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, step: int, total_steps: int, warmup: float
 ) -> None:
-    """Set a step's learning rates: linear warmup, then cosine decay to zero.
+    """Set the learning rates of a `step` from 0: linear warmup, then cosine decay to zero.
 
-    The highest rates are the groups' ``max_lr``, reached after the share `warmup` of the steps,
-    0..1. `step` is from 0 to total_steps - 1.
+    The highest rates, the groups' ``max_lr``, are reached after the share `warmup` of the steps.
     """
     warmup_steps = warmup * total_steps
     if step < warmup_steps:

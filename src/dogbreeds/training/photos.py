@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.data.cache import SharedArray, attach, choose_tier
 from dogbreeds.data.folders import Split
 from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.pixels import DecodedSplit, decode_split
+from dogbreeds.data.pixels import DecodedSplit, SharedArray, attach, choose_tier, decode_split
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.files import write_json
@@ -28,8 +27,7 @@ def load_photos(
 
     One process per host reads; the others map its pixels. `report` is the JSON file for the data
     inspection. PhotosError if a photo is broken and ``broken_photos`` is ``fail``, a class has no
-    photo left to train on, or hosts have different photos; Stopped if a stop was requested; OSError
-    if the report or the cache cannot be written.
+    photo left to train on, or hosts have different photos; Stopped if a stop was requested.
     """
     counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
     for count in counts:

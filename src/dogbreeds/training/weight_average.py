@@ -22,8 +22,7 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Add the weights of a model after `step` + 1 steps to the average.
 
-        As in TensorFlow's ``ExponentialMovingAverage``, the decay is at most
-        (1 + step) / (10 + step), so that early averages follow faster.
+        Early averages follow faster, as TensorFlow's ``ExponentialMovingAverage`` does.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         averages, values = self.model.state_dict(), model.state_dict()

@@ -53,13 +53,9 @@ def choose_precision(
 
     A `requested` precision is chosen whatever its accuracy and speed; None chooses int8 if the job
     measured it as accurate, 8-bit sums do not saturate on this processor and it is faster. `pixels`
-    are the golden example's, and `threads` are those of a forward pass.
-
-    Returns:
-        A backend, not started, and the golden example that it must reproduce.
-
-    Raises:
-        BackendError: int8 was requested, and does not reproduce the golden example here.
+    are the golden example's, and `threads` are those of a forward pass. The result is a backend,
+    not started, and the golden example that it must reproduce. BackendError if int8 was requested,
+    and does not reproduce it here.
     """
 
     def backend(precision: str) -> OnnxRuntime:

@@ -58,10 +58,7 @@ def create_predictor(
 
 
 def candidates(artifact: Artifact, device: torch.device, requested: str | None) -> list[Backend]:
-    """Return the backends to choose from; the first, PyTorch in float32, is the reference.
-
-    BackendError if the requested one is not available.
-    """
+    """Return the backends to choose from, or raise BackendError; PyTorch's is the reference."""
     found: list[Backend] = [PyTorch(artifact, device)]
     if requested == ONNX_RUNTIME or (requested is None and device.type == "cpu"):
         try:

@@ -61,10 +61,7 @@ def _with_context(name: str, function: Function) -> Function:
 
 
 def model_fn(model_dir: str) -> Any:
-    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
-
-    ScriptError if there is none, there are several, or it is not TorchScript.
-    """
+    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file."""
     import torch
 
     files = sorted(path for path in Path(model_dir).iterdir() if path.suffix in MODEL_SUFFIXES)
@@ -81,10 +78,7 @@ def model_fn(model_dir: str) -> Any:
 
 
 def input_fn(data: Any, content_type: str | None) -> Any:
-    """Decode JSON, CSV or NPY to a tensor.
-
-    UnsupportedFormatError if it is of another type, ValueError if it cannot be decoded.
-    """
+    """Decode JSON, CSV or NPY to a tensor; UnsupportedFormatError if it is another type."""
     import torch
 
     media_type = (content_type or "").partition(";")[0].strip().lower()
@@ -108,10 +102,7 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
-    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
-
-    UnsupportedFormatError if none of them is accepted.
-    """
+    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY."""
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().tolist()
     for accepted in utils.parse_accept(accept):

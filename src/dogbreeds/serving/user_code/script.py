@@ -149,8 +149,7 @@ def install(script: Script, folder: Path) -> Path | None:
 def load(script: Script) -> ModuleType | None:
     """Import the module under its own name, with its folder first on the import path.
 
-    The process is the model's own, so other models do not see it. Any exception of the module is
-    raised.
+    The process is the model's own, so other models do not see it.
     """
     if script.module is None:
         return None
