@@ -1,10 +1,8 @@
 """Find what is wrong, and what is unusual, in a folder of photos before training on it."""
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -60,7 +58,6 @@ _FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WebP", ".bmp": "BMP", ".gif": "GIF",
     ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC",
 }  # fmt: skip
-_EDGES = (64, 128, 256, 512, 1024, 2048)  # of the histogram of short sides, in pixels
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Checked:
         report: JSON-ready. ``splits``: photos per class, by split. ``findings``: by kind (`KINDS`)
             a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other photo.
             ``problems``: what training refuses, in words; ``notes``: what it accepts with a
-            warning. ``sizes``: photos by short side.
+            warning.
     """
 
     photos: dict[str, Photo]
@@ -141,7 +138,6 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
         "findings": {kind: findings[kind] for kind in KINDS if findings.get(kind)},
         "problems": find_problems(listings),
         "notes": list(_notes(classes)),
-        "sizes": _histogram([min(f.width, f.height) for f in facts if isinstance(f, Facts)]),
     }
     labels = {name: label for name, (_, label, _) in zip(photos, entries, strict=True)}
     return Checked(photos, labels, report)
@@ -184,10 +180,3 @@ def _notes(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
                 f"classes are out of balance{split and ' in '}{split}: {most} photos of {common},"
                 f" {fewest} of {rare}"
             )
-
-
-def _histogram(sides: list[int]) -> dict[str, int]:
-    between = [f"{a} to {b - 1}" for a, b in pairwise(_EDGES)]
-    labels = [f"under {_EDGES[0]}", *between, f"{_EDGES[-1]} and more"]
-    counts = Counter(bisect_right(_EDGES, side) for side in sides)
-    return {label: counts[i] for i, label in enumerate(labels)}

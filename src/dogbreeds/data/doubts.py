@@ -68,6 +68,6 @@ def find_doubtful(
     above[photos, given] = False
     others = np.where(above, probabilities, -1).argmax(axis=1)
     doubtful = np.flatnonzero(above.any(axis=1) & (own < means[given]))
-    margin = probabilities[photos, others] - own
-    order = doubtful[np.argsort(-margin[doubtful], kind="stable")]
-    return [(int(position), int(others[position])) for position in order]
+    margin = (probabilities[photos, others] - own)[doubtful]
+    order = doubtful[np.argsort(-margin, kind="stable")]
+    return list(zip(order.tolist(), others[order].tolist(), strict=True))

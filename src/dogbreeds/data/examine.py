@@ -24,18 +24,12 @@ _LINES = 16  # rows, and columns, whose pixels are compared
 
 @dataclass(frozen=True, slots=True)
 class Facts(Header):
-    """What is known of a photo that can be decoded.
-
-    Attributes:
-        sharpness: Difference of neighboring pixels relative to that of pixels 4 apart, 0.25
-            (a blurred photo) to 1 (noise); 1 where all pixels are equal, and for JPEGs whose
-            size proves detail.
-    """
+    """What is known of a photo that can be decoded."""
 
     size: int  # of the file in bytes
     digest: bytes  # of the file's bytes
     look: Look  # for finding near-duplicates
-    sharpness: float
+    sharpness: float  # 0.25 (blurred) to 1 (noise; one color; a JPEG whose size proves detail)
 
 
 def examine(
@@ -93,7 +87,7 @@ def _facts(data: bytes, image: Image.Image, stored: Header) -> Facts:
 
 
 def _sharpness(image: Image.Image) -> float:
-    """Compare fine with coarse differences of green along some rows and columns: scale-free."""
+    """Return the difference of adjacent pixels relative to that of pixels 4 apart, in green."""
     pixels = np.asarray(image.getchannel("G"))
     fine = coarse = 0.0
     for across in (pixels, pixels.T):

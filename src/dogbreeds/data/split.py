@@ -79,8 +79,7 @@ def hold_out(train: Split, seed: int, workers: int) -> tuple[Split, Split]:
     if a worker was killed.
     """
     labels = [train.classes[target] for target in train.targets]
-    facts = examine(train.paths, workers)
-    chosen = _assign(train.paths, labels, facts, {"valid": 0.1}, seed)
+    chosen = _assign(train.paths, labels, examine(train.paths, workers), {"valid": 0.1}, seed)
     held = {member.name for member in chosen["valid"]}
     if not held:
         raise PhotosError(

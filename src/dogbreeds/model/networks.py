@@ -6,7 +6,6 @@ ImageNet weights into a folder, as the build of the training image does.
 
 import argparse
 import pickle
-import re
 import socket
 import sys
 import urllib.error
@@ -76,15 +75,13 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     """
     check_architecture(architecture)
     url = str(zoo.get_model_weights(architecture).DEFAULT.url)
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-    if match is None:
-        raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
-    final = folder / f"{architecture}-{match[1]}.pth"
+    digest = url.rpartition("-")[2].removesuffix(".pth")
+    final = folder / f"{architecture}-{digest}.pth"
     folder.mkdir(parents=True, exist_ok=True)
     socket.setdefaulttimeout(60)
     try:
         given = source.resolve().as_uri() if source else url
-        torch.hub.download_url_to_file(given, str(final), match[1], progress=False)
+        torch.hub.download_url_to_file(given, str(final), digest, progress=False)
     except RuntimeError as error:  # names both hashes
         wrong = "not torchvision's file, or damaged on the way"
         raise ModelError(f"{source or url} has another SHA-256: {error}: {wrong}") from error

@@ -167,18 +167,14 @@ def _load_service(
     gpu = context.system_properties["gpu_id"]
     predictor = loading.load(model_dir, gpu, settings.threads, settings.backend, settings.precision)
 
-    def start() -> None:
-        predictor.start()
-        resources.give_back_memory()
-
     def start_in_worker() -> None:
         with counting_loads(settings.workers, ready=True):
-            start()
+            predictor.start()
 
     if settings.preload:
         os.register_at_fork(after_in_child=start_in_worker)
     else:
-        start()
+        predictor.start()
     return Service(
         predictor, settings.default_accept, settings.threads, settings.max_request_bytes,
         settings.worker_timeout,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dogbreeds.model.document import Description, GoldenExample
 from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.resources import give_back_memory
 
 MAX_BATCH = 16
 """Larger batches are split: they cost memory and are no faster."""
@@ -50,11 +51,12 @@ class Predictor:
 
     def start(self) -> None:
         """Start, and `choose`, a backend in the process that will predict."""
-        started = start(self.candidates, self.threads, self.requested)
+        self.candidates = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
         assert golden_example is not None  # the loader makes one for older artifacts  # noqa: S101
-        self.backend = choose(started, golden_example, self.requested)
-        self.candidates = [self.backend]  # frees the others' memory
+        self.backend = choose(self.candidates, golden_example, self.requested)
+        self.candidates = [self.backend]
+        give_back_memory()  # that of the others
         version, name = self.description.version, self.backend.name
         logger.info("ready: model %s on %s, %d threads", version, name, self.threads)
 

@@ -15,10 +15,11 @@ import tempfile
 from pathlib import Path
 
 from dogbreeds.serving import mms
-from dogbreeds.serving.settings import Settings, SettingsError
+from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import script
 from dogbreeds.serving.worker import FAILURE_FILE_ENV
 from dogbreeds.system import processes
+from dogbreeds.system.errors import DogbreedsError
 
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
 _STOP_SECONDS = 24
@@ -43,7 +44,7 @@ def main() -> int:
             _serve(settings, Path(folder))
     except KeyboardInterrupt:
         return 0
-    except (SettingsError, script.ScriptError, mms.ServerError, OSError) as error:
+    except (DogbreedsError, OSError) as error:
         print(f"serve: error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0

@@ -86,13 +86,12 @@ class Cluster:
         """Concatenate the parts of all processes by rank: [N_i, ...] to [sum of N_i, ...]."""
         if self.size == 1:
             return part
-        counts = [torch.zeros(1, dtype=torch.int64, device=part.device) for _ in range(self.size)]
-        dist.all_gather(counts, torch.tensor([len(part)], device=part.device))
-        padded = part.new_zeros(int(max(counts)), *part.shape[1:])
+        counts = self.collect(len(part))
+        padded = part.new_zeros(max(counts), *part.shape[1:])
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
-        return torch.cat([p[: int(n)] for p, n in zip(parts, counts, strict=True)])
+        return torch.cat([p[:n] for p, n in zip(parts, counts, strict=True)])
 
     def broadcast(self, value: T) -> T:
         """Return rank 0's value in every process."""
