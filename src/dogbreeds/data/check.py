@@ -64,17 +64,13 @@ _FORMATS = {
 class Checked:
     """The photos and what was found in them.
 
-    Attributes:
-        photos: By path under the folder, e.g. ``train/069.French_bulldog/1.jpg``.
-        labels: Class folder of each photo, by the same path.
-        report: JSON-ready. ``splits``: photos per class, by split. ``findings``: by kind (`KINDS`)
-            a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other photo.
-            ``problems``: what training refuses, in words; ``notes``: what it accepts with a
-            warning.
+    The report is JSON-ready. It has in ``splits`` the photos per class, by split, in ``findings``
+    by kind (`KINDS`) a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other
+    photo, in ``problems`` what training refuses, in ``notes`` what it accepts with a warning.
     """
 
-    photos: dict[str, Photo]
-    labels: dict[str, str]
+    photos: dict[str, Photo]  # by path under the folder, e.g. train/069.French_bulldog/1.jpg
+    labels: dict[str, str]  # class folder of each photo, by the same path
     report: dict[str, Any]
 
     @property

@@ -41,15 +41,10 @@ class Opened:
 class Remote(Protocol):
     """A file that can be opened at any offset."""
 
-    @property
-    def address(self) -> str:
-        """Where it is."""
+    address: str
 
     def open(self, start: int, version: str) -> AbstractContextManager[Opened]:
-        """Open it at `start` if it is still of this version, otherwise at its beginning.
-
-        BrokenOffError if a retry makes sense, DownloadError if not.
-        """
+        """Open it at `start` if of this version, else at 0; BrokenOffError if to be retried."""
 
 
 def download(remote: Remote, file: Path, on_start: Callable[[int | None], object],
@@ -120,7 +115,7 @@ def _append(opened: Opened, file: Path, on_progress: Callable[[int], object]) ->
             on_progress(start)
 
 
-@dataclass(frozen=True)
+@dataclass
 class HttpFile:
     """A file on a web server, by its http:// or https:// address."""
 
@@ -150,17 +145,14 @@ class HttpFile:
         except (OSError, http.client.HTTPException) as error:
             raise BrokenOffError(f"no answer ({getattr(error, 'reason', error)})") from error
         with response:
-            yield self._opened(response)
-
-    def _opened(self, response: http.client.HTTPResponse) -> Opened:
-        # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date works too.
-        tag = response.headers.get("ETag", "")
-        known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
-        if response.status == 206:
-            start, total = _content_range(response.headers.get("Content-Range", ""))
-            return Opened(start, total, known, response.read)
-        length = response.headers.get("Content-Length", "")
-        return Opened(0, int(length) if length.isdecimal() else None, known, response.read)
+            length = response.headers.get("Content-Length", "")
+            start, total = 0, int(length) if length.isdecimal() else None
+            if response.status == 206:
+                start, total = _content_range(response.headers.get("Content-Range", ""))
+            # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date works too.
+            tag = response.headers.get("ETag", "")
+            known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+            yield Opened(start, total, known, response.read)
 
 
 def _content_range(text: str) -> tuple[int, int | None]:

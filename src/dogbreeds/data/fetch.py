@@ -88,8 +88,7 @@ def fetch_archive(
             extract(archive, photos, workers, progress.extracting)
             return _finish(photos, target, address, digest)
         except (PhotosError, ArchiveError):
-            if not isinstance(source, Path):
-                _clear(work)  # the next call should not find it
+            _clear(work)  # the next call should not find it
             raise
 
 
@@ -127,7 +126,6 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
-    """Check photos and rename them to the target."""
     root = root_of(photos)
     listings = {name: list_folder(folder) for name, folder in find_roots(root).items()}
     counts = {name: len(listing.photos) for name, listing in listings.items()}

@@ -1,7 +1,4 @@
-"""The layout of a photos directory: splits of class folders, and what training refuses.
-
-Training applies these rules to its channels, and `dogbreeds.data.check` to a folder.
-"""
+"""The layout of a photos directory, and what training and `dogbreeds.data.check` refuse alike."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -101,7 +98,6 @@ def _folders(folder: Path) -> dict[str, Path]:
 
 
 def _is_labelled(folder: Path) -> bool:
-    """Tell whether shards or a labels file define the classes."""
     return is_sharded(folder) or find_labels(folder) is not None
 
 
@@ -120,10 +116,7 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """Return the classes, sorted by folder name, and the splits by name, given the folder of each.
-
-    PhotosError for one of `find_problems` or a missing folder.
-    """
+    """Return the classes, by folder name, and the splits; PhotosError by `find_problems`."""
     for split, root in roots.items():
         if not root.is_dir():
             raise PhotosError(f"expected a folder for split {split}, found none at {root}")
@@ -141,10 +134,7 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
 
 
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:
-    """Return what training refuses, in words; empty if it can train.
-
-    The listings are by split name; ``""`` is a folder that is yet to be split.
-    """
+    """Return in words what training refuses of the splits; ``""`` is one yet to be split."""
     problems: list[str] = []
     if "" not in listings:
         if "train" not in listings:

@@ -1,7 +1,7 @@
 """Move photos out of the way, and back; nothing is deleted.
 
-``log.jsonl`` in the quarantine folder names each photo and the reason. A photo is logged before it
-is moved, so that `restore` finds every moved photo even after a crash.
+``log.jsonl`` in the quarantine folder names each photo and the reason, before it is moved: so
+`restore` finds every moved photo even after a crash.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
 """A small drawn data set, so that everything can be tried without a download.
 
-Six "breeds" that are far easier to tell apart than dogs: each has its own coat color, pattern and
-ear shape. Position, size, background and brightness vary from photo to photo.
+Six "breeds", far easier to tell apart than dogs, have their own coat color, pattern and ear shape.
 """
 
 import random

@@ -26,10 +26,7 @@ def is_sharded(folder: Path) -> bool:
 
 
 def list_shards(folder: Path) -> list[ShardPhoto]:
-    """List the photos of a split's shards, in stored order.
-
-    PhotosError if the index or a shard is broken, or they do not match; OSError if unreadable.
-    """
+    """List a split's photos in stored order; PhotosError if a shard or the index is broken."""
     shards, index = sorted(folder.glob("*.tar")), folder / INDEX
     return _read_index(index, shards) if index.is_file() else list(_scan(shards))
 

@@ -98,10 +98,7 @@ def hold_out(train: Split, seed: int, workers: int) -> tuple[Split, Split]:
 
 
 def ensure_split(folder: Path, target: Path) -> Path:
-    """Return the folder itself if it has splits, otherwise `target`, a split made from it.
-
-    An existing `target` is reused: an earlier start made it. Errors are those of `split_photos`.
-    """
+    """Return the folder if it has splits, else `target`: its split, made now or before."""
     if "" not in find_roots(folder):
         return folder
     if target.is_dir():

@@ -68,6 +68,5 @@ class StderrTail:
             # The frames are indented; the error is the first line that is not.
             error = next((i for i, line in enumerate(lines) if line[:1] != " "), len(lines) - 1)
             if _TORCHRUN not in lines[error]:
-                frames = "\n".join([_TRACEBACK, *lines[: error + 1]])
-                return f"{lines[error]}\n{frames}"
+                return "\n".join([lines[error], _TRACEBACK, *lines[: error + 1]])
         return text.rpartition("\n")[2]

@@ -25,9 +25,7 @@ _BATCH = 8
 
 Pixels = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.int64]
-
-Check = Callable[[], object]
-"""It is called between batches, and raises to stop the work."""
+Check = Callable[[], object]  # is called between batches, and raises to stop the work
 
 
 def add_graphs(

@@ -26,7 +26,6 @@ from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, check_compiler, resolve_weights
 
 _PROGRAM_DIR = Path(__file__).parent / "program"
-_TORCHRUN_REQUESTED = "sagemaker_torch_distributed_enabled"
 
 
 def main() -> None:
@@ -85,7 +84,7 @@ def _run(env: environment.Environment, folder: str, program: str, arguments: lis
     A user's script may not expect several processes, so it must request them, as the SageMaker SDK
     does with ``distribution={"torch_distributed": {"enabled": True}}``.
     """
-    requested = env.additional_framework_parameters.get(_TORCHRUN_REQUESTED, "")
+    requested = env.additional_framework_parameters.get("sagemaker_torch_distributed_enabled")
     several = not env.user_entry_point and (len(env.hosts) > 1 or env.num_gpus > 1)
     runner = RunnerType.Process
     if several or str(requested).lower() == "true":

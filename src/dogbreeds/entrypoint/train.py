@@ -1,8 +1,4 @@
-"""The `train` command: sagemaker-training's own, after a check of its configuration files.
-
-sagemaker-training reads them before it calls `dogbreeds.entrypoint.toolkit`, and reports a missing
-or broken one as a "Framework Error" with a traceback. The check reports it in one line.
-"""
+"""The `train` command: sagemaker-training's, after a check that names a broken file in one line."""
 
 import json
 import os

@@ -1,7 +1,4 @@
-"""Names of models and of their published weights, without the seconds that importing torch takes.
-
-Jobs with an impossible setting fail on these before anything heavy is imported.
-"""
+"""Names of models and weights, without torch: jobs with an impossible setting fail at once."""
 
 import difflib
 import os

@@ -1,7 +1,4 @@
-"""What an artifact describes, read without PyTorch: JSON document, golden example, files.
-
-Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.graphs`.
-"""
+"""What an artifact describes, read without PyTorch: JSON document, golden example, files."""
 
 import hashlib
 import json

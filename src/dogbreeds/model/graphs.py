@@ -42,10 +42,7 @@ def file_name(precision: str) -> str:
 
 
 def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
-    """Return by precision the graphs of the artifact at `path` that its document names, if any.
-
-    ArtifactError if a graph is missing or is not the one that was saved.
-    """
+    """Return an artifact's graphs by precision; ArtifactError if one is missing or was changed."""
     graphs = {}
     for precision in PRECISIONS:
         if (stored := document.get("graphs", {}).get(precision)) is None:

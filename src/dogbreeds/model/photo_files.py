@@ -1,8 +1,7 @@
 """Open encoded photos such that broken metadata never makes pixels unusable.
 
-Pillow's readers parse metadata on opening, and raise where that fails. Here, containers are taken
-apart first: Pillow gets only what pixels need, and orientation and color profile are parsed
-leniently.
+Pillow's readers raise where metadata cannot be parsed. Here, containers are taken apart first:
+Pillow gets only what pixels need, and orientation and color profile are parsed leniently.
 """
 
 import contextlib

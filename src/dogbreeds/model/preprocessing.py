@@ -41,12 +41,9 @@ class Preprocessing:
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo as `decode` does, no larger than needed, and crop it to the input size.
-
-        The pixels are uint8 [image_size, image_size, 3]. Errors are those of `decode`.
-        """
-        side = self.resize_size
-        image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
+        """Decode a photo, no larger than needed, and `cut` it: uint8 [image_size, image_size, 3]."""
+        least = self.resize_size
+        image, _ = decode_unconverted(source, least, tolerate_truncated=tolerate_truncated)
         return self.cut(image)
 
     def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:

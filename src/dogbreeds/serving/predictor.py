@@ -67,10 +67,7 @@ class Predictor:
 
 
 def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
-    """Start backends, and return those that run; the first and the requested one must.
-
-    An error of those, and TelemetryError of any, is raised.
-    """
+    """Start backends and return those that run; raise if the first or requested one does not."""
     started: list[Backend] = []
     for backend in backends:
         try:

@@ -59,9 +59,8 @@ class Settings:
     def preload(self) -> bool:
         """Whether workers are forked from a process that has loaded the model.
 
-        They then share its memory, and a lost one is replaced at once. Neither CUDA nor threads and
-        connections of a user's code survive a fork, and only a worker that loads by itself can
-        report that its model does not fit (507).
+        They share its memory, and a lost one is replaced at once. But CUDA and a user's threads do
+        not survive a fork, and only a worker that loads can report that a model does not fit (507).
         """
         return self.gpus == 0 and not self.multi_model and self.user_code is None
 
@@ -80,26 +79,22 @@ class Settings:
                 raise SettingsError(f"expected {name} from {low} to {high}, got {text!r}")
             return int(text) if text else default
 
-        backend = environment.get(BACKEND_ENV) or None
-        if backend not in (None, *BACKENDS):
-            raise SettingsError(f"expected {BACKEND_ENV} {', '.join(BACKENDS)}, got {backend!r}")
-        precision = environment.get(PRECISION_ENV) or "auto"
-        if precision not in ("auto", *PRECISIONS):
-            raise SettingsError(
-                f"expected {PRECISION_ENV} auto, {' or '.join(PRECISIONS)}, got {precision!r}"
-            )
+        def choice(name: str, choices: tuple[str, ...]) -> str | None:
+            text = environment.get(name) or None
+            if text not in (None, *choices):
+                raise SettingsError(f"expected {name} {', '.join(choices)}, got {text!r}")
+            return text
+
+        precision = choice(PRECISION_ENV, ("auto", *PRECISIONS))
         cpus, gpus = resources.available_cpus(), resources.gpu_count()
         payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
         model_dir = Path(environment.get(MODEL_DIR_ENV) or base / "model")
         user_code = None if multi_model else script.find(model_dir, environment)
-        accept = environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV) or codecs.JSON
-        if accept not in codecs.ANSWERS and not (user_code or multi_model):
-            raise SettingsError(
-                f"expected {parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV}"
-                f" {', '.join(codecs.ANSWERS)}, got {accept!r}"
-            )
+        accept = environment.get(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV)
+        if not (user_code or multi_model):  # with them, an answer may be of any type
+            accept = choice(parameters.DEFAULT_INVOCATIONS_ACCEPT_ENV, codecs.ANSWERS)
         # A user's code uses threads little: decoding, for example, uses none.
         cpu_workers = cpus if user_code else max(1, cpus // _THREADS_PER_WORKER)
         default_workers = 1 if multi_model else gpus or cpu_workers
@@ -120,10 +115,10 @@ class Settings:
             response_timeout=number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, 60, 1, 3600),
             max_request_bytes=payload or 2**31 - 1,
             queue_size=number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000),
-            default_accept=accept,
+            default_accept=accept or codecs.JSON,
             vmargs=tuple(environment.get(parameters.MODEL_SERVER_VMARGS, "").split()),
             batch_size=1 if user_code and not user_code.batches else batch_size,
             batch_delay_ms=number("DOGBREEDS_BATCH_DELAY_MS", 2 if gpus else 1, 1, 1000),
-            backend=backend,
+            backend=choice(BACKEND_ENV, BACKENDS),
             precision=None if precision == "auto" else precision,
         )

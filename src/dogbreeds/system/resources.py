@@ -22,10 +22,10 @@ def available_cpus(cgroup: Path = _CGROUP, proc: Path = _PROC) -> int:
     # macOS lacks the affinity mask.
     cpus = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     for group in _own_groups(proc):
-        quota, period = _read(cgroup / group / "cpu.max", 2)
+        quota, period = (_number(cgroup / group / "cpu.max", place) for place in range(2))
         if quota is None:
-            (quota,) = _read(cgroup / "cpu" / group / "cpu.cfs_quota_us", 1)
-            (period,) = _read(cgroup / "cpu" / group / "cpu.cfs_period_us", 1)
+            quota = _number(cgroup / "cpu" / group / "cpu.cfs_quota_us")
+            period = _number(cgroup / "cpu" / group / "cpu.cfs_period_us")
         if quota and period:
             cpus = min(cpus, -(-quota // period))
     return max(1, cpus)
@@ -102,7 +102,7 @@ def _memory_groups(cgroup: Path, proc: Path) -> Iterator[tuple[int, int, int]]:
             (cgroup / "memory" / group, "memory.limit_in_bytes", "memory.usage_in_bytes",
              "total_inactive_file"),
         ):  # fmt: skip
-            (limit_bytes,), (used,) = _read(folder / limit, 1), _read(folder / usage, 1)
+            limit_bytes, used = _number(folder / limit), _number(folder / usage)
             if limit_bytes is None:
                 continue
             lines = _read_text(folder / "memory.stat").splitlines()
@@ -110,11 +110,10 @@ def _memory_groups(cgroup: Path, proc: Path) -> Iterator[tuple[int, int, int]]:
             yield limit_bytes, used or 0, int(stat.get(cached, 0))
 
 
-def _read(file: Path, count: int) -> list[int | None]:
-    """Read numbers of a cgroup file; None means that there is no limit, or no such file."""
-    words = _read_text(file).split()
-    numbers = [int(word) if word.isdigit() else None for word in words[:count]]
-    return numbers + [None] * (count - len(numbers))
+def _number(file: Path, place: int = 0) -> int | None:
+    """Read a number of a cgroup file; None means that there is no limit, or no such file."""
+    words = _read_text(file).split()[place:]
+    return int(words[0]) if words and words[0].isdigit() else None
 
 
 def _read_text(file: Path) -> str:

@@ -1,7 +1,4 @@
-"""Temperature scaling and calibration error.
-
-Source: Guo et al., "On calibration of modern neural networks", 2017.
-"""
+"""Temperature scaling: Guo et al., "On calibration of modern neural networks", 2017."""
 
 import math
 

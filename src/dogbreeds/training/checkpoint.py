@@ -1,7 +1,6 @@
-"""Checkpoints: everything that a job needs to resume as if it had never been interrupted.
+"""Checkpoints: all that a job on the same CPU needs to end bit for bit as if not interrupted.
 
-Random numbers depend on the seed and the step alone (see `loop`), so no generator is saved, and a
-resumed job on the same CPU ends bit for bit like an uninterrupted one.
+Random numbers depend on the seed and the step alone (see `loop`), so no generator is saved.
 """
 
 import pickle

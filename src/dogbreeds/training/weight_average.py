@@ -20,10 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Add the weights of a model after `step` + 1 steps to the average.
-
-        Early averages follow faster, as TensorFlow's ``ExponentialMovingAverage`` does.
-        """
+        """Add the weights after `step` + 1 steps; early averages follow faster (TensorFlow)."""
         decay = min(self._decay, (1 + step) / (10 + step))
         averages, values = self.model.state_dict(), model.state_dict()
         floating = [name for name, tensor in averages.items() if tensor.is_floating_point()]

@@ -1,7 +1,7 @@
 """Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A graph replays a fixed sequence of kernels over fixed memory. A few batch sizes have one each, and
-a batch runs on the smallest that holds it.
+A few batch sizes have a graph each: kernels over fixed memory. A batch runs on the smallest graph
+that holds it.
 """
 
 import copy

@@ -1,7 +1,4 @@
-"""ONNX Runtime on the CPU, in float32 or int8: the fastest backend there.
-
-int8 is served where it is as accurate, computed correctly, and faster.
-"""
+"""ONNX Runtime on the CPU, the fastest backend there: in int8 if that is accurate and faster."""
 
 import logging
 from collections.abc import Callable

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sagemaker_inference import content_types, decoder, encoder, utils
+from sagemaker_inference import content_types, decoder
+from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.errors import UnsupportedFormatError
 
 from dogbreeds.serving.user_code.script import MODEL_SUFFIXES, ScriptError
@@ -105,11 +106,9 @@ def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
     """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY."""
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().tolist()
-    for accepted in utils.parse_accept(accept):
-        media_type = accepted.partition(";")[0]
-        if media_type in encoder.SUPPORTED_CONTENT_TYPES:
-            return encoder.encode(prediction, media_type), media_type
-    raise UnsupportedFormatError(accept)
+    types = ",".join(accepted.partition(";")[0] for accepted in accept.split(","))
+    encoded: tuple[Any, str] = DefaultInferenceHandler().default_output_fn(prediction, types)
+    return encoded
 
 
 def _device() -> Any:

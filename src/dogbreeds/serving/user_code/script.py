@@ -147,10 +147,7 @@ def install(script: Script, folder: Path) -> Path | None:
 
 
 def load(script: Script) -> ModuleType | None:
-    """Import the module under its own name, with its folder first on the import path.
-
-    The process is the model's own, so other models do not see it.
-    """
+    """Import the module, in the model's own process, with its folder first on the import path."""
     if script.module is None:
         return None
     if sys.modules.get("triton", script) is None:  # see serving/__init__
