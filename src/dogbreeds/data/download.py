@@ -44,7 +44,7 @@ class Remote(Protocol):
     address: str
 
     def open(self, start: int, version: str) -> AbstractContextManager[Opened]:
-        """Open it at `start` if of this version, else at 0; BrokenOffError if to be retried."""
+        """Open it at `start` if of this version, else at 0; BrokenOffError if worth a retry."""
 
 
 def download(remote: Remote, file: Path, on_start: Callable[[int | None], object],

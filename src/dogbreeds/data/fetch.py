@@ -32,7 +32,7 @@ class Progress:
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
-    """Return the description of photos fetched before, None: no such; PhotosError if of others."""
+    """Return what was fetched to `target` before; None if it is empty; PhotosError if another."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     try:

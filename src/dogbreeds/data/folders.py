@@ -62,7 +62,7 @@ def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
 def find_roots(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
 
-    `root_of` it is searched. PhotosError if there is no folder, or two folders mean one split.
+    `root_of` the folder is searched. PhotosError if there is none, or two mean one split.
     """
     if not folder.is_dir():
         raise PhotosError(f"expected a folder of photos, found none at {folder}")

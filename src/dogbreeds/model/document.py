@@ -72,7 +72,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def describe(data: bytes, path: Path) -> Description:
-    """Return the description in the bytes of a weights file; `path` is for `parse_document`."""
+    """Return the description in a weights file, or raise an `ArtifactError` that names `path`."""
     document = parse_document(data, path)
     try:
         golden_example = None

@@ -78,7 +78,6 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     digest = url.rpartition("-")[2].removesuffix(".pth")
     final = folder / f"{architecture}-{digest}.pth"
     folder.mkdir(parents=True, exist_ok=True)
-    socket.setdefaulttimeout(60)
     try:
         given = source.resolve().as_uri() if source else url
         torch.hub.download_url_to_file(given, str(final), digest, progress=False)
@@ -96,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, required=True, metavar="DIR")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE")
     options = parser.parse_args(arguments)
+    socket.setdefaulttimeout(60)
     try:
         path = fetch_imagenet_weights(options.architecture, options.into, options.source)
     except urllib.error.URLError as error:

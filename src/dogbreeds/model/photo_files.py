@@ -28,6 +28,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata, for examp
 
 MAX_PROFILE_BYTES = 4 * 2**20
 _EOI = b"\xff\xd9"  # a JPEG's end marker
+_BARE = {0x00, 0x01, 0xFF, *range(0xD0, 0xDA)}  # fill bytes, and markers without a length
 _PADDING = 16  # equal bytes at the end of a compressed picture that are not part of it
 _PLAIN = 50  # pixels per byte that only plain pictures reach
 _PADDED_EOI = bytes(_PADDING) + _EOI
@@ -150,7 +151,7 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
         if start < 0 or start + 4 > len(data):
             raise PhotoError("a truncated JPEG photo: its header is incomplete")
         marker = data[start + 1]
-        if marker in (0x00, 0x01, 0xFF, *range(0xD0, 0xDA)):  # fill bytes, markers without length
+        if marker in _BARE:
             start += 1
             continue
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])

@@ -41,9 +41,9 @@ class Preprocessing:
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo, no larger than needed, and `cut` it: uint8 [image_size, image_size, 3]."""
-        least = self.resize_size
-        image, _ = decode_unconverted(source, least, tolerate_truncated=tolerate_truncated)
+        """Decode a photo no larger than needed and `cut` it: uint8 [image_size, image_size, 3]."""
+        side = self.resize_size
+        image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
         return self.cut(image)
 
     def cut(self, image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -56,7 +56,7 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Normalize contiguous pixels [N, S, S, 3] in 0..255 to float32 [N, 3, S, S], on device."""
+        """Normalize contiguous [N, S, S, 3] in 0..255 to channels-last float32 [N, 3, S, S]."""
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
         # Permute first because ONNX Runtime is slow where the last dimension is short.
         values = pixels.permute(0, 3, 1, 2).float()

@@ -20,7 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Add the weights after `step` + 1 steps; early averages follow faster (TensorFlow)."""
+        """Add the weights after `step` + 1 steps; early ones count more, as in TensorFlow."""
         decay = min(self._decay, (1 + step) / (10 + step))
         averages, values = self.model.state_dict(), model.state_dict()
         floating = [name for name, tensor in averages.items() if tensor.is_floating_point()]
