@@ -1,4 +1,4 @@
-"""Loading: an artifact with graphs needs no PyTorch, and what is wrong with one is told."""
+"""Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
 
 import shutil
 import subprocess
@@ -46,6 +46,18 @@ def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wa
     assert found == pytest.approx(description.golden_example.probabilities, abs=1e-5)
 
 
+def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise RuntimeError('the wrong torch')")
+    program = (
+        "import sys; from pathlib import Path; from dogbreeds.serving import handler, loading;"
+        f"loading.load(Path({str(model_dir)!r}), None, 1, 'onnxruntime').start();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True)
+
+
 def test_an_archive_with_graphs_is_served_without_pytorch_or_another_process(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +95,17 @@ def with_graphs(model_dir: Path, folder: Path) -> Path:
 def test_why_an_archive_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"^expected model.safetensors or model.tar.gz in "):
         loading.load(tmp_path, None, 1, None)
+
+
+def test_loading_that_is_killed_means_too_little_memory(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(MemoryError, match="signal 9"):
+        loading.load(model_dir, None, 1, None)
 
 
 def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:
