@@ -17,13 +17,12 @@ from pathlib import Path
 import psutil
 import torch
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
-from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model import networks
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.monitoring.debugger.hook import Debugger, default_configuration
 from dogbreeds.monitoring.system_metrics import sampling
+from dogbreeds.system.resources import keep_freed_memory
 from dogbreeds.training.callbacks import Callback, TrainingState
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer

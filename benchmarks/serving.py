@@ -37,8 +37,7 @@ from environment import write_csv
 from PIL import Image
 from serving_peers import BATCH_SIZES, Server, install_peers, servers
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.local.benchmark import Call, load, measure
 from dogbreeds.model import artifact, networks

@@ -37,10 +37,9 @@ from torchvision import datasets, transforms
 from dogbreeds.data.folders import Split, find_photos
 from dogbreeds.data.photo import Photo
 from dogbreeds.data.pixels import decode_split
-from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
-from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.resources import available_cpus, keep_freed_memory
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.optimizer import create_optimizer

@@ -22,8 +22,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.html.page import escape, page, write_page
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device, PixelStore

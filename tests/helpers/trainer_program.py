@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.model.torch_versions import disable_tf32
 from dogbreeds.training.device import Device, PixelStore

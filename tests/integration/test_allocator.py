@@ -4,7 +4,7 @@ import sys
 # Counts the pages that the kernel must provide while a large tensor is made 20 times.
 PROGRAM = """
 import resource, torch
-from dogbreeds.entrypoint.allocator import keep_freed_memory
+from dogbreeds.system.resources import keep_freed_memory
 {call}
 def make():
     torch.ones(12_000_000)

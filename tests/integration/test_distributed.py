@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import dogbreeds.entrypoint
-from dogbreeds.data.cache import allocate, attach
+from dogbreeds.data.pixels import allocate, attach
 from dogbreeds.local import training
 from dogbreeds.model import artifact
 from helpers import trainer_program
@@ -198,7 +198,7 @@ def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
 def test_another_process_maps_the_same_pixels(tier: Literal["memory", "file"]) -> None:
     shared = allocate((3, 2), tier)
     code = (
-        "import sys; from dogbreeds.data.cache import attach\n"
+        "import sys; from dogbreeds.data.pixels import attach\n"
         f"array = attach({shared.location!r}, (3, 2)); array[1, 1] = 7 + array[0, 0]\n"
     )
     shared.array[0, 0] = 5

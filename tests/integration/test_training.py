@@ -319,7 +319,7 @@ def test_broken_hyperparameters_are_named_in_one_line(sample: Path, tmp_path: Pa
     (tree / "input" / "config" / "hyperparameters.json").write_text('{"lr": ')
     result = train(tree)
     assert result.returncode != 0
-    assert "hyperparameters.json as JSON: Expecting value" in failure(tree)
+    assert "hyperparameters.json: Expecting value" in failure(tree)
     assert "Traceback" not in result.stdout
 
 

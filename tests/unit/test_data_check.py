@@ -69,6 +69,7 @@ def test_each_oddity_is_named_with_its_reason(photos: Path) -> None:
     (folder / "text.jpg").write_text("no photo")
     photo(20, (40, 30)).save(folder / "tiny.png")
     photo(21).save(folder / "really a png.jpg", format="PNG")
+    photo(26).save(folder / "really a webp.webp")
     photo(22).convert("CMYK").save(folder / "cmyk.jpg")
     photo(23).convert("RGBA").save(folder / "alpha.png")
     grey16 = np.asarray(photo(24).convert("L"), dtype=np.uint16) * 257

@@ -248,6 +248,11 @@ def test_what_a_labels_file_and_the_folder_disagree_on_is_left_out_and_named(
     draw(tmp_path / "pics" / "more.jpg", 3)
     findings, problems, _ = checked(tmp_path)
     assert findings == {"left out": ["pics/gone.jpg", "pics/more.jpg"]}
+    reasons = {path.name: reason for path, reason in list_folder(tmp_path).left_out}
+    assert reasons == {
+        "gone.jpg": "labels.csv names it, but there is no such file",
+        "more.jpg": "labels.csv does not name it",
+    }
     assert problems == []
 
 

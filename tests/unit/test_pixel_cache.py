@@ -8,10 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dogbreeds.data import cache
-from dogbreeds.data.cache import CacheTier, allocate, choose_tier
+from dogbreeds.data import pixels
 from dogbreeds.data.folders import Split
-from dogbreeds.data.pixels import decode_split
+from dogbreeds.data.pixels import CacheTier, allocate, choose_tier, decode_split
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Device, PixelStore
 
@@ -34,14 +33,14 @@ def test_pixels_go_to_memory_then_to_a_file_then_nowhere(
 
     usage = Usage()
     usage.free = free  # type: ignore[attr-defined]
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)  # type: ignore[attr-defined]
-    monkeypatch.setattr(cache, "_is_on_disk", lambda _: True)
+    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: usage)  # type: ignore[attr-defined]
+    monkeypatch.setattr(pixels, "_is_on_disk", lambda _: True)
     assert choose_tier(size, lambda: memory) == tier
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no tmpfs to try")
 def test_a_file_in_memory_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: "/dev/shm")  # type: ignore[attr-defined]
+    monkeypatch.setattr(pixels.tempfile, "gettempdir", lambda: "/dev/shm")  # type: ignore[attr-defined]
     assert choose_tier(1, lambda: 0) == "none"
 
 
@@ -53,7 +52,7 @@ def tier(request: pytest.FixtureRequest) -> Iterator[CacheTier]:
 def test_the_file_has_no_name_and_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
+    monkeypatch.setattr(pixels.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
     shared = allocate((1000,), "file")
     assert Path(shared.location).readlink().is_relative_to(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -90,10 +89,10 @@ def test_every_tier_gives_the_same_batches(split: Split) -> None:
         found[tier] = list(store.batches(torch.split(order, 6)))
     assert [len(targets) for _, targets in found["memory"]] == [6, 6, 6, 2]
     for tier in ("file", "none"):
-        for (pixels, targets), (others, other_targets) in zip(
+        for (images, targets), (others, other_targets) in zip(
             found["memory"], found[tier], strict=True
         ):
-            assert torch.equal(pixels, others)
+            assert torch.equal(images, others)
             assert torch.equal(targets, other_targets)
 
 

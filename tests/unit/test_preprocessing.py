@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_normalize_centres_imagenets_mean_and_is_channels_last() -> None:
 
 def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
     preprocessing = Preprocessing(146, 128)
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    assert Preprocessing.from_dict(asdict(preprocessing)) == preprocessing
     for wrong in ({"image_size": 0}, {"std": [1, 0, 1]}, {"image_size": 300}):
         with pytest.raises(ValueError, match="expected"):
-            Preprocessing.from_dict({**preprocessing.to_dict(), **wrong})
+            Preprocessing.from_dict({**asdict(preprocessing), **wrong})

@@ -20,19 +20,22 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_good_files_are_accepted(base: Path) -> None:
-    train.check_configuration(base / "input" / "config")
+def test_good_files_are_accepted(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("sagemaker_training.cli.train.main", lambda: ran.append("train"))
+    assert train.main() == 0
+    assert ran == ["train"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("hyperparameters.json", b'{"lr": "0.1"', "hyperparameters.json as JSON: Expecting"),
-        ("hyperparameters.json", b"", "hyperparameters.json as JSON: Expecting value"),
-        ("hyperparameters.json", b"[1]", "expected a JSON object in"),
-        ("hyperparameters.json", b"\xff" * 9000, "hyperparameters.json as JSON: 'utf-8' codec"),
-        ("hyperparameters.json", b"[" * 90000, "hyperparameters.json as JSON: "),
-        ("inputdataconfig.json", None, "expected inputdataconfig.json in"),
+        ("hyperparameters.json", b'{"lr": "0.1"', "config/hyperparameters.json: Expecting"),
+        ("hyperparameters.json", b"", "config/hyperparameters.json: Expecting value"),
+        ("hyperparameters.json", b"[1]", "config/hyperparameters.json: got [1]"),
+        ("hyperparameters.json", b"\xff" * 9000, "config/hyperparameters.json: 'utf-8' codec"),
+        ("hyperparameters.json", b"[" * 90000, "config/hyperparameters.json: "),
+        ("inputdataconfig.json", None, "config/inputdataconfig.json: [Errno 2] No such file"),
         ("resourceconfig.json", b"{}", "expected a JSON object with current_host and hosts in"),
     ],
 )

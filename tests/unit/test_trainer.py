@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluster

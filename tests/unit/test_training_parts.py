@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dogbreeds.data.cache import SharedArray
-from dogbreeds.data.pixels import DecodedSplit
+from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing

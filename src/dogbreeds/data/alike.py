@@ -1,6 +1,6 @@
 """Groups of photos that look alike: in one class twice, in two classes, in two splits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dogbreeds.data.examine import Facts
@@ -11,7 +11,7 @@ _KEPT_FIRST = ("test", "valid", "train", "")  # keeps the test set unchanged
 
 @dataclass(frozen=True)
 class Member:
-    """A photo of a group."""
+    """A photo that can be decoded."""
 
     name: str  # path under the folder
     split: str  # empty where the photos are not split
@@ -19,33 +19,25 @@ class Member:
     facts: Facts
 
 
-@dataclass(frozen=True)
-class Group:
-    """Two or more photos that look alike, the one to keep first: a test photo, or the largest."""
-
-    members: tuple[Member, ...]
-
-    def findings(self) -> list[tuple[str, dict[str, str]]]:
-        """Return kind and description of each photo that should go: all, if in two classes."""
-        kept = self.members[0]
-        exact = len({member.facts.digest for member in self.members}) == 1
-        conflict = len({member.label for member in self.members}) > 1
-        found = []
-        for member in self.members if conflict else self.members[1:]:
-            kind, other = "leak" if member.split != kept.split else "duplicate", kept
-            if conflict:
-                kind, other = "conflict", next(o for o in self.members if o.label != member.label)
-            detail = f"{'the same file as' if exact else 'looks like'} {other.name}"
-            found.append((kind, {"photo": member.name, "detail": detail, "like": other.name}))
-        return found
-
-
-def find_alike(members: Sequence[Member]) -> list[Group]:
-    """Return all groups of look-alikes, copies included, among photos that can be decoded."""
+def find_alike(members: Sequence[Member]) -> list[list[Member]]:
+    """Return the groups of look-alikes, the one to keep first: a test photo, or the largest."""
 
     def preference(member: Member) -> tuple[int, int, int, str]:
         pixels, size = member.facts.width * member.facts.height, member.facts.size
         return _KEPT_FIRST.index(member.split), -pixels, -size, member.name
 
     groups = find_groups([member.facts.look for member in members])
-    return [Group(tuple(sorted((members[i] for i in g), key=preference))) for g in groups]
+    return [sorted((members[i] for i in group), key=preference) for group in groups]
+
+
+def findings(group: Sequence[Member]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield kind and description of each photo that should go: all, if in two classes."""
+    kept = group[0]
+    exact = len({member.facts.digest for member in group}) == 1
+    conflict = len({member.label for member in group}) > 1
+    for member in group if conflict else group[1:]:
+        kind, other = "leak" if member.split != kept.split else "duplicate", kept
+        if conflict:
+            kind, other = "conflict", next(o for o in group if o.label != member.label)
+        detail = f"{'the same file as' if exact else 'looks like'} {other.name}"
+        yield kind, {"photo": member.name, "detail": detail, "like": other.name}

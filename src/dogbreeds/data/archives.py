@@ -19,19 +19,13 @@ _RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
-_Placed = tuple[Member, Path]
-
-
 def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
     """Unpack a zip, tar or compressed tar archive to an empty folder.
 
     A zip archive is unpacked by several threads; a tar archive can only be read in order, by one.
     `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
-
-    Raises:
-        ArchiveError: It is no archive, broken, encrypted, contains links or names that lead out of
-            the folder, or unpacks to far more than photos would.
-        OSError: It cannot be read or unpacked, e.g. because the disk is full.
+    ArchiveError if it is no archive, broken, encrypted, contains links or names that lead out of
+    the folder, or unpacks to far more than photos would; OSError if the disk is too small.
     """
     with open_archive(archive) as members:
         checked = _checked(archive, members, folder)
@@ -57,7 +51,9 @@ def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> Non
             stopped.set()
 
 
-def _checked(archive: Path, members: Iterable[Member], folder: Path) -> Iterator[_Placed]:
+def _checked(
+    archive: Path, members: Iterable[Member], folder: Path
+) -> Iterator[tuple[Member, Path]]:
     """Yield the files of an archive and where they go; raise where they cannot be photos."""
     packed = archive.stat().st_size
     free = shutil.disk_usage(folder).free - _RESERVE

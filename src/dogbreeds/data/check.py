@@ -1,16 +1,14 @@
 """Find what is wrong, and what is unusual, in a folder of photos before training on it."""
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from dogbreeds.data.alike import Member, find_alike
+from dogbreeds.data import alike
 from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
@@ -57,35 +55,32 @@ _BLANK = 8  # gray levels of 256 between the darkest and the brightest parts
 _DARK, _BRIGHT = 70, 235  # gray levels that the brightest, or the darkest, parts do not reach
 _PLAIN = ("RGB", "L", "1", "P")
 _FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
-    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF",
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WebP", ".bmp": "BMP", ".gif": "GIF",
+    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC",
 }  # fmt: skip
-_EDGES = (64, 128, 256, 512, 1024, 2048)  # of the histogram of short sides, in pixels
 
 
 @dataclass(frozen=True)
 class Checked:
     """The photos and what was found in them.
 
-    Attributes:
-        photos: By path under the folder, e.g. ``train/069.French_bulldog/1.jpg``.
-        labels: Class folder of each photo, by the same path.
-        report: JSON-ready. ``splits``: photos per class, by split. ``findings``: by kind (`KINDS`)
-            a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other photo.
-            ``problems``: what training refuses, in words; ``notes``: what it accepts with a
-            warning. ``sizes``: photos by short side.
+    The report is JSON-ready. It has in ``splits`` the photos per class, by split, in ``findings``
+    by kind (`KINDS`) a list of ``photo``, ``detail`` and, for look-alikes, ``like``, the other
+    photo, in ``problems`` what training refuses, in ``notes`` what it accepts with a warning.
     """
 
-    photos: dict[str, Photo]
-    labels: dict[str, str]
+    photos: dict[str, Photo]  # by path under the folder, e.g. train/069.French_bulldog/1.jpg
+    labels: dict[str, str]  # class folder of each photo, by the same path
     report: dict[str, Any]
 
     @property
     def offenders(self) -> dict[str, str]:
         """The photos to move away, with the reason."""
-        findings = self.report["findings"]
-        found = [(kind, entry) for kind in OFFENCES for entry in findings.get(kind, ())]
-        return {entry["photo"]: f"{kind}: {entry['detail']}" for kind, entry in found}
+        return {
+            entry["photo"]: f"{kind}: {entry['detail']}"
+            for kind in OFFENCES
+            for entry in self.report["findings"].get(kind, ())
+        }
 
     @property
     def clean(self) -> bool:
@@ -95,12 +90,7 @@ class Checked:
 
 
 def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
-    """Examine all photos of a folder with splits or class folders, or of the same as shards.
-
-    Raises:
-        PhotosError: There are no photos.
-        OSError: The folder cannot be read.
-    """
+    """Examine all photos of a folder in any layout; PhotosError if there are none."""
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
     left_out = [] if "" in roots else list(find_beside(roots.values()))
@@ -120,21 +110,21 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
     facts = examine(list(photos.values()), workers, on_start(len(photos)))
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
-    members: list[Member] = []
+    members: list[alike.Member] = []
     for (split, label, _), name, found in zip(entries, photos, facts, strict=True):
         for kind, detail in _oddities(name, found):
             findings[kind].append({"photo": name, "detail": detail})
         if isinstance(found, Facts):
-            members.append(Member(name, split, label, found))
+            members.append(alike.Member(name, split, label, found))
     unused = [(path, "ignored", "not a photo") for x in listings.values() for path in x.ignored]
     unused += [(path, "left out", reason) for path, reason in left_out]
     for path, kind, detail in unused:
         findings[kind].append({"photo": str(path.relative_to(folder)), "detail": detail})
-    for group in find_alike(members):
-        for kind, finding in group.findings():
+    for group in alike.find_alike(members):
+        for kind, finding in alike.findings(group):
             findings[kind].append(finding)
     classes = {
-        name: {**dict.fromkeys(listing.classes, 0), **Counter(listing.labels)}
+        name: dict.fromkeys(listing.classes, 0) | Counter(listing.labels)
         for name, listing in listings.items()
     }
     report = {
@@ -144,7 +134,6 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
         "findings": {kind: findings[kind] for kind in KINDS if findings.get(kind)},
         "problems": find_problems(listings),
         "notes": list(_notes(classes)),
-        "sizes": _histogram([min(f.width, f.height) for f in facts if isinstance(f, Facts)]),
     }
     labels = {name: label for name, (_, label, _) in zip(photos, entries, strict=True)}
     return Checked(photos, labels, report)
@@ -172,8 +161,7 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
         yield "bright", f"gray levels from {darkest} of 255"
     elif found.sharpness < _BLURRED:
         yield "blurred", f"sharpness {found.sharpness:.2f}, expected at least {_BLURRED}"
-    named = _FORMATS.get(PurePath(name).suffix.lower(), found.format)
-    if found.format not in (named, "MPO"):
+    if found.format != _FORMATS.get(PurePath(name).suffix.lower(), found.format):
         yield "extension", f"{found.format} in a file {PurePath(name).suffix}"
     if found.mode not in _PLAIN:
         yield "color", found.mode
@@ -188,10 +176,3 @@ def _notes(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
                 f"classes are out of balance{split and ' in '}{split}: {most} photos of {common},"
                 f" {fewest} of {rare}"
             )
-
-
-def _histogram(sides: list[int]) -> dict[str, int]:
-    between = [f"{a} to {b - 1}" for a, b in pairwise(_EDGES)]
-    labels = [f"under {_EDGES[0]}", *between, f"{_EDGES[-1]} and more"]
-    counts = Counter(bisect_right(_EDGES, side) for side in sides)
-    return {label: counts[i] for i, label in enumerate(labels)}

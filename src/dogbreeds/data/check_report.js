@@ -73,7 +73,6 @@ function build(report) {
         report.notes.map((one) => h("p", { class: "warn" }, visible(one)))),
       sections.length > 1 ? filter(sections, report.counts) : null,
       sections,
-      numbers("Sizes", ["Short side in pixels", "Photos"], Object.entries(report.sizes)),
       classes(report.splits)));
 }
 

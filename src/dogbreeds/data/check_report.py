@@ -21,9 +21,6 @@ def text(checked: Checked) -> str:
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     for split, classes in report["splits"].items():
         yield f"{split or 'photos'}: {sum(classes.values())} photos of {len(classes)} classes"
-    shown = [f"{label}: {count}" for label, count in report["sizes"].items() if count]
-    if shown:
-        yield f"short side in pixels: {', '.join(shown)}"
     yield from (f"note: {note}" for note in report["notes"])
     yield from (f"problem: {problem}" for problem in report["problems"])
     for kind, meaning in KINDS.items():

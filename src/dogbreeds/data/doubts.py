@@ -29,14 +29,14 @@ def add_doubts(
     if unknown := sorted(folder for folder in folders if parse_folder(folder).label not in known):
         report["notes"].append(f"classes that the model does not know: {', '.join(unknown)}")
     names = [name for name, label in labels.items() if label in known and name not in broken]
+    if not names:
+        return
     rows = []
     with progress_bar("Classify", len(names)) as bar:
         for start in range(0, len(names), _BATCH):
             batch = [checked.photos[name] for name in names[start : start + _BATCH]]
             rows.append(predict([photo.read_bytes() for photo in batch]))
             bar.update(len(batch))
-    if not rows:
-        return
     probabilities = np.concatenate(rows)
     given = np.array([known.index(labels[name]) for name in names])
     for position, other in find_doubtful(given, probabilities):
@@ -57,20 +57,17 @@ def find_doubtful(
     The rule is that of confident learning (Northcutt, Jiang, Chuang 2021,
     https://doi.org/10.1613/jair.1.12125): the probability of the given class is below its mean over
     the photos of that class, and that of another class is at least its mean over its own photos.
-
-    Args:
-        given: Class indexes of the labels [N].
-        probabilities: 0..1 [N, C].
+    `given` are the class indexes of the labels [N], `probabilities` are 0..1 [N, C].
     """
-    photos = np.arange(len(given))
+    photos, classes = np.arange(len(given)), probabilities.shape[1]
     own = probabilities[photos, given]
-    counts = np.bincount(given, minlength=probabilities.shape[1])
-    sums = np.bincount(given, weights=own, minlength=probabilities.shape[1])
+    counts = np.bincount(given, minlength=classes)
+    sums = np.bincount(given, weights=own, minlength=classes)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     above = probabilities >= means
     above[photos, given] = False
     others = np.where(above, probabilities, -1).argmax(axis=1)
     doubtful = np.flatnonzero(above.any(axis=1) & (own < means[given]))
-    margin = probabilities[photos, others] - own
-    order = doubtful[np.argsort(-margin[doubtful], kind="stable")]
-    return [(int(position), int(others[position])) for position in order]
+    margin = (probabilities[photos, others] - own)[doubtful]
+    order = doubtful[np.argsort(-margin, kind="stable")]
+    return list(zip(order.tolist(), others[order].tolist(), strict=True))

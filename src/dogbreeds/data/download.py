@@ -41,17 +41,10 @@ class Opened:
 class Remote(Protocol):
     """A file that can be opened at any offset."""
 
-    @property
-    def address(self) -> str:
-        """Where it is."""
+    address: str
 
     def open(self, start: int, version: str) -> AbstractContextManager[Opened]:
-        """Open it at `start` if it is still of this version, otherwise at its beginning.
-
-        Raises:
-            BrokenOffError: A retry makes sense.
-            DownloadError: It does not.
-        """
+        """Open it at `start` if of this version, else at 0; BrokenOffError if worth a retry."""
 
 
 def download(remote: Remote, file: Path, on_start: Callable[[int | None], object],
@@ -60,11 +53,8 @@ def download(remote: Remote, file: Path, on_start: Callable[[int | None], object
 
     On failure the file stays, with ``NAME.json`` next to it, for the next call to resume.
     `on_start` is called with the size in bytes, or None, whenever the file is opened, and may
-    raise; `on_progress` with the number of bytes present so far.
-
-    Raises:
-        DownloadError: The server refuses the file, or the connection breaks repeatedly.
-        OSError: It cannot be written, e.g. because the disk is full.
+    raise; `on_progress` with the number of bytes present so far. DownloadError if the server
+    refuses the file, or the connection breaks repeatedly; OSError e.g. if the disk is full.
     """
     state_file = file.with_name(f"{file.name}.json")
     version = _known_version(state_file, remote.address, file)
@@ -125,11 +115,11 @@ def _append(opened: Opened, file: Path, on_progress: Callable[[int], object]) ->
             on_progress(start)
 
 
+@dataclass
 class HttpFile:
     """A file on a web server, by its http:// or https:// address."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    address: str
 
     @contextmanager
     def open(self, start: int, version: str) -> Iterator[Opened]:
@@ -155,17 +145,14 @@ class HttpFile:
         except (OSError, http.client.HTTPException) as error:
             raise BrokenOffError(f"no answer ({getattr(error, 'reason', error)})") from error
         with response:
-            yield self._opened(response)
-
-    def _opened(self, response: http.client.HTTPResponse) -> Opened:
-        # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date works too.
-        tag = response.headers.get("ETag", "")
-        known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
-        if response.status == 206:
-            start, total = _content_range(response.headers.get("Content-Range", ""))
-            return Opened(start, total, known, response.read)
-        length = response.headers.get("Content-Length", "")
-        return Opened(0, int(length) if length.isdecimal() else None, known, response.read)
+            length = response.headers.get("Content-Length", "")
+            start, total = 0, int(length) if length.isdecimal() else None
+            if response.status == 206:
+                start, total = _content_range(response.headers.get("Content-Range", ""))
+            # If-Range takes no weak ETags (RFC 9110, 13.1.5); a date works too.
+            tag = response.headers.get("ETag", "")
+            known = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+            yield Opened(start, total, known, response.read)
 
 
 def _content_range(text: str) -> tuple[int, int | None]:

@@ -23,23 +23,13 @@ _LINES = 16  # rows, and columns, whose pixels are compared
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a photo that can be decoded.
+class Facts(Header):
+    """What is known of a photo that can be decoded."""
 
-    Attributes:
-        sharpness: Difference of neighboring pixels relative to that of pixels 4 apart, 0.25
-            (a blurred photo) to 1 (noise); 1 where all pixels are equal, and for JPEGs whose
-            size proves detail.
-    """
-
-    format: str  # of the file, e.g. "JPEG", whatever its name says
-    mode: str  # of the stored pixels, as Pillow calls it: "RGB", "CMYK", "I;16", ...
-    width: int  # in pixels, as stored
-    height: int
     size: int  # of the file in bytes
     digest: bytes  # of the file's bytes
     look: Look  # for finding near-duplicates
-    sharpness: float
+    sharpness: float  # 0.25 (blurred) to 1 (noise; one color; a JPEG whose size proves detail)
 
 
 def examine(
@@ -51,16 +41,10 @@ def examine(
     tolerate_truncated: bool = False,
     on_decoded: Callable[[int, Image.Image], object] = lambda position, image: None,
 ) -> list[Facts | str]:
-    """Read and decode photos by several processes, as `decode_unconverted` does.
+    """Return each photo's facts, or why `decode_unconverted` cannot decode it; by `in_processes`.
 
     `on_progress` is called with the number of photos done since the last call; `on_decoded` in a
-    worker, with a photo's position and its unconverted image.
-
-    Returns:
-        The facts of each photo, or the reason why it cannot be decoded; about 1.5 kB per photo.
-
-    Raises:
-        OSError: A worker was killed.
+    worker, with a photo's position and its unconverted image. A photo's facts take about 1.5 kB.
     """
 
     def examine_chunk(chunk: range) -> list[Facts | str]:
@@ -89,28 +73,21 @@ def examine(
 
 def _facts(data: bytes, image: Image.Image, stored: Header) -> Facts:
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    small = to_srgb(_shrink(image))
-    # Sharpness takes a tenth of this function's time, and few photos need it.
-    detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
-    look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
-    size = stored.width, stored.height
-    return Facts(stored.format, stored.mode, *size, len(data), digest, look, sharpness)
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    """Halve an image as often as libjpeg would for `_MIN_SIDE`.
-
-    Training decodes at the model's size. Shrunk the same way, looks are equal to the last bits, so
-    training and `dogbreeds.data.check` find the same copies.
-    """
+    # Training decodes at the model's size. Halved as often as libjpeg would for `_MIN_SIDE`, looks
+    # are equal to the last bits, so training and `dogbreeds.data.check` find the same copies.
     factor = 1
     while min(image.size) // (2 * factor) >= _MIN_SIDE:
         factor *= 2
-    return image.reduce(factor) if factor > 1 else image
+    small = to_srgb(image.reduce(factor) if factor > 1 else image)
+    # Sharpness takes a tenth of this function's time, and few photos need it.
+    detailed = stored.format == "JPEG" and len(data) > _DETAILED * stored.width * stored.height
+    look, sharpness = look_of(small), 1.0 if detailed else _sharpness(small)
+    header = stored.format, stored.mode, stored.width, stored.height
+    return Facts(*header, len(data), digest, look, sharpness)
 
 
 def _sharpness(image: Image.Image) -> float:
-    """Compare fine with coarse differences of green along some rows and columns: scale-free."""
+    """Return the difference of adjacent pixels relative to that of pixels 4 apart, in green."""
     pixels = np.asarray(image.getchannel("G"))
     fine = coarse = 0.0
     for across in (pixels, pixels.T):

@@ -32,11 +32,7 @@ class Progress:
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
-    """Return the description of photos that were fetched to `target` before; None if it is empty.
-
-    Raises:
-        PhotosError: It contains something else, or photos of another source or (if given) SHA-256.
-    """
+    """Return what was fetched to `target` before; None if it is empty; PhotosError if another."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     try:
@@ -58,11 +54,8 @@ def fetch_archive(
     """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
-    next call; a wrong archive is deleted. The SHA-256 is in hexadecimal; empty if unknown.
-
-    Raises:
-        PhotosError, ArchiveError: The archive is not what was expected.
-        OSError: It cannot be downloaded or read, or the disk is full.
+    next call; a wrong archive (PhotosError, ArchiveError) is deleted. The SHA-256 is in
+    hexadecimal; empty if unknown.
     """
     with _workplace(target) as work:
         if isinstance(source, Path):
@@ -71,7 +64,14 @@ def fetch_archive(
             address, archive = source.address, work / "archive"
 
             def on_start(total: int | None) -> None:
-                _check_room(work, total or 0)
+                have = sum(file.stat().st_size for file in work.iterdir() if file.is_file())
+                free = shutil.disk_usage(work).free + have
+                needed = 2 * (total or 0)  # the unpacked photos need about as much again
+                if needed > free:
+                    raise OSError(
+                        f"the disk is too small: {needed:,} bytes are needed for the archive and"
+                        f" its photos, {free:,} are free"
+                    )
                 progress.downloading(total)
 
             download(source, archive, on_start, progress.downloaded)
@@ -88,16 +88,12 @@ def fetch_archive(
             extract(archive, photos, workers, progress.extracting)
             return _finish(photos, target, address, digest)
         except (PhotosError, ArchiveError):
-            if not isinstance(source, Path):
-                _clear(work)  # the next call should not find it
+            _clear(work)  # the next call should not find it
             raise
 
 
 def fetch_folder(address: str, target: Path, copy: Callable[[Path], object]) -> str:
-    """Fetch photos that are not in an archive to a new directory, as `fetch_archive` does.
-
-    `copy` copies them to the given folder; it may skip files that a failed call left there.
-    """
+    """Fetch photos to a new directory by `copy`, which may skip what a failed call left there."""
     with _workplace(target) as work:
         (work / "copy").mkdir(exist_ok=True)
         copy(work / "copy")
@@ -129,19 +125,7 @@ def _workplace(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work)
 
 
-def _check_room(folder: Path, total: int) -> None:
-    """Raise if a download cannot fit; the unpacked photos need about as much again."""
-    have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    free = shutil.disk_usage(folder).free + have
-    if 2 * total > free:
-        raise OSError(
-            f"the disk is too small: {2 * total:,} bytes are needed for the archive and its"
-            f" photos, {free:,} are free"
-        )
-
-
 def _finish(photos: Path, target: Path, address: str, sha256: str) -> str:
-    """Check photos and rename them to the target."""
     root = root_of(photos)
     listings = {name: list_folder(folder) for name, folder in find_roots(root).items()}
     counts = {name: len(listing.photos) for name, listing in listings.items()}

@@ -1,7 +1,4 @@
-"""The layout of a photos directory: splits of class folders, and what training refuses.
-
-Training applies these rules to its channels, and `dogbreeds.data.check` to a folder.
-"""
+"""The layout of a photos directory, and what training and `dogbreeds.data.check` refuse alike."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,11 +34,7 @@ class Split:
 
 
 def name_splits(folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folder of each split, in the order of `SPLITS`; other names are dropped.
-
-    Raises:
-        PhotosError: Two names mean one split, e.g. ``val`` and ``validation``.
-    """
+    """Return the folder of each split in `SPLITS`' order; PhotosError if two names mean one."""
     found: dict[str, str] = {}
     for name in folders:
         split = SPLIT_NAMES.get(name.lower())
@@ -69,11 +62,7 @@ def find_channels(channels: Mapping[str, Path]) -> dict[str, Path]:
 def find_roots(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits, or the folder itself as ``""`` where it is not split.
 
-    A lone subfolder that contains all of them is entered (`root_of`).
-
-    Raises:
-        PhotosError: There is no such folder, or two folders mean one split.
-        OSError: It cannot be read.
+    `root_of` the folder is searched. PhotosError if there is none, or two mean one split.
     """
     if not folder.is_dir():
         raise PhotosError(f"expected a folder of photos, found none at {folder}")
@@ -81,7 +70,11 @@ def find_roots(folder: Path) -> dict[str, Path]:
     folders = _folders(folder)
     splits = name_splits(folders)
     # "train" may be a class next to "car" and "bus" if it contains photos but no class folders.
-    if len(folders) > len(splits) and all(map(_is_class, splits.values())):
+    if len(folders) > len(splits) and all(
+        any(is_photo_name(path.name) for path in split.iterdir())
+        and not (_folders(split) or _is_labelled(split))
+        for split in splits.values()
+    ):
         return {"": folder}
     if not any(map(_folders, splits.values())) and find_labels(folder):  # names train/1.jpg etc.
         return {"": folder}
@@ -104,13 +97,7 @@ def _folders(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in entries if not is_junk(path.name) and path.is_dir()}
 
 
-def _is_class(folder: Path) -> bool:
-    photos = any(is_photo_name(path.name) for path in folder.iterdir())
-    return photos and not _folders(folder) and not _is_labelled(folder)
-
-
 def _is_labelled(folder: Path) -> bool:
-    """Tell whether shards or a labels file define the classes."""
     return is_sharded(folder) or find_labels(folder) is not None
 
 
@@ -129,15 +116,7 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """List the photos of every split, given the folder of each.
-
-    Returns:
-        The classes, sorted by folder name, and the splits by name.
-
-    Raises:
-        PhotosError: One of `find_problems`, or a folder is missing.
-        OSError: A folder cannot be read.
-    """
+    """Return the classes, by folder name, and the splits; PhotosError by `find_problems`."""
     for split, root in roots.items():
         if not root.is_dir():
             raise PhotosError(f"expected a folder for split {split}, found none at {root}")
@@ -147,19 +126,15 @@ def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict
         raise PhotosError(f"{problems[0]}{more}")
     names = listings["train"].classes
     targets = {name: target for target, name in enumerate(names)}
-    splits = {
-        split: Split(split, found.photos, indexes, found.ignored, found.left_out, names)
-        for split, found in listings.items()
-        for indexes in [tuple(targets[label] for label in found.labels)]
-    }
+    splits = {}
+    for split, found in listings.items():
+        indexes = tuple(targets[label] for label in found.labels)
+        splits[split] = Split(split, found.photos, indexes, found.ignored, found.left_out, names)
     return tuple(parse_folder(name) for name in names), splits
 
 
 def find_problems(listings: Mapping[str, Listing]) -> list[str]:
-    """Return what training refuses, in words; empty if it can train.
-
-    The listings are by split name; ``""`` is a folder that is yet to be split.
-    """
+    """Return in words what training refuses of the splits; ``""`` is one yet to be split."""
     problems: list[str] = []
     if "" not in listings:
         if "train" not in listings:

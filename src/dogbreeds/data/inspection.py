@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dogbreeds.data.alike import Member, find_alike
+from dogbreeds.data.alike import Member, find_alike, findings
 from dogbreeds.data.folders import Split
 from dogbreeds.data.pixels import DecodedSplit
 
@@ -15,15 +15,12 @@ _LISTED = 10  # warnings per kind in the log; the report contains all
 def inspect(
     decoded: Mapping[str, DecodedSplit], splits: Mapping[str, Split], image_size: int
 ) -> dict[str, Any]:
-    """Report on the decoded photos of all splits, and on the listings they come from.
+    """Report on the decoded photos of all splits, and on the listings they come from; JSON-ready.
 
-    Returns:
-        JSON-ready: by split name the number of ``photos`` used, ``broken`` files with the reason,
-        ``ignored`` files that are not photos, photos ``left_out`` with the reason and ``small``
-        ones (relative to the model's `image_size` in pixels) with their size; and ``duplicates``,
-        groups of files that show the same photo, with classes and splits. ``leaks`` (copies in
-        another split) and ``conflicts`` (copies in another class) are numbers of photos, as
-        `dogbreeds.data.check` counts them.
+    By split name it has the number of ``photos`` used, ``broken`` files and ``left_out`` photos
+    with the reason, ``ignored`` files that are not photos, and ``small`` photos (relative to the
+    model's `image_size` in pixels) with their size; and ``duplicates``, groups of files that show
+    the same photo. ``leaks`` and ``conflicts`` are numbers of photos, as `data.check` counts them.
     """
     report: dict[str, Any] = {
         name: {
@@ -47,13 +44,13 @@ def inspect(
     groups = find_alike(members)
     report["duplicates"] = [
         {
-            "files": [member.name for member in group.members],
-            "splits": sorted({member.split for member in group.members}),
-            "classes": sorted({member.label for member in group.members}),
+            "files": [member.name for member in group],
+            "splits": sorted({member.split for member in group}),
+            "classes": sorted({member.label for member in group}),
         }
         for group in groups
     ]
-    kinds = Counter(kind for group in groups for kind, _ in group.findings())
+    kinds = Counter(kind for group in groups for kind, _ in findings(group))
     report["leaks"], report["conflicts"] = kinds["leak"], kinds["conflict"]
     return report
 

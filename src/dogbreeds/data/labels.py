@@ -12,10 +12,7 @@ _DELIMITERS = ",;\t"  # spreadsheets write semicolons where decimals have a comm
 
 
 def find_labels(folder: Path) -> Path | None:
-    """Return the CSV file next to the photos whose header names a path and a label, if any.
-
-    Several raise `PhotosError`.
-    """
+    """Return the CSV file beside photos whose header has path and label; PhotosError if several."""
     found = [file for file in sorted(folder.glob("*.csv")) if file.is_file() and _columns(file)]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
@@ -24,15 +21,11 @@ def find_labels(folder: Path) -> Path | None:
 
 
 def read_labels(file: Path) -> dict[Path, str]:
-    """Return the label of each path, in the order of a labels file.
+    """Return the label of each path, in the order of a labels file in UTF-8.
 
-    Args:
-        file: UTF-8. Its paths are relative to its folder; other columns are ignored.
-
-    Raises:
-        PhotosError: A line has no path or label, a path leads out of the folder, a label is not a
-            valid folder name, or a path has two labels.
-        OSError: It cannot be read.
+    Its paths are relative to its folder; other columns are ignored. PhotosError if a line has no
+    path or label, a path leads out of the folder, a label is not a valid folder name, or a path has
+    two labels; OSError if it cannot be read.
     """
     columns = _columns(file)
     if columns is None:

@@ -1,8 +1,4 @@
-"""List one folder: its photos by class, and the files that are not used.
-
-The folder contains class folders, possibly nested; or a labels file (`dogbreeds.data.labels`); or
-shards (`dogbreeds.data.shards`).
-"""
+"""List one folder of class folders, shards or photos with a labels file: its photos by class."""
 
 import os
 import unicodedata
@@ -47,83 +43,57 @@ class Listing:
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the photos of a split, or of an unsplit folder; only files of unknown suffix are opened.
+    """List a split or an unsplit folder; PhotosError if its shards or labels file are broken.
 
-    Raises:
-        PhotosError: Its shards or its labels file are broken.
-        OSError: It cannot be read.
+    Only files of unknown suffix are opened.
     """
     if is_sharded(folder):
         shards = list_shards(folder)
         labels = tuple(photo.label for photo in shards)
         return Listing(folder, tuple(sorted(set(labels))), tuple(shards), labels)
     labels_file = find_labels(folder)
-    return _list_labelled(folder, labels_file) if labels_file else _list_class_folders(folder)
-
-
-def _list_class_folders(folder: Path) -> Listing:
-    spellings: dict[str, list[str]] = defaultdict(list)
+    given = read_labels(labels_file) if labels_file else {}
+    source = labels_file.name if labels_file else ""
+    names: dict[str, str] = {}  # class of each class folder
+    if not labels_file:
+        folders = (path.name for path in sorted(folder.iterdir()) if path.is_dir())
+        names = {name: unicodedata.normalize("NFC", name) for name in folders if not is_junk(name)}
     photos: list[tuple[str, Path]] = []
     ignored: list[Path] = []
     left_out: list[tuple[Path, str]] = []
-    for entry in sorted(folder.iterdir()):
-        is_class = entry.is_dir()
-        if is_junk(entry.name) if is_class else entry.name.startswith("."):
-            continue
-        label = unicodedata.normalize("NFC", entry.name) if is_class else ""
-        if label:
-            spellings[label].append(entry.name)
-        for path in walk(entry, (_identity(folder),)) if label else [entry]:
-            if reason := _reason_against(path):
-                left_out.append((path, reason))
-            elif not is_photo_file(path):
-                ignored.append(path)
-            elif label:
-                photos.append((label, path))
-            else:
-                left_out.append((path, STRAY))
-    photos.sort(key=lambda photo: photo[0])
-    problems = [
-        f"expected one class folder per name, got {len(names)} that spell {label} in different"
-        f" Unicode forms ({', '.join(map(ascii, names))}): move their photos into one"
-        for label, names in spellings.items()
-        if len(names) > 1
-    ]
-    classes, labels = tuple(sorted(spellings)), tuple(label for label, _ in photos)
-    paths = tuple(path for _, path in photos)
-    rest = tuple(ignored), tuple(left_out), tuple(problems)
-    return Listing(folder, classes, paths, labels, *rest)
-
-
-def _list_labelled(folder: Path, labels_file: Path) -> Listing:
-    labels = read_labels(labels_file)
-    photos = {path: label for path, label in labels.items() if path.is_file()}
-    left_out = [
-        (path, _reason_against(path) or f"{labels_file.name} names it, but there is no such file")
-        for path in labels
-        if path not in photos
-    ]
-    ignored: list[Path] = []
-    for path in walk(folder):
-        if path in labels or path == labels_file:
-            continue
-        if reason := _reason_against(path):
-            left_out.append((path, reason))
-        elif is_photo_file(path):
-            left_out.append((path, f"{labels_file.name} does not name it"))
+    for path, label in given.items():
+        if path.is_file():
+            photos.append((label, path))
         else:
+            reason = f"{source} names it, but there is no such file"
+            left_out.append((path, DANGLING if path.is_symlink() else reason))
+    depth = len(folder.parts)
+    for path in walk(folder):
+        if path in given or path == labels_file:
+            continue
+        if not path.is_file():
+            reason = DANGLING if path.is_symlink() else "neither a file nor a folder"
+            left_out.append((path, reason))
+        elif not is_photo_file(path):
             ignored.append(path)
-    classes = tuple(sorted(set(labels.values())))
-    return Listing(
-        folder, classes, tuple(photos), tuple(photos.values()), tuple(ignored), tuple(left_out)
+        elif path.parts[depth] in names:
+            photos.append((names[path.parts[depth]], path))
+        else:
+            left_out.append((path, f"{source} does not name it" if source else STRAY))
+    if names:
+        photos.sort(key=lambda photo: photo[0])
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name, label in names.items():
+        spellings[label].append(name)
+    problems = tuple(
+        f"expected one class folder per name, got {len(several)} that spell {label} in different"
+        f" Unicode forms ({', '.join(map(ascii, several))}): move their photos into one"
+        for label, several in spellings.items()
+        if len(several) > 1
     )
-
-
-def _reason_against(path: Path) -> str:
-    """Return why a path cannot be a photo, whatever its name; empty if it can."""
-    if path.is_file():
-        return ""
-    return DANGLING if path.is_symlink() else "neither a file nor a folder"
+    classes = tuple(sorted({*names.values(), *given.values()}))
+    labels, paths = tuple(label for label, _ in photos), tuple(path for _, path in photos)
+    return Listing(folder, classes, paths, labels, tuple(ignored), tuple(left_out), problems)
 
 
 def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
@@ -132,7 +102,8 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
     Hidden files and junk folders (`is_junk`) are skipped. `above` has the device and inode of each
     parent folder, to break cycles of links.
     """
-    own = _identity(folder)
+    status = folder.stat()
+    own = status.st_dev, status.st_ino
     if own in above:
         return
     with os.scandir(folder) as scanned:
@@ -143,7 +114,3 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path
                 yield from walk(Path(entry.path), (*above, own))
         elif not entry.name.startswith("."):
             yield Path(entry.path)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    return (status := folder.stat()).st_dev, status.st_ino

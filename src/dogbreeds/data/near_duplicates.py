@@ -1,9 +1,8 @@
 """Find photos that look the same: recompressed, resized, brightened, grayed, slightly cropped.
 
-A photo's hash is the 64 signs of its low frequencies (a perceptual hash by discrete cosine
-transform, http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html). Photos
-whose hashes differ in few bits are candidates; the correlation of their gray pictures decides, with
-either of them slightly cropped.
+A photo's hash is the 64 signs of its low frequencies
+(http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html). Where two hashes
+differ in few bits, the correlation of the gray pictures decides, with either slightly cropped.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """Move photos out of the way, and back; nothing is deleted.
 
-``log.jsonl`` in the quarantine folder names each photo and the reason. A photo is logged before it
-is moved, so that `restore` finds every moved photo even after a crash.
+``log.jsonl`` in the quarantine folder names each photo and the reason, before it is moved: so
+`restore` finds every moved photo even after a crash.
 """
 
 import contextlib
@@ -23,10 +23,7 @@ def folder_of(photos: Path) -> Path:
 
 
 def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
-    """Move `offenders`, paths in `photos` with the reason, to the quarantine folder; return that.
-
-    If a photo cannot be moved (`OSError`), those moved before it are logged.
-    """
+    """Move `offenders`, paths in `photos` with the reason, to the returned quarantine folder."""
     quarantine = folder_of(photos)
     quarantine.mkdir(exist_ok=True)
     with (quarantine / LOG).open("a", encoding="utf-8") as log:
@@ -44,9 +41,7 @@ def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
 def restore(photos: Path) -> tuple[int, list[str]]:
     """Put all photos back; return how many, and the names of those whose place is taken.
 
-    Raises:
-        FileNotFoundError: There is no quarantine folder.
-        OSError: A photo cannot be moved; a second call resumes.
+    FileNotFoundError if there is no quarantine folder. After another error a second call resumes.
     """
     quarantine = folder_of(photos)
     back, staying = 0, list[str]()
@@ -56,14 +51,12 @@ def restore(photos: Path) -> tuple[int, list[str]]:
         except ValueError:  # a power failure cut the line, before the photo was moved
             continue
         kept, home = quarantine / entry["kept"], photos / entry["photo"]
-        if not kept.exists():  # it was put back before, or never moved
-            continue
-        if home.exists():
+        if kept.exists() and home.exists():
             staying.append(line)
-            continue
-        home.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(kept, home)
-        back += 1
+        elif kept.exists():  # else it was put back before, or never moved
+            home.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(kept, home)
+            back += 1
     if staying:
         with atomic_write(quarantine / LOG) as log:
             log.write_text("".join(f"{line}\n" for line in staying), encoding="utf-8")

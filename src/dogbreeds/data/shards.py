@@ -3,13 +3,11 @@
 A split as shards is a folder with ``train-000000.tar``, ... by webdataset's convention
 (https://github.com/webdataset/webdataset#the-webdataset-format): members that share a name up to
 the first dot are one sample, here ``069.French_bulldog/Name_04761.jpg`` and, in ``.cls``, the index
-of its class as text. ``index.jsonl`` next to the shards gives the shard, offset and size of each
-photo, so that a job lists a million photos by reading one file. Without an index, as in shards of
-others, the tar headers are read.
+of its class as text. ``index.jsonl`` gives the shard, offset and size of each photo, so that a job
+lists a million by reading one file. Without it, as in shards of others, tar headers are read.
 """
 
 import io
-import itertools
 import json
 import random
 import tarfile
@@ -28,12 +26,7 @@ def is_sharded(folder: Path) -> bool:
 
 
 def list_shards(folder: Path) -> list[ShardPhoto]:
-    """List the photos of a split's shards, in stored order.
-
-    Raises:
-        PhotosError: The index or a shard is broken, or they do not match.
-        OSError: They cannot be read.
-    """
+    """List a split's photos in stored order; PhotosError if a shard or the index is broken."""
     shards, index = sorted(folder.glob("*.tar")), folder / INDEX
     return _read_index(index, shards) if index.is_file() else list(_scan(shards))
 
@@ -104,16 +97,13 @@ def write_shards(
     labels: Sequence[str],
     classes: Sequence[str],
     shard_bytes: int,
-    on_progress: Callable[[int], object] = lambda photos: None,
+    on_progress: Callable[[int], object],
 ) -> None:
     """Write the photos of a split to an empty folder, as shards with an index.
 
     They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
     shards' names begin with `prefix`; a shard ends once it has `shard_bytes`. The position of a
     photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
-
-    Raises:
-        OSError: A photo cannot be read or a shard not be written.
     """
     order = list(range(len(photos)))
     random.Random(0).shuffle(order)  # noqa: S311
@@ -128,10 +118,11 @@ def write_shards(
                     position = order.pop()
                     name, label = PurePosixPath(str(photos[position])), labels[position]
                     # A dot would end a sample's key.
-                    plain = f"{label}/{name.stem.replace('.', '_')}"
-                    numbered = (f"{plain}_{number}" for number in itertools.count(2))
-                    keys = itertools.chain([plain], numbered)
-                    key = next(key for key in keys if key not in taken)
+                    key = plain = f"{label}/{name.stem.replace('.', '_')}"
+                    number = 1
+                    while key in taken:
+                        number += 1
+                        key = f"{plain}_{number}"
                     taken.add(key)
                     data, member = photos[position].read_bytes(), f"{key}{name.suffix.lower()}"
                     offset = _append(tar, member, data)

@@ -20,14 +20,9 @@ def in_processes(
 ) -> Generator[tuple[range, Result]]:
     """Yield consecutive ranges of the positions 0 to `count`, each with the task's result for it.
 
-    A single worker is this process itself.
-
-    Workers inherit the task by fork, and with it all that a closure refers to: large lists cost
-    nothing and a shared mapping stays shared. Close the generator (`contextlib.closing`) to end the
-    workers before the last range.
-
-    Raises:
-        OSError: A worker was killed.
+    A single worker is this process itself. Several inherit the task by fork, and with it all that a
+    closure refers to: large lists cost nothing and a shared mapping stays shared. Close the
+    generator (`contextlib.closing`) to end them before the last range. OSError if one was killed.
     """
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if workers == 1:

@@ -61,16 +61,12 @@ class StderrTail:
             self._tail = (self._tail + chunk)[-_KEPT_BYTES:]
 
     def reason(self) -> str:
-        """Return the last error of a Python script: its own line first, then its traceback.
-
-        For another program it is the last line, "" if nothing was written.
-        """
+        """Return a Python script's last error: its line, then the traceback; else the last line."""
         text = _RANK.sub("", self._tail.decode(errors="replace")).strip()
         for traceback in reversed(text.split(_TRACEBACK)[1:]):
             lines = traceback.strip("\n").splitlines()
             # The frames are indented; the error is the first line that is not.
             error = next((i for i, line in enumerate(lines) if line[:1] != " "), len(lines) - 1)
             if _TORCHRUN not in lines[error]:
-                frames = "\n".join([_TRACEBACK, *lines[: error + 1]])
-                return f"{lines[error]}\n{frames}"
+                return "\n".join([lines[error], _TRACEBACK, *lines[: error + 1]])
         return text.rpartition("\n")[2]

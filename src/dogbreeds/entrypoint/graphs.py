@@ -25,9 +25,7 @@ _BATCH = 8
 
 Pixels = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.int64]
-
-Check = Callable[[], object]
-"""It is called between batches, and raises to stop the work."""
+Check = Callable[[], object]  # is called between batches, and raises to stop the work
 
 
 def add_graphs(
@@ -36,15 +34,9 @@ def add_graphs(
     """Add ONNX graphs to the artifact in a folder: float32, and int8 if `quantize`.
 
     int8 needs photos to calibrate with (``train``) and to measure on (``valid``, ``test``).
-    Transformers stay float32: int8 costs them more accuracy than it saves time.
-
-    Returns:
-        The graphs by precision.
-
-    Raises:
-        ArtifactError: The folder contains no artifact.
-        ExportError: The model cannot be converted.
-        OSError: The folder cannot be written.
+    Transformers stay float32: int8 costs them more accuracy than it saves time. The graphs are
+    returned by precision. ArtifactError if the folder contains no artifact, ExportError if the
+    model cannot be converted, OSError if the folder cannot be written.
     """
     trained = artifact.load(folder)
     files = {FLOAT32: to_onnx(trained)}
@@ -74,10 +66,9 @@ def add_graphs(
 def quantize_graph(graph: bytes, batches: Iterator[Pixels]) -> bytes:
     """Return a graph whose convolutions and matrix products are computed in 8 bits.
 
-    Weights are scaled per output channel, activations by their range over the photos. Signed
-    weights and unsigned activations are what VNNI multiplies. 7-bit weights (``reduce_range``)
-    would suit other processors too, but cost MobileNetV2 four points of accuracy. `graph` is a
-    float32 ONNX file, each batch has the pixels [N, S, S, 3] of calibration photos.
+    Weights are scaled per output channel, activations by their range over the photos, whose pixels
+    [N, S, S, 3] the batches have. Signed weights and unsigned activations are what VNNI multiplies.
+    7-bit weights (``reduce_range``) would cost MobileNetV2 four points of accuracy.
     """
     import_onnxruntime()
     quantization = importlib.import_module("onnxruntime.quantization")  # it has no types

@@ -11,7 +11,6 @@ import torch
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.split import hold_out
 from dogbreeds.entrypoint import report
-from dogbreeds.entrypoint.allocator import keep_freed_memory
 from dogbreeds.entrypoint.failure import fail
 from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.entrypoint.log import tolerate_lost_lines
@@ -24,7 +23,7 @@ from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.files import remove_partial, write_json
 from dogbreeds.system.processes import die_with_parent
-from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.resources import available_cpus, keep_freed_memory
 from dogbreeds.system.terminal import progress_bar
 from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Device
@@ -43,11 +42,9 @@ _FREE = ("num_workers", "checkpoint_seconds", "pixel_cache", "compile",
 
 
 def main() -> int:
-    """Run the job that sagemaker-training's environment describes.
+    """Run the job that sagemaker-training's environment describes; return the exit code.
 
-    Returns:
-        The exit code: 0 if the model was trained, or saved after SIGTERM; 1 otherwise, with the
-        reason in ``output/failure``, in one line.
+    It is 0 if the model was trained, or saved after SIGTERM; else 1, with an ``output/failure``.
     """
     tolerate_lost_lines()
     stop = StopRequest()
@@ -78,10 +75,8 @@ def run(
 ) -> None:
     """Train, write the artifact to ``paths.model`` and reports to ``paths.output_data``.
 
-    Raises:
-        Stopped: A stop was requested before there was a model to save.
-        DogbreedsError: The job cannot run as requested.
-        OSError: A folder cannot be read or written.
+    Stopped if a stop was requested before there was a model to save, DogbreedsError if the job
+    cannot run as requested, OSError if a folder cannot be read or written.
     """
     settings = dataclasses.replace(settings, augmentation=settings.augmentation_strength)
     weights = resolve_weights(settings, paths.weights)

@@ -26,10 +26,8 @@ from dogbreeds.training.settings import Settings, SettingsError, parse_steps
 def watched(settings: Settings, paths: JobPaths, cluster: Cluster) -> Iterator[Callback]:
     """Yield the callback of a job, and sample this host while the context lasts.
 
-    One process per host samples, to ``paths.output_data``; rank 0 does the rest.
-
-    Raises:
-        SettingsError: Debugger is requested, but smdebug cannot be used.
+    One process per host samples, to ``paths.output_data``; rank 0 does the rest. SettingsError if
+    Debugger is requested, but smdebug cannot be used.
     """
     output = paths.output_data
     with contextlib.ExitStack() as stack:

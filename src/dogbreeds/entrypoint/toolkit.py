@@ -1,9 +1,8 @@
 """What sagemaker-training's `train` calls, by ``SAGEMAKER_TRAINING_MODULE``, instead of its own.
 
-It runs the user's script in script mode and our training program otherwise, and adds what the
-stock entry point lacks: signals reach the program, the failure file tells the reason, invalid
-hyperparameters stop the job before anything heavy is imported, and torchrun starts the program
-where there are several GPUs or hosts.
+It runs the user's script or our training program, and adds what the stock entry point lacks:
+signals reach the program, the failure file tells the reason, invalid hyperparameters stop the job
+before anything heavy is imported, and several GPUs or hosts get torchrun.
 """
 
 import contextlib
@@ -29,15 +28,13 @@ from dogbreeds.training.paths import JobPaths
 from dogbreeds.training.settings import Settings, SettingsError, check_compiler, resolve_weights
 
 _PROGRAM_DIR = Path(__file__).parent / "program"
-_TORCHRUN_REQUESTED = "sagemaker_torch_distributed_enabled"
 
 
 def main() -> None:
     """Run the training job that the ``/opt/ml`` tree describes.
 
-    Raises:
-        sagemaker_training.errors.ClientError: The job failed. `train` then writes the message to
-            ``output/failure``, unless the program wrote its own reason there, and exits with 1.
+    If it fails, `train` writes the message of the ClientError that this raises to
+    ``output/failure``, unless the program wrote its own reason there, and exits with 1.
     """
     stop = _ForwardStop()
     try:
@@ -89,7 +86,7 @@ def _run(env: environment.Environment, folder: str, program: str, arguments: lis
     A user's script may not expect several processes, so it must request them, as the SageMaker SDK
     does with ``distribution={"torch_distributed": {"enabled": True}}``.
     """
-    requested = env.additional_framework_parameters.get(_TORCHRUN_REQUESTED, "")
+    requested = env.additional_framework_parameters.get("sagemaker_torch_distributed_enabled")
     several = not env.user_entry_point and (len(env.hosts) > 1 or env.num_gpus > 1)
     runner = RunnerType.Process
     if several or str(requested).lower() == "true":
@@ -159,11 +156,7 @@ class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-trai
         return [*command[:at], sys.executable, "-m", "torch.distributed.run", *command[at + 1 :]]
 
     def run(self, wait: bool = True, capture_error: bool = False) -> Any:  # noqa: ANN401
-        """Run the program to its end; `wait` is ignored, the toolkit passes it.
-
-        Raises:
-            sagemaker_training.errors.ExecuteUserScriptError: The program failed.
-        """
+        """Run the program to its end, or raise ExecuteUserScriptError; `wait` is ignored."""
         command = self._create_command()
         logging_config.log_script_invocation(command, self._env_vars)
         return process.check_error(

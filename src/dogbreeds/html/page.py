@@ -39,20 +39,12 @@ def page(
     """Return a page in the project's style: see ``page.css`` for the classes a body can use.
 
     A click on a column header of a table of class ``sortable`` sorts it, by the cells'
-    ``data-value`` where they have one.
+    ``data-value`` where they have one. The document is to be written as UTF-8.
 
-    Args:
-        title: Plain text.
-        body: HTML, in which all outside text has passed `escape`; ``style`` and ``on...``
-            attributes are forbidden by the policy.
-        css: Style beyond the project's.
-        script: An ES module that runs when the body is loaded.
-        data: JSON-ready value for the script, in the element ``#data``; NaN and infinity, which
-            JSON lacks, become null.
-        policy: Additional Content-Security-Policy directives, e.g. ``{"connect-src": "'self'"}``.
-
-    Returns:
-        The document, to be written as UTF-8.
+    All outside text in `body`, which is HTML, has passed `escape`; the policy forbids ``style`` and
+    ``on...`` attributes. `script` is an ES module that runs when the body is loaded; `data`, a
+    JSON-ready value for it, is in the element ``#data``, with null for NaN and infinity. `policy`
+    has more Content-Security-Policy directives, e.g. ``{"connect-src": "'self'"}``.
     """
     style, code = asset("page.css") + css, asset("page.js") + script
     directives = {
@@ -72,8 +64,7 @@ def write_page(path: Path, document: str) -> None:
 
 
 def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _embedded(value: object) -> str:

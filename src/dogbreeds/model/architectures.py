@@ -1,7 +1,4 @@
-"""Names of models and of their published weights, without the seconds that importing torch takes.
-
-Jobs with an impossible setting fail on these before anything heavy is imported.
-"""
+"""Names of models and weights, without torch: jobs with an impossible setting fail at once."""
 
 import difflib
 import os
@@ -48,10 +45,8 @@ def find_imagenet_weights(architecture: str) -> Path:
     """Return the local file of an architecture's ImageNet weights from torchvision.
 
     Searches the folder named by `WEIGHTS_DIR_ENV`, then torch.hub's cache, for names such as
-    ``resnet18-f37072fd.pth``, whose digits begin the file's SHA-256. Nothing is downloaded.
-
-    Raises:
-        ModelError: There is no such file.
+    ``resnet18-f37072fd.pth``, whose digits begin the file's SHA-256. Nothing is downloaded:
+    ModelError if there is no such file.
     """
     torch_home = os.environ.get("TORCH_HOME", "~/.cache/torch")  # as documented by torch.hub
     folders = [Path(torch_home).expanduser() / "hub" / "checkpoints"]

@@ -35,10 +35,8 @@ class Member(NamedTuple):
 def open_archive(path: Path) -> Iterator[Iterable[Member]]:
     """Yield the members of an archive; those of a zip as a list, to be read in any order.
 
-    Raises:
-        ArchiveError: It is no archive, or has a password; or it is broken, also where members are
-            read in the body of ``with``.
-        OSError: It cannot be read.
+    ArchiveError if it is no archive, has a password or is broken, also where members are read in
+    the body of ``with``; OSError if it cannot be read.
     """
     try:
         if zipfile.is_zipfile(path):

@@ -6,6 +6,7 @@ serving must know, so that weights and classes are never separated, and one rena
 Nothing in it is ever unpickled. It may include ONNX graphs, see `dogbreeds.model.graphs`.
 """
 
+import dataclasses
 import json
 import tarfile
 from dataclasses import dataclass, field
@@ -48,38 +49,30 @@ from dogbreeds.system.files import atomic_write
 class Artifact:
     """A trained classifier with all that is needed to use it.
 
-    Attributes:
-        model: Maps float32 [N, 3, S, S] to logits [N, len(classes)].
-        temperature: Divides the logits before softmax; 1 in artifacts older than calibration.
-        version: First 12 digits of the SHA-256 of the weights file; empty before it is saved.
-        golden_example: `save` makes it; None before, and in artifacts older than golden examples.
-        graphs: The model in ONNX, to be saved with it; `load` leaves them to `graphs.read_graphs`.
+    `save` makes the golden example; it is None before, and in artifacts older than golden examples.
     """
 
-    model: nn.Module
+    model: nn.Module  # maps float32 [N, 3, S, S] to logits [N, len(classes)]
     architecture: str  # torchvision's name of the model
     classes: tuple[PhotoClass, ...]  # in the order of the model's outputs
     preprocessing: Preprocessing
     metrics: dict[str, float] = field(default_factory=dict)  # e.g. {"test_accuracy": 0.93}
     provenance: dict[str, Any] = field(default_factory=dict)  # hyperparameters, package versions
-    temperature: float = 1.0
-    version: str = ""
+    temperature: float = 1.0  # divides the logits; 1 in artifacts older than calibration
+    version: str = ""  # first 12 digits of the weights file's SHA-256; empty before it is saved
     golden_example: GoldenExample | None = None
-    graphs: tuple[Graph, ...] = ()
+    graphs: tuple[Graph, ...] = ()  # to be saved; `load` leaves them to `graphs.read_graphs`
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
-    """Write an artifact to a model directory such as ``/opt/ml/model``; return the weights file.
-
-    It is replaced atomically: where `OSError` is raised, an older file stays.
-    """
+    """Write an artifact, atomically, to a folder such as ``/opt/ml/model``; return its weights."""
     document = {
         "format": FORMAT,
         "package_version": __version__,
         "torch_version": str(torch.__version__),
         "architecture": artifact.architecture,
         "classes": [list(item) for item in artifact.classes],
-        "preprocessing": artifact.preprocessing.to_dict(),
+        "preprocessing": dataclasses.asdict(artifact.preprocessing),
         "temperature": artifact.temperature,
         "metrics": artifact.metrics,
         "provenance": artifact.provenance,
@@ -122,10 +115,7 @@ def create_golden_example(
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """Write the ``model.tar.gz`` that SageMaker makes of a folder that `save` wrote to, atomically.
-
-    A folder without an artifact of ours raises `ArtifactError`.
-    """
+    """Write the ``model.tar.gz`` that SageMaker makes of a folder with an artifact, atomically."""
     read_document(folder)
     with atomic_write(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.iterdir()):
@@ -133,12 +123,9 @@ def pack(folder: Path, tar: Path) -> None:
 
 
 def load(path: Path) -> Artifact:
-    """Load an artifact from any path of `read_document`.
+    """Load an artifact from any path of `read_document`, or raise `ArtifactError` as it does.
 
     Its model is on the CPU, in evaluation mode and channels-last.
-
-    Raises:
-        ArtifactError: There is no artifact, or it is damaged or not ours.
     """
     data = read_file(path, WEIGHTS_FILE)
     document, description = parse_document(data, path), describe(data, path)

@@ -73,20 +73,19 @@ def _in_strips(
 ) -> Image.Image:
     rows = max(1, _STRIP_PIXELS // image.width)
     if rows >= image.height:
-        return convert(image)
-    result = Image.new(mode, image.size)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
-        result.paste(convert(image.crop(box)), box)
+        result = convert(image)
+    else:
+        result = Image.new(mode, image.size)
+        for top in range(0, image.height, rows):
+            box = (0, top, image.width, min(top + rows, image.height))
+            result.paste(convert(image.crop(box)), box)
     result.info = image.info
     return result
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    flat.info = image.info
-    return flat
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
@@ -96,6 +95,4 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
         gray = 255 - gray
     if "transparency" in image.info:
         gray[values == image.info["transparency"]] = 255
-    flat = Image.fromarray(gray)
-    flat.info = image.info
-    return flat
+    return Image.fromarray(gray)

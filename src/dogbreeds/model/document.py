@@ -1,7 +1,4 @@
-"""What an artifact describes, read without PyTorch: JSON document, golden example, files.
-
-Serving on CPUs needs no more than this and the ONNX graphs of `dogbreeds.model.graphs`.
-"""
+"""What an artifact describes, read without PyTorch: JSON document, golden example, files."""
 
 import hashlib
 import json
@@ -52,14 +49,11 @@ class Description:
     def answer(self, probabilities: npt.NDArray[np.float32], top_k: int) -> dict[str, Any]:
         """Return the JSON-ready prediction, naming `top_k` classes, for probabilities [C]."""
         order = np.argsort(-probabilities, kind="stable")[:top_k]
-        top = [
-            {
-                "label": self.classes[index].label,
-                "class_name": self.classes[index].name,
-                "probability": round(float(probabilities[index]), 6),
-            }
-            for index in order
-        ]
+        top: list[dict[str, Any]] = []
+        for index in order:
+            label, name = self.classes[index]
+            probability = round(float(probabilities[index]), 6)
+            top.append({"label": label, "class_name": name, "probability": probability})
         return {
             "predicted_label": top[0]["label"],
             "class_name": top[0]["class_name"],
@@ -72,18 +66,13 @@ class Description:
 def read_document(path: Path) -> dict[str, Any]:
     """Read only an artifact's JSON document (classes, preprocessing, metrics, ...).
 
-    The path is one of `read_file`. `ArtifactError` means that there is none, or that it is damaged
-    or not ours.
+    The path is one of `read_file`; ArtifactError if there is none, or it is damaged or not ours.
     """
     return parse_document(read_file(path, WEIGHTS_FILE), path)
 
 
 def describe(data: bytes, path: Path) -> Description:
-    """Return the description in the bytes of a weights file; `path` is for messages.
-
-    Raises:
-        ArtifactError: It is damaged or not ours.
-    """
+    """Return the description in a weights file, or raise an `ArtifactError` that names `path`."""
     document = parse_document(data, path)
     try:
         golden_example = None
@@ -107,7 +96,7 @@ def describe(data: bytes, path: Path) -> Description:
 
 
 def parse_document(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON document in the bytes of a weights file; see `describe`."""
+    """Return the JSON document in a weights file; ArtifactError if damaged or not ours."""
     try:
         document = json.loads(_header(data)["__metadata__"][METADATA_KEY])
         found = document["format"]
@@ -132,10 +121,8 @@ def read_file(source: Path, name: str) -> bytes:
     """Return the bytes of a file; nothing is extracted to disk.
 
     The source is a folder that contains the file or an archive of it, or that archive. It may have
-    the file in one folder; links inside it are followed.
-
-    Raises:
-        ArtifactError: There is no such file, it cannot be read, or it is a git-LFS pointer.
+    the file in one folder; links inside it are followed. ArtifactError if there is no such file, it
+    cannot be read, or it is a git-LFS pointer.
     """
     try:
         if source.is_dir():
@@ -146,8 +133,9 @@ def read_file(source: Path, name: str) -> bytes:
             _no_pointer(source, stream.read(len(_LFS_POINTER)))
         with open_archive(source) as members:
             for member in members:
-                named = _is_named(member.name, name) and not member.is_folder
-                if named and (opened := member.open()):
+                parts = PurePosixPath(os.path.normpath(member.name)).parts
+                named = parts[-1:] == (name,) and len(parts) <= 2 and ".." not in parts
+                if named and not member.is_folder and (opened := member.open()):
                     return _no_pointer(source, opened.read())
     except KeyError as error:
         raise ArtifactError(f"{name} in {source} is a link to nothing: {error}") from error
@@ -171,11 +159,6 @@ def _find_in(folder: Path, name: str) -> Path:
     if (folder / name).is_symlink():
         raise ArtifactError(f"{folder / name} is a link to nothing")
     raise ArtifactError(f"expected {name} or {TAR_FILE} in {folder}, found neither")
-
-
-def _is_named(member: str, name: str) -> bool:
-    parts = PurePosixPath(os.path.normpath(member)).parts
-    return parts[-1:] == (name,) and len(parts) <= 2 and ".." not in parts
 
 
 def _no_pointer(path: Path, data: bytes) -> bytes:

@@ -42,11 +42,7 @@ def file_name(precision: str) -> str:
 
 
 def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
-    """Return by precision the graphs of the artifact at `path` that its document names, if any.
-
-    Raises:
-        ArtifactError: A graph is missing or is not the one that was saved.
-    """
+    """Return an artifact's graphs by precision; ArtifactError if one is missing or was changed."""
     graphs = {}
     for precision in PRECISIONS:
         if (stored := document.get("graphs", {}).get(precision)) is None:
@@ -58,8 +54,9 @@ def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
                 f" {stored['sha256']}, got {digest}: it is not the graph that was saved there"
             )
         probabilities = np.array([stored["probabilities"]], np.float32)
-        shares = stored["accuracy"], stored["agreement"]
-        graphs[precision] = Graph(precision, data, probabilities, *shares)
+        graphs[precision] = Graph(
+            precision, data, probabilities, stored["accuracy"], stored["agreement"]
+        )
     return graphs
 
 

@@ -5,13 +5,10 @@ ImageNet weights into a folder, as the build of the training image does.
 """
 
 import argparse
-import hashlib
 import pickle
-import re
-import shutil
+import socket
 import sys
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import torch
@@ -19,15 +16,10 @@ from torch import nn
 from torchvision import models as zoo
 
 from dogbreeds.model.architectures import ModelError, check_architecture
-from dogbreeds.system.files import atomic_write
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
-    """Build a classifier with random weights: float32 [N, 3, H, W] to logits [N, num_classes].
-
-    Raises:
-        ModelError: The architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
-    """
+    """Build a classifier of `ARCHITECTURES` with random weights: [N, 3, H, W] to logits [N, C]."""
     check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
     return model
@@ -43,10 +35,8 @@ def head_name(model: nn.Module) -> str:
 def load_pretrained(model: nn.Module, path: Path) -> None:
     """Load a state dict of any number of classes into all of the model but its head, in place.
 
-    The file is read with ``weights_only=True``, so no code in it is run.
-
-    Raises:
-        ModelError: The file is missing, is no state dict or is of another architecture.
+    The file is read with ``weights_only=True``, so no code in it is run. ModelError if it is
+    missing, is no state dict or is of another architecture.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,14 +47,15 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ModelError(f"expected a PyTorch state dict of tensors, got {path}")
     head = head_name(model) + "."
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
-    expected = {
-        name: t.shape for name, t in model.state_dict().items() if not name.startswith(head)
-    }
+    state, expected = (
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
+        for tensors in (state, model.state_dict())
+    )
     # Old files lack BatchNorm's step counters, which do not matter.
     missing = sorted(n for n in expected.keys() - state.keys() if "num_batches_tracked" not in n)
     unknown = sorted(state.keys() - expected.keys())
-    shapes = sorted(n for n in expected.keys() & state.keys() if expected[n] != state[n].shape)
+    both = expected.keys() & state.keys()
+    shapes = sorted(name for name in both if expected[name].shape != state[name].shape)
     if missing or unknown or shapes:
         raise ModelError(
             f"weights file {path} is of another architecture: {len(missing)} tensors missing,"
@@ -75,35 +66,24 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
 
 
 def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None = None) -> Path:
-    """Put torchvision's ImageNet weights of an architecture into a folder atomically.
+    """Put torchvision's ImageNet weights of an architecture into a folder; return the file.
 
-    The folder is created if missing; `source` is a local copy to use instead of a download.
-
-    Returns:
-        The file, e.g. ``resnet18-f37072fd.pth``. The digits in its name are the first of its
-        SHA-256 (torch.hub's convention), which is checked.
-
-    Raises:
-        ModelError: There are no such weights, or the file does not have that hash.
-        OSError: It cannot be downloaded, read or written.
+    The digits in its name, e.g. ``resnet18-f37072fd.pth``, are the first of its SHA-256
+    (torch.hub's convention), which is checked. `source` is a local copy to use instead of a
+    download. ModelError if there are no such weights, or the file does not have that hash; OSError
+    if it cannot be downloaded, read or written.
     """
     check_architecture(architecture)
     url = str(zoo.get_model_weights(architecture).DEFAULT.url)
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-    if match is None:
-        raise ModelError(f"torchvision's address {url} carries no hash to check the file by")
-    final = folder / f"{architecture}-{match[1]}.pth"
-    with atomic_write(final) as partial:
-        opened = source.open("rb") if source else urllib.request.urlopen(url, timeout=60)  # noqa: S310
-        with opened as stream, partial.open("wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        with partial.open("rb") as copy:
-            digest = hashlib.file_digest(copy, "sha256").hexdigest()
-        if not digest.startswith(match[1]):
-            raise ModelError(
-                f"expected {source or url} to have a SHA-256 that starts with {match[1]},"
-                f" got {digest}: not torchvision's file, or damaged on the way"
-            )
+    digest = url.rpartition("-")[2].removesuffix(".pth")
+    final = folder / f"{architecture}-{digest}.pth"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        given = source.resolve().as_uri() if source else url
+        torch.hub.download_url_to_file(given, str(final), digest, progress=False)
+    except RuntimeError as error:  # names both hashes
+        wrong = "not torchvision's file, or damaged on the way"
+        raise ModelError(f"{source or url} has another SHA-256: {error}: {wrong}") from error
     return final
 
 
@@ -115,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, required=True, metavar="DIR")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE")
     options = parser.parse_args(arguments)
+    socket.setdefaulttimeout(60)
     try:
         path = fetch_imagenet_weights(options.architecture, options.into, options.source)
     except urllib.error.URLError as error:

@@ -18,13 +18,9 @@ class ExportError(DogbreedsError, RuntimeError):
 def to_onnx(artifact: Artifact) -> bytes:
     """Export the model, which is on the CPU, with its normalization and softmax as an ONNX graph.
 
-    It takes 0.1 to 3 s for each torchvision classifier tried (ResNet to Swin and MaxViT).
-
-    Returns:
-        An ONNX file: ``pixels``, uint8 [N, S, S, 3], to ``probabilities``, float32 [N, C].
-
-    Raises:
-        ExportError: The packages onnx and onnxruntime are missing, or the conversion fails.
+    It maps ``pixels``, uint8 [N, S, S, 3], to ``probabilities``, float32 [N, C], and takes 0.1 to
+    3 s for each torchvision classifier tried (ResNet to Swin and MaxViT). ExportError if the
+    packages onnx and onnxruntime are missing, or the conversion fails.
     """
     if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
         raise ExportError("the packages onnxruntime and onnx are not installed")

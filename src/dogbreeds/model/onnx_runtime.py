@@ -23,10 +23,7 @@ class TelemetryError(DogbreedsError, RuntimeError):
 def import_onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
     """Import ONNX Runtime; nothing else may.
 
-    Its telemetry is on by default since 1.32, and starts a thread on import.
-
-    Raises:
-        TelemetryError: That thread runs, so this version ignores the switch.
+    Its telemetry is on by default since 1.32, and starts a thread on import: TelemetryError if so.
     """
     import numpy  # noqa: F401  (its threads start here, not below)
     import psutil

@@ -37,11 +37,11 @@ class PhotoTooLargeError(PhotoError):
     """The photo has more pixels than `MAX_MEGAPIXELS`; it was not decoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a photo's header states."""
 
-    format: str  # e.g. "JPEG"
+    format: str  # e.g. "JPEG", whatever the file's name says
     mode: str  # of the stored pixels, in Pillow's terms; "PA" for a palette with transparency
     width: int  # in pixels, as stored
     height: int
@@ -53,20 +53,13 @@ def decode(
     """Decode a photo to upright sRGB, 8 bits per channel.
 
     EXIF orientation and color profile are applied, transparency is composited on white, 16-bit gray
-    is scaled to 8 bits, and of an animation the first frame is used.
+    is scaled to 8 bits, and of an animation the first frame is used. What is missing of a truncated
+    photo is filled with gray or black if `tolerate_truncated`.
 
-    Args:
-        source: The encoded photo, or its file.
-        min_side: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its
-            short side keeps at least this many pixels (libjpeg's scaled decoding), which is much
-            faster.
-        tolerate_truncated: Fill what is missing of a truncated photo with gray or black instead
-            of raising.
-
-    Raises:
-        PhotoError: The bytes are not a photo, or it is broken or truncated.
-        PhotoTooLargeError: It has more than `MAX_MEGAPIXELS` million pixels.
-        OSError: The file cannot be read.
+    With `min_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short side
+    keeps at least this many pixels (libjpeg's scaled decoding), which is much faster. PhotoError if
+    the bytes are not a photo, or it is broken, truncated or too large (PhotoTooLargeError); OSError
+    if the file cannot be read.
     """
     image, _ = decode_unconverted(source, min_side, tolerate_truncated=tolerate_truncated)
     return color.to_srgb(image)

@@ -1,8 +1,7 @@
 """Open encoded photos such that broken metadata never makes pixels unusable.
 
-Pillow's readers parse metadata on opening, and raise where that fails. Here, containers are taken
-apart first: Pillow gets only what pixels need, and orientation and color profile are parsed
-leniently.
+Pillow's readers raise where metadata cannot be parsed. Here, containers are taken apart first:
+Pillow gets only what pixels need, and orientation and color profile are parsed leniently.
 """
 
 import contextlib
@@ -29,6 +28,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata, for examp
 
 MAX_PROFILE_BYTES = 4 * 2**20
 _EOI = b"\xff\xd9"  # a JPEG's end marker
+_BARE = {0x00, 0x01, 0xFF, *range(0xD0, 0xDA)}  # fill bytes, and markers without a length
 _PADDING = 16  # equal bytes at the end of a compressed picture that are not part of it
 _PLAIN = 50  # pixels per byte that only plain pictures reach
 _PADDED_EOI = bytes(_PADDING) + _EOI
@@ -50,15 +50,11 @@ class PhotoError(DogbreedsError, ValueError):
 
 
 def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageFile.ImageFile, str]:
-    """Open an encoded photo; `PIL.Image.Image.load` decodes its pixels later.
+    """Open an encoded photo, whose pixels are decoded later, and name its format.
 
-    Returns:
-        The image and the name of its format. In ``info``, ``"orientation"`` is 1 to 8 as in EXIF
-        and ``"icc_profile"`` is the color profile, if there is one.
-
-    Raises:
-        PhotoError: The bytes are not a photo, its header is broken, or it is a JPEG that ends too
-            early and `tolerate_truncated` is false.
+    In ``info``, ``"orientation"`` is 1 to 8 as in EXIF and ``"icc_profile"`` is the color profile,
+    if there is one. PhotoError if the bytes are not a photo, its header is broken, or it is a JPEG
+    that ends too early and `tolerate_truncated` is false.
     """
     name = photo_format(data[:64])
     if name is None:
@@ -72,8 +68,6 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
                 image = _open_png(data)
             case "TIFF":
                 image = _open_tiff(data)
-            case "HEIC":
-                image = _Heic(io.BytesIO(data))
             case "AVIF":
                 # AVIF has boxes for the orientation; Pillow raises where its EXIF is damaged.
                 data = re.sub(rb"(infe.{8})Exif", rb"\1free", data, count=4, flags=re.DOTALL)
@@ -87,7 +81,7 @@ def open_photo(data: bytes, *, tolerate_truncated: bool = False) -> tuple[ImageF
             case "GIF":
                 image = GifImageFile(io.BytesIO(data))
             case _:
-                raise AssertionError(f"{name} has no reader here")
+                image = _Heic(io.BytesIO(data))
     except PhotoError:
         raise
     except Exception as error:  # parsers raise many types on hostile headers
@@ -157,9 +151,7 @@ def _open_jpeg(data: bytes, tolerate_truncated: bool) -> ImageFile.ImageFile:
         if start < 0 or start + 4 > len(data):
             raise PhotoError("a truncated JPEG photo: its header is incomplete")
         marker = data[start + 1]
-        if (
-            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
-        ):  # skip fill bytes and markers without a length
+        if marker in _BARE:
             start += 1
             continue
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])

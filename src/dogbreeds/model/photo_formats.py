@@ -20,16 +20,11 @@ _NAME = re.compile(
     r"(\?.*|[_:~( -][^.]*|\.\d+)?",
     re.IGNORECASE | re.DOTALL,
 )
-_BRANDS = {  # are those of ISO base media files, whose first box is `ftyp`
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
-    **dict.fromkeys((b"mif1", b"mif2", b"msf1"), "HEIC"),  # HEIF, of any codec
-}
-_SIGNATURES = {  # what a file is, by its first bytes; a format of `_FORMATS` or words for people
-    signature.encode().decode("unicode_escape").encode("latin-1"): name
+_SIGNATURES = [  # bytes, what has them (a format of `_FORMATS` or words for people), their offset
+    (signature.encode().decode("unicode_escape").encode("latin-1"), name, int(offset))
     for line in (resources.files(__package__) / "signatures.tsv").read_text("utf-8").splitlines()
-    for signature, name in [line.split("\t")]
-}
+    for signature, name, offset in [line.split("\t")]
+]
 
 
 def is_photo_name(name: str) -> bool:
@@ -38,11 +33,7 @@ def is_photo_name(name: str) -> bool:
 
 
 def is_photo_file(path: Path) -> bool:
-    """Tell whether a file is a photo: by its name, or else by its first bytes.
-
-    Raises:
-        OSError: It has no photo name, and cannot be read.
-    """
+    """Tell whether a file is a photo: by its name, or else by its bytes; OSError if unreadable."""
     if is_photo_name(path.name):
         return True
     with path.open("rb") as stream:
@@ -51,8 +42,6 @@ def is_photo_file(path: Path) -> bool:
 
 def photo_format(head: bytes) -> str | None:
     """Return the photo format, e.g. ``"JPEG"``, of at least 16 first bytes; None if it is none."""
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     name = _signed(head)
@@ -61,8 +50,8 @@ def photo_format(head: bytes) -> str | None:
     return name if name in _FORMATS else None
 
 
-def _signed(head: bytes) -> str | None:
-    return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), None)
+def _signed(data: bytes) -> str | None:
+    return next((name for sign, name, at in _SIGNATURES if data.startswith(sign, at)), None)
 
 
 def describe(data: bytes) -> str:
@@ -72,21 +61,16 @@ def describe(data: bytes) -> str:
         return "an empty file"
     if not head.strip(b"\0") and not data.strip(b"\0"):
         return f"{len(data)} zero bytes (a copy that failed)"
-    if head[4:8] == b"ftyp":
-        kind = head[8:12]
-        return "a camera's raw file (CR3)" if kind == b"crx " else f"a video ({_ascii(kind)})"
-    if head[4:8] in (b"moov", b"mdat", b"wide", b"pnot"):
-        return "a video (QuickTime)"
-    if head[:1] == data[188:189] == data[376:377] == b"G":
-        return "a video (MPEG transport stream)"
-    if data[128:132] == b"DICM":
-        return "a DICOM file"
-    if head[:4] == b"RIFF":
-        return f"a RIFF file ({_ascii(head[8:12])}: video or audio)"
     # Editors and web servers may put a byte order mark or empty lines first.
-    for first in (head, head.removeprefix(b"\xef\xbb\xbf").lstrip()):
+    for first in (data[:_TEXT], head.removeprefix(b"\xef\xbb\xbf").lstrip()):
         if (name := _signed(first)) and name not in _FORMATS:
             return name
+    if head[4:8] == b"ftyp":
+        return f"a video ({_ascii(head[8:12])})"
+    if head[:1] == data[188:189] == data[376:377] == b"G":
+        return "a video (MPEG transport stream)"
+    if head[:4] == b"RIFF":
+        return f"a RIFF file ({_ascii(head[8:12])}: video or audio)"
     if (start := data.find(b"\xff\xd8\xff", 0, 4096)) > 0:
         return f"{start} other bytes before a JPEG photo (remove them)"
     return _describe_text(data) or f"something else (it begins with {head[:8].hex(' ')})"

@@ -1,6 +1,6 @@
 """From a decoded photo to the model's input."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,24 +33,15 @@ class Preprocessing:
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
         size = (self.image_size, self.image_size)
-        if box == (0, 0, *image.size) and image.size == size:
-            return np.asarray(image)
-        # reducing_gap first shrinks large photos by an integer factor: faster, hardly visible.
-        resized = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-        return np.asarray(resized)
+        if box != (0, 0, *image.size) or image.size != size:
+            # reducing_gap first shrinks large photos by an integer factor: faster, hardly visible.
+            image = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        return np.asarray(image)
 
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo as `decode` does, no larger than needed, and crop it to the input size.
-
-        Returns:
-            Pixels of shape [image_size, image_size, 3], dtype uint8.
-
-        Raises:
-            PhotoError: As `decode` does.
-            OSError: The file cannot be read.
-        """
+        """Decode a photo no larger than needed and `cut` it: uint8 [image_size, image_size, 3]."""
         side = self.resize_size
         image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
         return self.cut(image)
@@ -65,11 +56,7 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Normalize contiguous pixels [N, S, S, 3], uint8 or float32, 0..255, on their device.
-
-        Returns:
-            Shape [N, 3, S, S], dtype float32, in channels-last memory format.
-        """
+        """Normalize contiguous [N, S, S, 3] in 0..255 to channels-last float32 [N, 3, S, S]."""
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
         # Permute first because ONNX Runtime is slow where the last dimension is short.
         values = pixels.permute(0, 3, 1, 2).float()
@@ -77,17 +64,9 @@ class Preprocessing:
         std = values.new_tensor(self.std).view(3, 1, 1) * 255
         return (values - mean) / std
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Restore settings from `to_dict`.
-
-        Raises:
-            KeyError, TypeError, ValueError: A key is missing, or a value is out of range.
-        """
+        """Restore settings from a dict; KeyError, TypeError or ValueError if it is not valid."""
         preprocessing = cls(
             resize_size=int(values["resize_size"]),
             image_size=int(values["image_size"]),

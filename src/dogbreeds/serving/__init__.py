@@ -1,7 +1,4 @@
-"""The model server: Multi Model Server with our handler, endpoints and life cycle.
-
-`server` starts and stops it; its workers run `handler`.
-"""
+"""The model server: Multi Model Server with our handler, endpoints and life cycle."""
 
 import sys
 

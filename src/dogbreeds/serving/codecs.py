@@ -83,15 +83,9 @@ def read_request(
 ) -> Request:
     """Read the envelope of a request, without decoding its photos.
 
-    Args:
-        body: As received.
-        headers: As returned by `read_headers`.
-        parameters: The query string's.
-        default_accept: The answer's type if the request names none.
-        max_bytes: Limit for the decompressed body.
-
-    Raises:
-        RequestError: 400, 406, 413 or 415.
+    `headers` are from `read_headers`, `parameters` from the query string. `default_accept` is the
+    answer's type if the request names none, `max_bytes` limits the decompressed body. RequestError
+    with 400, 406, 413 or 415.
     """
     body = _decompress(body, headers.get("content-encoding", ""), max_bytes)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -124,11 +118,7 @@ def read_request(
 
 
 def write_answers(request: Request, answers: list[dict[str, Any] | RequestError]) -> bytes:
-    """Encode the answers of one request: for each photo its answer, or why there is none.
-
-    Raises:
-        RequestError: Every photo failed, or one did and CSV has no place for its error.
-    """
+    """Encode each photo's answer, or why there is none; raise if all failed, or one does in CSV."""
     failures = [answer for answer in answers if isinstance(answer, RequestError)]
     if failures and (len(failures) == len(answers) or request.accept == CSV):
         raise failures[0]

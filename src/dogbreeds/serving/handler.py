@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,19 +35,9 @@ _Pixels = npt.NDArray[np.uint8]
 _Row = npt.NDArray[np.float32]
 
 if TYPE_CHECKING:
+    from mms.context import Context
+
     from dogbreeds.serving.user_code.service import UserService
-
-
-class _Context(Protocol):
-    """The part of MMS's context that is used here (``mms.context.Context``)."""
-
-    system_properties: dict[str, Any]
-
-    # `idx` is the request's place in the batch.
-    def get_all_request_header(self, idx: int) -> dict[str, Any]: ...
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...
-    def set_response_content_type(self, idx: int, value: str) -> None: ...
-    def set_response_header(self, idx: int, key: str, value: str) -> None: ...
 
 
 @dataclass(eq=False)
@@ -65,11 +55,8 @@ class Service:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.threads, "decode")
 
-    def answer(self, data: list[dict[str, Any]], context: _Context) -> list[bytes]:
-        """Answer each request by its own content types; good photos share forward passes.
-
-        A request that fails does not affect the others.
-        """
+    def answer(self, data: list[dict[str, Any]], context: "Context") -> list[bytes]:
+        """Answer each request by itself, though photos share forward passes."""
         description, begin = self.predictor.description, time.perf_counter()
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
         photos = [photo for request in requests for photo in getattr(request, "photos", ())]
@@ -107,7 +94,7 @@ class Service:
         return bodies
 
     def _read(
-        self, item: dict[str, Any], context: _Context, index: int
+        self, item: dict[str, Any], context: "Context", index: int
     ) -> codecs.Request | RequestError:
         headers = codecs.read_headers(context.get_all_request_header(index))
         try:
@@ -152,18 +139,17 @@ def _refusal(error: Exception) -> RequestError:
     return RequestError(status, "the server failed", "an answer", type(error).__name__)
 
 
-def load(context: _Context) -> "Service | UserService":
+def load(context: "Context") -> "Service | UserService":
     """Load the model; if that fails, stop the server instead of retrying forever.
 
-    Raises:
-        MemoryError: It would not fit beside the other models; MMS answers 507.
+    One bad model of several must not stop the others: it raises MemoryError if it would not fit
+    beside them, for which MMS answers 507.
     """
     settings = Settings.from_environment(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()
     if not settings.multi_model:
         with counting_loads(settings.workers, ready=not settings.preload):
             return _load_service(settings, model_dir, context)
-    # One bad model must not stop the others.
     size = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
     if resources.free_memory() < _BYTES_TO_LOAD + _COPIES_OF_WEIGHTS * size:
         raise MemoryError
@@ -171,7 +157,7 @@ def load(context: _Context) -> "Service | UserService":
 
 
 def _load_service(
-    settings: Settings, model_dir: Path, context: _Context
+    settings: Settings, model_dir: Path, context: "Context"
 ) -> "Service | UserService":
     if code := script.find(model_dir, os.environ):
         # Import it here, because it needs scipy, which the slim image lacks.
@@ -181,18 +167,14 @@ def _load_service(
     gpu = context.system_properties["gpu_id"]
     predictor = loading.load(model_dir, gpu, settings.threads, settings.backend, settings.precision)
 
-    def start() -> None:
-        predictor.start()
-        resources.give_back_memory()
-
     def start_in_worker() -> None:
         with counting_loads(settings.workers, ready=True):
-            start()
+            predictor.start()
 
     if settings.preload:
         os.register_at_fork(after_in_child=start_in_worker)
     else:
-        start()
+        predictor.start()
     return Service(
         predictor, settings.default_accept, settings.threads, settings.max_request_bytes,
         settings.worker_timeout,

@@ -40,19 +40,12 @@ def load(
     requested: str | None = None,
     precision: str | None = None,
 ) -> Predictor:
-    """Return a predictor, not started, for an artifact.
+    """Return a predictor, not started, for an artifact in a folder.
 
-    Args:
-        model_dir: The artifact's folder.
-        gpu: The number of the GPU to run on, or None for the CPU.
-        threads: Per forward pass on the CPU.
-        requested: One of `settings.BACKENDS`, or None for the fastest that works.
-        precision: One of `onnx_runtime.PRECISIONS`, or None for the fastest that is accurate.
-
-    Raises:
-        ArtifactError, BackendError, LoadError: The artifact is missing, damaged, or cannot run
-            here.
-        MemoryError: There is too little memory to load it.
+    `gpu` is the number of the GPU to run on, None for the CPU, with so many `threads` per forward
+    pass. `requested`, of `settings.BACKENDS`, is by default the fastest that works, `precision`, of
+    `onnx_runtime.PRECISIONS`, the fastest that is accurate. ArtifactError, BackendError, LoadError
+    or MemoryError if the artifact is missing, damaged, cannot run here or is too large.
     """
     if gpu is not None or requested == PYTORCH:
         return _with_pytorch(model_dir, gpu, threads, requested)

@@ -1,8 +1,7 @@
 """From a batch of pixels to probabilities, on the fastest backend that agrees with training.
 
-Each backend has a module in `backends`: `onnx_runtime` for CPUs, `pytorch` for any device,
-`cuda_graphs` for GPUs. By ``benchmarks/serving_backends.py`` ONNX Runtime takes about 0.7 of
-PyTorch's time per photo on two cores, and far less where other processes share the cores.
+By ``benchmarks/serving_backends.py`` ONNX Runtime takes about 0.7 of PyTorch's time per photo on
+two cores, and far less where other processes share the cores.
 """
 
 import logging
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from dogbreeds.model.document import Description, GoldenExample
 from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.resources import give_back_memory
 
 MAX_BATCH = 16
 """Larger batches are split: they cost memory and are no faster."""
@@ -50,16 +50,13 @@ class Predictor:
     requested: str | None = None  # one of `settings.BACKENDS`; None: the fastest that works
 
     def start(self) -> None:
-        """Choose a backend and warm it up; call it in the process that will predict.
-
-        Raises:
-            BackendError: No backend reproduces the golden example.
-        """
-        started = start(self.candidates, self.threads, self.requested)
+        """Start, and `choose`, a backend in the process that will predict."""
+        self.candidates = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
         assert golden_example is not None  # the loader makes one for older artifacts  # noqa: S101
-        self.backend = choose(started, golden_example, self.requested)
-        self.candidates = [self.backend]  # frees the others' memory
+        self.backend = choose(self.candidates, golden_example, self.requested)
+        self.candidates = [self.backend]
+        give_back_memory()  # that of the others
         version, name = self.description.version, self.backend.name
         logger.info("ready: model %s on %s, %d threads", version, name, self.threads)
 
@@ -70,12 +67,7 @@ class Predictor:
 
 
 def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
-    """Start backends, and return those that run; the first and the requested one must.
-
-    Raises:
-        Exception: One of those does not start; as the engine raised it.
-        TelemetryError: Any of them would report to its vendor.
-    """
+    """Start backends and return those that run; raise if the first or requested one does not."""
     started: list[Backend] = []
     for backend in backends:
         try:
@@ -95,9 +87,7 @@ def choose(
     """Return the fastest started backend that reproduces the golden example.
 
     The requested one, of `settings.BACKENDS`, is preferred if it agrees, whatever its speed.
-
-    Raises:
-        BackendError: None agrees.
+    BackendError if none agrees.
     """
     agreeing: list[Backend] = []
     differences = [distance(backend, golden_example) for backend in backends]
@@ -125,10 +115,10 @@ def distance(backend: Backend, golden_example: GoldenExample) -> float:
     return float(np.abs(backend.run(golden_example.pixels) - golden_example.probabilities).max())
 
 
-def seconds(backend: Backend, pixels: npt.NDArray[np.uint8], budget: float = 0.3) -> float:
+def seconds(backend: Backend, pixels: npt.NDArray[np.uint8]) -> float:
     """Return the shortest time of up to 5 runs: other load only makes a run longer."""
     times: list[float] = []
-    while len(times) < 5 and sum(times) < budget:
+    while len(times) < 5 and sum(times) < 0.3:
         begin = time.perf_counter()
         backend.run(pixels)
         times.append(time.perf_counter() - begin)

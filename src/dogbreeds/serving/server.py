@@ -1,11 +1,8 @@
-"""``serve``: starts the model server, supervises it and stops it.
+"""``python -m dogbreeds.serving.server``: starts the model server, supervises it and stops it.
 
-The image's ``serve`` and the demo run ``python -m dogbreeds.serving.server``. It can be a
-container's process 1.
-
-On SIGTERM or Ctrl-C ``/ping`` turns 503, requests in flight are answered, all processes end and the
-exit code is 0. If the model cannot be loaded, or the front end ends by itself, it stops the rest
-with exit code 1 and one line that says why.
+It can be a container's process 1. On SIGTERM or Ctrl-C ``/ping`` turns 503, requests in flight are
+answered, all processes end and the exit code is 0. If the model cannot be loaded, or the front end
+ends by itself, it stops the rest with exit code 1 and one line that says why.
 """
 
 import contextlib
@@ -18,10 +15,11 @@ import tempfile
 from pathlib import Path
 
 from dogbreeds.serving import mms
-from dogbreeds.serving.settings import Settings, SettingsError
+from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import script
 from dogbreeds.serving.worker import FAILURE_FILE_ENV
 from dogbreeds.system import processes
+from dogbreeds.system.errors import DogbreedsError
 
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
 _STOP_SECONDS = 24
@@ -29,11 +27,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
-    """Serve until a signal comes.
-
-    Returns:
-        0 after SIGTERM or SIGINT, 1 after a failure.
-    """
+    """Serve until SIGTERM or SIGINT and return 0, or 1 after a failure."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for number in _STOP_SIGNALS:  # process 1 has no default handlers
         signal.signal(number, signal.default_int_handler)
@@ -50,18 +44,14 @@ def main() -> int:
             _serve(settings, Path(folder))
     except KeyboardInterrupt:
         return 0
-    except (SettingsError, script.ScriptError, mms.ServerError, OSError) as error:
+    except (DogbreedsError, OSError) as error:
         print(f"serve: error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
 def _serve(settings: Settings, folder: Path) -> None:
-    """Serve until a signal comes.
-
-    Raises:
-        ServerError: The server cannot start, ended without a signal, or did not stop in time.
-    """
+    """Serve until a signal comes; ServerError for any other end, or if stopping takes too long."""
     packages = script.install(settings.user_code, folder) if settings.user_code else None
     mms.write_files(settings, folder)
     failure = folder / "failure"

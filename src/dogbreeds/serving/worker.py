@@ -1,7 +1,4 @@
-"""What Multi Model Server's workers run: `handle`, once per batch of requests.
-
-A worker that cannot load its model ends the server; MMS would restart it forever.
-"""
+"""What MMS's workers run. One that cannot load its model ends the server: MMS restarts forever."""
 
 import contextlib
 import faulthandler
@@ -25,14 +22,9 @@ _service: Any = None  # `handler.Service`, or `user_code.service.UserService`
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:  # noqa: ANN401
-    """Answer a batch of requests, or load the model.
+    """Answer a batch of requests, of each its body and query parameters; None: load the model.
 
-    Args:
-        data: For each request its body and query parameters; None asks to load the model.
-        context: MMS's context: headers in; status and content type of each answer out.
-
-    Returns:
-        For each request the body of its answer.
+    The bodies of the answers are returned; MMS's context has the headers, and takes the rest.
     """
     global _service
     if data is None:
@@ -56,12 +48,8 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
 def counting_loads(workers: int, *, ready: bool) -> Iterator[None]:
     """End the server if this block, which loads the model, has ended its process each time.
 
-    Code that exits or crashes, and too little memory, leave no exception: loads are counted until
-    one succeeds. Outside of a server nothing happens.
-
-    Args:
-        workers: How many workers load.
-        ready: Whether a model that this block has loaded can answer.
+    Code that exits or crashes, and too little memory, leave no exception: loads of all `workers`
+    are counted until one succeeds and is `ready` to answer. Outside of a server nothing happens.
     """
     path = os.environ.get(FAILURE_FILE_ENV, "")
     with Path(f"{path}-loads" if path else os.devnull).open("a+") as loads, ending_the_server():

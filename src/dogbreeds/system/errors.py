@@ -11,7 +11,6 @@ Each message says what was expected, what was found and what to do::
     ├── monitoring    TrialError
     ├── serving       SettingsError, RequestError, BackendError, LoadError, ServerError,
     │                 ScriptError
-    ├── entrypoint    ConfigurationError
     ├── cloud         ConfigError, CloudError
     └── local         TrainingFailedError, ServerFailedError, RefusedError, TuningError
 

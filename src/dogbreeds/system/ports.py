@@ -17,10 +17,10 @@ def check_port(port: int, highest: int = 65535) -> None:
             raise OSError(reason) from None
 
 
-def free_port(first: int, count: int = 100) -> int:
-    """Return the first free port of `count` from `first` on; OSError if there is none."""
-    for port in range(first, first + count):
+def free_port(first: int) -> int:
+    """Return the first free port of a hundred from `first` on; OSError if there is none."""
+    for port in range(first, first + 100):
         with contextlib.suppress(OSError):
             check_port(port)
             return port
-    raise OSError(f"no free port between {first} and {first + count - 1}")
+    raise OSError(f"no free port between {first} and {first + 99}")

@@ -12,10 +12,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent(signum: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when the thread that started it ends (prctl(2)).
-
-    SIGTERM suits a process that has something to save.
-    """
+    """Have the kernel send this process a signal when its parent thread ends (prctl(2))."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signum)
 

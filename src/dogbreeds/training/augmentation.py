@@ -32,17 +32,11 @@ def augment(
     pixels: torch.Tensor, size: int, draw: torch.Tensor, kind: Augmentation = "light", *,
     flip: bool = True,
 ) -> torch.Tensor:  # fmt: skip
-    """Randomly crop, flip and color-jitter each photo of a batch.
+    """Randomly crop, flip and color-jitter a batch of photos.
 
-    Args:
-        pixels: Shape [N, R, R, 3], dtype uint8.
-        size: Side S of the result.
-        draw: Random numbers: shape [DRAWS, N], float32 on the CPU, 0..1.
-        kind: ``"strong"`` also rotates and erases; ``"none"`` only resizes.
-        flip: Whether half of the photos are mirrored, left to right.
-
-    Returns:
-        Shape [N, S, S, 3], dtype float32, range 0..255.
+    It maps uint8 [N, R, R, 3] to float32 [N, `size`, `size`, 3] in 0..255, by the random numbers
+    `draw`, 0..1, float32 [DRAWS, N] on the CPU. ``"strong"`` also rotates and erases; ``"none"``
+    only resizes. With `flip`, half of the photos are mirrored, left to right.
     """
     # Sampling is faster on planes than on channels-last, on a CPU.
     images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)

@@ -19,12 +19,10 @@ def set_training_mode(model: nn.Module, *, keep_statistics: bool) -> None:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the statistics of the whole batch, over all processes, on CPUs.
+    """`nn.BatchNorm2d` with the statistics of the batch over all processes, in float32, on CPUs.
 
-    `nn.SyncBatchNorm` does not run there.
-
-    Input and output: shape [N, C, H, W], of one floating type; N may differ between processes.
-    Statistics are float32.
+    `nn.SyncBatchNorm` does not run there. Input and output are [N, C, H, W] of one floating type; N
+    may differ between processes.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -54,10 +52,9 @@ def _sum(part: torch.Tensor) -> torch.Tensor:
 
 
 def share_batch_norm(model: nn.Module) -> nn.Module:
-    """Return the model with shared batch norm statistics; parameters keep their names.
+    """Return the model with shared batch norm statistics; on a CPU it is changed in place.
 
-    On a CPU the model changes in place. Its batch norms need running statistics and a momentum, as
-    torchvision's have.
+    Its batch norms need running statistics and a momentum, as torchvision's have.
     """
     if next(model.parameters()).is_cuda:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]

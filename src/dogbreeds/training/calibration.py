@@ -1,7 +1,4 @@
-"""Temperature scaling and calibration error.
-
-Source: Guo et al., "On calibration of modern neural networks", 2017.
-"""
+"""Temperature scaling: Guo et al., "On calibration of modern neural networks", 2017."""
 
 import math
 
@@ -11,21 +8,16 @@ from torch.nn import functional as F  # noqa: N812
 _RANGE = (0.05, 20.0)
 _ITERATIONS = 40  # each shrinks the interval of log T by 0.618: to 3e-8 of the range
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_BINS = 10
 
 
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     """Find the temperature T whose ``softmax(logits / T)`` has the lowest cross-entropy.
 
     One photo of unknown class is added to the N given ones: without it, T would be 0 for a model
-    without mistakes, and each later mistake would have an infinite loss.
-
-    Args:
-        logits: Shape [N, C], float32, N at least 1.
-        targets: The true classes: shape [N], int64.
-
-    Returns:
-        T, from 0.05 to 20. The cross-entropy is convex in 1 / T, so golden-section search over
-        log T finds its minimum.
+    without mistakes, and each later mistake would have an infinite loss. `logits` are float32
+    [N, C] with N at least 1, `targets`, the true classes, int64 [N]. T is from 0.05 to 20: the
+    cross-entropy is convex in 1 / T, so golden-section search over log T finds its minimum.
     """
     smoothing = 1 / (len(targets) + 1)
     logits = logits.double()  # float32 is too coarse near the minimum
@@ -49,18 +41,14 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return math.exp((low + high) / 2)
 
 
-def expected_calibration_error(
-    confidences: torch.Tensor, right: torch.Tensor, bins: int = 10
-) -> float:
+def expected_calibration_error(confidences: torch.Tensor, right: torch.Tensor) -> float:
     """Return the mean difference between confidence and accuracy (ECE), 0..1.
 
-    Args:
-        confidences: Probability of each predicted class: shape [N], 0..1.
-        right: Whether each prediction is right: shape [N], bool.
-        bins: Intervals of equal width. Mean confidence and accuracy are compared in each; the
-            differences are weighted by its photos.
+    `confidences` [N], 0..1, are the probabilities of the predicted classes, `right` [N], bool, says
+    which predictions are right. Mean confidence and accuracy are compared in each of 10 intervals
+    of equal width; the differences are weighted by its photos.
     """
-    index = (confidences * bins).long().clamp(max=bins - 1)
+    index = (confidences * _BINS).long().clamp(max=_BINS - 1)
     difference = right.double() - confidences.double()
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add(0, index, difference)
+    gaps = torch.zeros(_BINS, dtype=torch.float64).index_add(0, index, difference)
     return (gaps.abs().sum() / len(right)).item()

@@ -4,12 +4,9 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Concatenate, ParamSpec
 
 import torch
 from torch import nn
-
-P = ParamSpec("P")
 
 
 @dataclass
@@ -61,13 +58,11 @@ class Callback:
         """The job ends, whether it succeeded or not."""
 
 
-def _for_each(
-    method: Callable[Concatenate[Callback, P], None],
-) -> "Callable[Concatenate[Callbacks, P], None]":
-    def call(self: "Callbacks", /, *args: P.args, **kwargs: P.kwargs) -> None:
+def _for_each(method: Callable[..., None]) -> Callable[..., None]:
+    def call(self: "Callbacks", *args: object) -> None:
         for callback in list(self._callbacks):
             try:
-                getattr(callback, method.__name__)(*args, **kwargs)
+                getattr(callback, method.__name__)(*args)
             except Exception as error:  # what only observes a job must not fail it
                 self._callbacks.remove(callback)
                 name = type(callback).__name__

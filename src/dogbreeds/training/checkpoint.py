@@ -48,10 +48,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the newest readable checkpoint; None if there is none, or no folder.
-
-    CheckpointError if it belongs to a job with another ``"identity"`` than the given one.
-    """
+    """Read the newest readable checkpoint, if any; CheckpointError if its identity is another."""
     remove_partial(folder)  # a job killed while writing leaves it
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         if problem := _problem(path):

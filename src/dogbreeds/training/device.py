@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import torch
 
 from dogbreeds.data.pixels import DecodedSplit
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.system.resources import cpu_flags
 from dogbreeds.training.memory import fits_on_gpu
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -24,29 +24,22 @@ _BATCHES_AHEAD = 2  # how many are decoded during the computation of one
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the precision that suits it.
+    """A device and the precision that suits it."""
 
-    Attributes:
-        device: ``cuda`` or ``cpu``.
-        half: Autocast type while training, or None for float32 throughout.
-    """
-
-    device: torch.device
-    half: torch.dtype | None
+    device: torch.device  # ``cuda`` or ``cpu``
+    half: torch.dtype | None  # autocast type while training; None: float32 throughout
 
     @classmethod
     def best(cls, local_rank: int = 0, precision: str = "auto") -> "Device":
-        """Return the GPU of this process if there is one, otherwise the CPU.
-
-        `precision` is the hyperparameter; with ``float32`` there is no autocast.
-        """
+        """Return the GPU of this process, else the CPU; no autocast at `precision` ``float32``."""
         if torch.cuda.is_available():
             torch.backends.cudnn.benchmark = True
             # Before Ampere bfloat16 is only emulated; float16 is fast there, with loss scaling.
             native = torch.cuda.is_bf16_supported(including_emulation=False)
             device = torch.device("cuda", local_rank)
         else:
-            native = _cpu_multiplies_bfloat16()
+            # These matrix instructions double the speed of a training step.
+            native = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
             device = torch.device("cpu")
         half = torch.bfloat16 if native else torch.float16 if device.type == "cuda" else None
         return cls(device, half if precision == "auto" else None)
@@ -58,26 +51,12 @@ class Device:
         return torch.autocast(self.device.type, self.half)
 
 
-def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has bfloat16 matrix instructions, which double the speed of a training step.
-
-    Source: the x86 CPU flags in Linux's ``arch/x86/include/asm/cpufeatures.h``.
-    """
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:  # not Linux
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 class PixelStore:
     """The photos of a split as batches on the device.
 
-    Pixels are kept on the GPU if they fit, otherwise in the cache; without a cache, photos are
-    decoded during the computation of the batch before.
-
-    Attributes:
-        targets: Class index of each photo: shape [N], int64, on the device.
+    Pixels are kept on the GPU if they fit, otherwise in the cache; without a cache, `workers`
+    threads decode photos during the computation of the batch before, tolerating truncated ones as
+    the split did. `targets` are the class indexes: int64 [N] on the device.
     """
 
     def __init__(
@@ -89,10 +68,6 @@ class PixelStore:
         workers: int = 1,
         tolerate_truncated: bool = False,
     ) -> None:
-        """Move the pixels to the GPU if they fit.
-
-        Without a cache, `workers` threads decode, tolerating truncated photos as the split did.
-        """
         self.preprocessing = preprocessing
         self.paths = split.paths
         self._device = device.device
@@ -102,25 +77,20 @@ class PixelStore:
         )
         self._pixels: torch.Tensor | None = None
         if split.pixels:
-            pixels = torch.from_numpy(split.pixels.array)
+            self._pixels = torch.from_numpy(split.pixels.array)
             if self._device.type == "cuda":
                 free, _ = torch.cuda.mem_get_info(self._device)
-                if fits_on_gpu(pixels.nbytes, free):
-                    pixels = pixels.to(self._device)
-            self._pixels = pixels
+                if fits_on_gpu(self._pixels.nbytes, free):
+                    self._pixels = self._pixels.to(self._device)
         self.targets = torch.from_numpy(split.targets).to(self._device)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batches(self, indexes: Iterable[torch.Tensor]) -> Generator[Batch]:
-        """Yield the photos at the given positions.
+        """Yield the photos at the given positions, for each batch int64 [N] on the CPU.
 
-        Args:
-            indexes: For each batch: shape [N], dtype int64, on the CPU.
-
-        Raises:
-            PhotoError, OSError: A photo that could be decoded before no longer can.
+        PhotoError or OSError if a photo that could be decoded before no longer can.
         """
         if self._pixels is not None:
             for index in indexes:

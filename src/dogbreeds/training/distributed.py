@@ -1,9 +1,8 @@
 """The processes of a job as torchrun starts them: one per GPU, or one per host without GPUs.
 
-`batch_size` counts the photos of a step over all processes, and random numbers are drawn for the
-whole batch before it is split. So the number of processes changes a job's duration but, up to
-rounding, not its result. Batch norm uses the statistics of all processes: by SyncBatchNorm on GPUs,
-by `batch_norm` on CPUs, where PyTorch has no such layer.
+`batch_size` counts the photos of a step over all processes, random numbers are drawn for the whole
+batch before it is split, and batch norm uses the statistics of all processes. So their number
+changes a job's duration but, up to rounding, not its result.
 """
 
 import contextlib
@@ -87,13 +86,12 @@ class Cluster:
         """Concatenate the parts of all processes by rank: [N_i, ...] to [sum of N_i, ...]."""
         if self.size == 1:
             return part
-        counts = [torch.zeros(1, dtype=torch.int64, device=part.device) for _ in range(self.size)]
-        dist.all_gather(counts, torch.tensor([len(part)], device=part.device))
-        padded = part.new_zeros(int(max(counts)), *part.shape[1:])
+        counts = self.collect(len(part))
+        padded = part.new_zeros(max(counts), *part.shape[1:])
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
-        return torch.cat([p[: int(n)] for p, n in zip(parts, counts, strict=True)])
+        return torch.cat([p[:n] for p, n in zip(parts, counts, strict=True)])
 
     def broadcast(self, value: T) -> T:
         """Return rank 0's value in every process."""
@@ -148,19 +146,20 @@ class VoteCount:
 
 @contextlib.contextmanager
 def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
-    """Yield this process's place in the job, from torchrun's variables (``RANK``, ...), if any.
-
-    ClusterError if another process is gone.
-    """
+    """Yield this process's place in torchrun's job, if any; ClusterError if another one is gone."""
     size = int(environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Cluster()
         return
-    _choose_interface(environ)
-    local_rank = int(environ["LOCAL_RANK"])
+    local_rank, backend = int(environ["LOCAL_RANK"]), "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl"
+    if environ.get("LOCAL_WORLD_SIZE") != environ["WORLD_SIZE"]:  # there are several hosts
+        # gloo should use the interface that SageMaker names, if the host has it.
+        name = environ.get("SM_NETWORK_INTERFACE_NAME", "")
+        if name in dict(socket.if_nameindex()).values():
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     try:
         dist.init_process_group(backend, timeout=_STEP_TIMEOUT)
         patient = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
@@ -178,11 +177,3 @@ def join_cluster(environ: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _choose_interface(environ: Mapping[str, str]) -> None:
-    """Make gloo use the interface that SageMaker names, if the host has it."""
-    name = environ.get("SM_NETWORK_INTERFACE_NAME", "")
-    several_hosts = environ.get("LOCAL_WORLD_SIZE") != environ["WORLD_SIZE"]
-    if several_hosts and name in dict(socket.if_nameindex()).values():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)

@@ -1,7 +1,6 @@
-"""The linear probe: a new head, trained alone on features that are computed once.
+"""The linear probe: a new head, trained alone on pretrained features that are computed once.
 
-With pretrained weights the features are good from the start, but the head is random. Training it
-first costs one pass without gradients and keeps its large first gradients from the features.
+It costs one pass without gradients and keeps the head's large first gradients from the features.
 """
 
 from collections.abc import Callable
@@ -27,10 +26,9 @@ def train_linear_probe(
     """Train the last linear layer of a pretrained classifier; nothing else changes.
 
     The processes share the features, with `batch_size` photos per forward pass; each then trains
-    the same head. `label_smoothing` is the share of the target spread over all classes, 0..1;
-    `seed` determines the order of the photos. After each forward pass, `on_progress` is called with
-    its number of photos, and if `should_stop` returns true, training uses the photos so far. False
-    is returned if the head is not a linear layer (SqueezeNet), and so was not trained.
+    the same head. `seed` determines the order of the photos. After each forward pass, `on_progress`
+    is called with its number of photos, and if `should_stop` returns true, training uses the photos
+    so far. It returns False if the head is not a linear layer (SqueezeNet), which stays untrained.
     """
     head = model.get_submodule(head_name(model))
     if not isinstance(head, nn.Linear):

@@ -32,10 +32,7 @@ def passes_that_fit(run: Callable[[int], object], photos: int, passes: int) -> i
 
 
 def does_not_fit(run: Callable[[int], object] | None, photos: int, passes: int) -> SettingsError:
-    """Return the error of a step that does not fit, with what does: see `passes_that_fit`.
-
-    Without `run` it advises twice as many passes, untried.
-    """
+    """Return the error of a step that does not fit, with passes that do, or may without `run`."""
     fitting = passes_that_fit(run, photos, passes) if run else 2 * passes
     advice = f"use gradient_accumulation_steps={fitting} or a smaller batch_size"
     return SettingsError(

@@ -15,16 +15,12 @@ _BLOCK = re.compile(r"([^.]+\.\d+|[^.]+)(\.\d+(?=\.))?")
 def parameter_groups(
     model: nn.Module, *, lr: float, layer_decay: float, weight_decay: float
 ) -> list[dict[str, object]]:
-    """Split a model's parameters by learning rate and weight decay.
+    """Split the parameters of a torchvision classifier by learning rate and weight decay.
 
-    Args:
-        model: A torchvision classifier, whose blocks are registered from input to head.
-        lr: Learning rate of the last block, the head.
-        layer_decay: Ratio of a block's learning rate to that of the next block, 0..1 (Clark et al.,
-            "ELECTRA", 2020; BEiT).
-        weight_decay: For weights of two or more dimensions; norms and biases get none.
-
-    Each group has ``max_lr``, the rate that the schedule scales.
+    `lr` is the learning rate of the last block, the head, `layer_decay` the ratio of a block's to
+    that of the next block, 0..1 (Clark et al., "ELECTRA", 2020; BEiT). `weight_decay` is for
+    weights of two or more dimensions; norms and biases get none. Each group has ``max_lr``, the
+    rate that the schedule scales.
     """
     blocks: dict[str, int] = {}
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
@@ -47,22 +43,18 @@ def create_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimi
     groups = parameter_groups(
         model, lr=settings.lr, layer_decay=settings.layer_decay, weight_decay=settings.weight_decay
     )
-    match settings.optimizer:
-        case "adam":
-            return torch.optim.Adam(groups, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(groups, fused=True)
-        case _:
-            return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, fused=True)
 
 
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, step: int, total_steps: int, warmup: float
 ) -> None:
-    """Set a step's learning rates: linear warmup, then cosine decay to zero.
+    """Set the learning rates of a `step` from 0: linear warmup, then cosine decay to zero.
 
-    The highest rates are the groups' ``max_lr``, reached after the share `warmup` of the steps,
-    0..1. `step` is from 0 to total_steps - 1.
+    The highest rates, the groups' ``max_lr``, are reached after the share `warmup` of the steps.
     """
     warmup_steps = warmup * total_steps
     if step < warmup_steps:

@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from dogbreeds.data.cache import SharedArray, attach, choose_tier
 from dogbreeds.data.folders import Split
 from dogbreeds.data.inspection import inspect, warnings
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.pixels import DecodedSplit, decode_split
+from dogbreeds.data.pixels import DecodedSplit, SharedArray, attach, choose_tier, decode_split
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.system.files import write_json
@@ -27,13 +26,8 @@ def load_photos(
     """Read all photos and return them ready for training, by split name.
 
     One process per host reads; the others map its pixels. `report` is the JSON file for the data
-    inspection.
-
-    Raises:
-        PhotosError: A photo is broken and ``broken_photos`` is ``fail``, a class has no photo left
-            to train on, or hosts have different photos.
-        Stopped: A stop was requested.
-        OSError: The report or the cache cannot be written.
+    inspection. PhotosError if a photo is broken and ``broken_photos`` is ``fail``, a class has no
+    photo left to train on, or hosts have different photos; Stopped if a stop was requested.
     """
     counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
     for count in counts:
@@ -91,7 +85,10 @@ def _decode(
 
 def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[str, DecodedSplit]:
     """Return what process 0 of this host decoded; the pixels are mapped, not copied."""
-    pickled = {name: _without_pixels(split) for name, split in (decoded or {}).items()}
+    pickled = {}
+    for name, split in (decoded or {}).items():
+        location = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
+        pickled[name] = dataclasses.replace(split, pixels=None), location
     shared = cluster.from_local_leader(pickled)
     if decoded is None:
         decoded = {}
@@ -101,9 +98,3 @@ def _share(decoded: dict[str, DecodedSplit] | None, cluster: Cluster) -> dict[st
     # Nobody may continue, and perhaps end, before all have mapped the pixels.
     cluster.collect(None)
     return decoded
-
-
-def _without_pixels(split: DecodedSplit) -> tuple[DecodedSplit, tuple[str, tuple[int, ...]] | None]:
-    """Return what can be pickled of a split, and the location and shape of its pixels."""
-    location = (split.pixels.location, split.pixels.array.shape) if split.pixels else None
-    return dataclasses.replace(split, pixels=None), location

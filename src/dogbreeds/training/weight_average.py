@@ -10,22 +10,17 @@ from torch import nn
 class WeightAverage:
     """An exponential moving average of a model's weights and running statistics.
 
-    Attributes:
-        model: A model with the averages; at first a copy of the one being trained.
+    A step keeps the share `decay` of the average, 0..1. `model` has the averages, and is at first a
+    copy of the one being trained.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Start; a step keeps the share `decay` of the average, 0..1."""
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Add the weights of a model after `step` + 1 steps to the average.
-
-        As in TensorFlow's ``ExponentialMovingAverage``, the decay is at most
-        (1 + step) / (10 + step), so that early averages follow faster.
-        """
+        """Add the weights after `step` + 1 steps; early ones count more, as in TensorFlow."""
         decay = min(self._decay, (1 + step) / (10 + step))
         averages, values = self.model.state_dict(), model.state_dict()
         floating = [name for name, tensor in averages.items() if tensor.is_floating_point()]

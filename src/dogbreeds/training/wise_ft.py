@@ -1,8 +1,7 @@
 """WiSE-FT: models on the line between a linear probe and the fine-tuned weights.
 
-Fine-tuned weights fit the photos better, the original ones generalize better; the best mixture
-depends on how far the photos are from those of the pretraining. Source: Wortsman et al., "Robust
-fine-tuning of zero-shot models", 2022.
+Fine-tuned weights fit the photos better, the original ones generalize better. Source: Wortsman et
+al., "Robust fine-tuning of zero-shot models", 2022.
 """
 
 import copy

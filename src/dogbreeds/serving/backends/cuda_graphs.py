@@ -1,7 +1,7 @@
 """Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A graph replays a fixed sequence of kernels over fixed memory. A few batch sizes have one each, and
-a batch runs on the smallest that holds it.
+A few batch sizes have a graph each: kernels over fixed memory. A batch runs on the smallest graph
+that holds it.
 """
 
 import copy
@@ -33,10 +33,7 @@ def half_types(capability: tuple[int, int]) -> tuple[torch.dtype, ...]:
 
 
 class CudaGraphs:
-    """A copy of the model in `dtype`, of 16 bits, channels-last, with a CUDA graph per size.
-
-    On a CPU, which has no graphs, each run computes over the same fixed memory.
-    """
+    """A copy of the model in `dtype`, of 16 bits, with a CUDA graph per size; none on CPUs."""
 
     name = CUDA_GRAPHS
     tolerance = 1e-2
@@ -91,10 +88,7 @@ class _FixedSize:
 
 
 def _capture(forward: Callable[[], None], device: torch.device, pool: _Pool) -> Callable[[], None]:
-    """Capture the kernels of a function; return what replays them.
-
-    Source: PyTorch's documentation, "CUDA semantics", section "CUDA Graphs".
-    """
+    """Return what replays a function's kernels; see "CUDA Graphs" in PyTorch's documentation."""
     with torch.cuda.device(device):
         side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side_stream.wait_stream(torch.cuda.current_stream())

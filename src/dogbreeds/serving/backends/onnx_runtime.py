@@ -1,7 +1,4 @@
-"""ONNX Runtime on the CPU, in float32 or int8: the fastest backend there.
-
-int8 is served where it is as accurate, computed correctly, and faster.
-"""
+"""ONNX Runtime on the CPU, the fastest backend there: in int8 if that is accurate and faster."""
 
 import logging
 from collections.abc import Callable
@@ -49,21 +46,13 @@ def choose_precision(
     requested: str | None = None,
     saturates: Callable[[], bool] = int8_saturates,
 ) -> tuple[OnnxRuntime, GoldenExample]:
-    """Choose one of an artifact's graphs, and log why.
+    """Choose one of an artifact's graphs, which are given by precision, and log why.
 
-    Args:
-        graphs: By precision; float32 is among them.
-        pixels: The golden example's.
-        threads: Per forward pass.
-        requested: A precision of `graphs`, whatever its accuracy and speed; None chooses int8 if
-            the job measured it as accurate, the processor computes it correctly and it is faster.
-        saturates: Tells whether 8-bit sums saturate on this processor.
-
-    Returns:
-        A backend, not started, and the golden example that it must reproduce.
-
-    Raises:
-        BackendError: int8 was requested, and does not reproduce the golden example here.
+    A `requested` precision is chosen whatever its accuracy and speed; None chooses int8 if the job
+    measured it as accurate, 8-bit sums do not saturate on this processor and it is faster. `pixels`
+    are the golden example's, and `threads` are those of a forward pass. The result is a backend,
+    not started, and the golden example that it must reproduce. BackendError if int8 was requested,
+    and does not reproduce it here.
     """
 
     def backend(precision: str) -> OnnxRuntime:

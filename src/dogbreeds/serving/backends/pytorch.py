@@ -47,11 +47,7 @@ class PyTorch:
 def create_predictor(
     artifact: Artifact, device: torch.device, threads: int, requested: str | None = None
 ) -> Predictor:
-    """Return a predictor, not started, for an artifact; see `Predictor`.
-
-    Raises:
-        BackendError: The requested backend is not available.
-    """
+    """Return a predictor, not started, for an artifact; see `Predictor` and `candidates`."""
     golden_example = artifact.golden_example or create_golden_example(
         artifact.model, artifact.preprocessing, artifact.temperature
     )
@@ -62,11 +58,7 @@ def create_predictor(
 
 
 def candidates(artifact: Artifact, device: torch.device, requested: str | None) -> list[Backend]:
-    """Return the backends to choose from; the first, PyTorch in float32, is the reference.
-
-    Raises:
-        BackendError: The requested backend is not available.
-    """
+    """Return the backends to choose from, or raise BackendError; PyTorch's is the reference."""
     found: list[Backend] = [PyTorch(artifact, device)]
     if requested == ONNX_RUNTIME or (requested is None and device.type == "cpu"):
         try:

@@ -1,4 +1,1 @@
-"""Models with code of their own: ``code/inference.py``, under the contract of AWS's PyTorch image.
-
-`script` finds and loads it, `service` answers requests by its `functions`.
-"""
+"""Models with code of their own: ``code/inference.py``, as for AWS's PyTorch image."""

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sagemaker_inference import content_types, decoder, encoder, utils
+from sagemaker_inference import content_types, decoder
+from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.errors import UnsupportedFormatError
 
 from dogbreeds.serving.user_code.script import MODEL_SUFFIXES, ScriptError
@@ -25,21 +26,14 @@ _STEPS = ("input_fn", "predict_fn", "batch_predict_fn", "output_fn")
 
 
 def functions_of(module: ModuleType | None) -> dict[str, Function]:
-    """Return the functions of a script by name, with defaults for missing steps.
+    """Return the functions of a script by name, with defaults for missing steps; None has no own.
 
-    Args:
-        module: The script, or None for the defaults alone.
-
-    Returns:
-        ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)`` and
-        ``output_fn(prediction, accept)``; if the script has them, ``pre_model_fn(model_dir)``,
-        ``model_warmup_fn(model_dir, model)``, ``batch_predict_fn(list of data, model)`` and
-        ``transform_fn(model, data, content_type, accept)``, which replaces the steps. Each takes
-        MMS's context as one more argument.
-
-    Raises:
-        ScriptError: A function takes another number of arguments or is asynchronous, or the script
-            has `transform_fn` and one of the steps.
+    They are ``model_fn(model_dir)``, ``input_fn(data, content_type)``, ``predict_fn(data, model)``
+    and ``output_fn(prediction, accept)``; if the script has them, ``pre_model_fn(model_dir)``,
+    ``model_warmup_fn(model_dir, model)``, ``batch_predict_fn(list of data, model)`` and
+    ``transform_fn(model, data, content_type, accept)``, which replaces the steps. Each takes MMS's
+    context as one more argument. ScriptError if a function takes another number of arguments or is
+    asynchronous, or the script has `transform_fn` and one of the steps.
     """
     own = {name: getattr(module, name) for name in _ARGUMENTS if getattr(module, name, None)}
     beside = [name for name in _STEPS if name in own]
@@ -68,11 +62,7 @@ def _with_context(name: str, function: Function) -> Function:
 
 
 def model_fn(model_dir: str) -> Any:
-    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
-
-    Raises:
-        ScriptError: There is none, there are several, or it is not TorchScript.
-    """
+    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file."""
     import torch
 
     files = sorted(path for path in Path(model_dir).iterdir() if path.suffix in MODEL_SUFFIXES)
@@ -89,12 +79,7 @@ def model_fn(model_dir: str) -> Any:
 
 
 def input_fn(data: Any, content_type: str | None) -> Any:
-    """Decode JSON, CSV or NPY to a tensor.
-
-    Raises:
-        UnsupportedFormatError: It is of another type.
-        ValueError: It cannot be decoded.
-    """
+    """Decode JSON, CSV or NPY to a tensor; UnsupportedFormatError if it is another type."""
     import torch
 
     media_type = (content_type or "").partition(";")[0].strip().lower()
@@ -118,18 +103,12 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
-    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
-
-    Raises:
-        UnsupportedFormatError: None of them is accepted.
-    """
+    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY."""
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().tolist()
-    for accepted in utils.parse_accept(accept):
-        media_type = accepted.partition(";")[0]
-        if media_type in encoder.SUPPORTED_CONTENT_TYPES:
-            return encoder.encode(prediction, media_type), media_type
-    raise UnsupportedFormatError(accept)
+    types = ",".join(accepted.partition(";")[0] for accepted in accept.split(","))
+    encoded: tuple[Any, str] = DefaultInferenceHandler().default_output_fn(prediction, types)
+    return encoded
 
 
 def _device() -> Any:

@@ -47,9 +47,7 @@ def fetch(environment: MutableMapping[str, str], folder: Path) -> None:
     """Download the code if ``SAGEMAKER_SUBMIT_DIRECTORY`` is an S3 URI, as the SDK's is.
 
     Its ``sourcedir.tar.gz`` is unpacked to ``folder/code``, which replaces it in `environment`.
-
-    Raises:
-        ScriptError: It cannot be downloaded or unpacked.
+    ScriptError if it cannot be downloaded or unpacked.
     """
     uri = environment.get(SUBMIT_DIRECTORY_ENV, "")
     if not uri.startswith("s3://"):
@@ -76,10 +74,7 @@ def find(model_dir: Path, environment: Mapping[str, str]) -> Script | None:
     """Find the code of a model; None for an artifact of ours without any.
 
     It is in the folder ``SAGEMAKER_SUBMIT_DIRECTORY``, or in ``code/`` of the model's folder, in
-    the module ``SAGEMAKER_PROGRAM`` (inference.py).
-
-    Raises:
-        ScriptError: There is a code folder without the module.
+    the module ``SAGEMAKER_PROGRAM`` (inference.py). ScriptError if that is missing in the folder.
     """
     submitted = Path(environment.get(SUBMIT_DIRECTORY_ENV) or model_dir / "code")
     folder = submitted if submitted.is_dir() else model_dir / "code"
@@ -108,13 +103,9 @@ def install(script: Script, folder: Path) -> Path | None:
     """Install what a script's ``requirements.txt`` lists, beside the present packages.
 
     They go to a virtual environment of their own that sees all others. Present packages never
-    change: a new version only shadows the old one, and torch cannot be shadowed.
-
-    Returns:
-        The subfolder of `folder` to put first on the import path; None if nothing was installed.
-
-    Raises:
-        ScriptError: A package is missing and cannot be installed; the message names it.
+    change: a new version only shadows the old one, and torch cannot be shadowed. The result is the
+    subfolder of `folder` to put first on the import path; None if nothing was installed.
+    ScriptError if a package is missing and cannot be installed; the message names it.
     """
     import venv
     from importlib import metadata
@@ -156,13 +147,7 @@ def install(script: Script, folder: Path) -> Path | None:
 
 
 def load(script: Script) -> ModuleType | None:
-    """Import the module under its own name, with its folder first on the import path.
-
-    The process is the model's own, so other models do not see it.
-
-    Raises:
-        Exception: Whatever the module raises.
-    """
+    """Import the module, in the model's own process, with its folder first on the import path."""
     if script.module is None:
         return None
     if sys.modules.get("triton", script) is None:  # see serving/__init__

@@ -38,11 +38,7 @@ class _Request:
 
 
 class UserService:
-    """Loads a model by its own code and answers batches of requests with it.
-
-    Raises:
-        ScriptError: The code cannot be loaded, or one of its functions raised.
-    """
+    """Loads a model by its own code (or raises ScriptError) and answers batches of requests."""
 
     def __init__(
         self, code: script.Script, settings: Settings, model_dir: Path, context: Any
@@ -174,9 +170,9 @@ def _encode(request: _Request) -> tuple[bytes, str]:
 def _loading(name: str, function: Function, *arguments: Any) -> Any:
     try:
         return function(*arguments)
-    except script.ScriptError:
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, script.ScriptError):
+            raise
         words = " ".join(str(error).split())[:500]
         raise script.ScriptError(f"{name} raised {type(error).__name__}: {words}") from error
 
