@@ -48,15 +48,16 @@ def _monitored(settings: CloudSettings, job: str, source: str) -> Iterator[Path]
 
 @base.command()
 @click.argument("job")
-@base.option("--rows", type=click.IntRange(0), default=20, metavar="N", help="Table rows to print.")
-@base.option("--csv", type=base.PATH, metavar="FILE", help="Write the whole table.")
+@base.option("--rows", type=click.IntRange(0), default=0, metavar="N",
+             help="Also print as many samples.")  # fmt: skip
+@base.option("--csv", type=base.PATH, metavar="FILE", help="Write all samples.")
 @flags.json_option
 @flags.with_settings()
 def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_json: bool) -> None:
     """Show how a training job used its hosts, and what its bottleneck is.
 
-    JOB is a training job on SageMaker, or the folder that one wrote. The table is that of
-    SageMaker's Profiler; dogbreeds report plots the same metrics.
+    JOB is a training job on SageMaker, or the folder that one wrote. The table of samples is that
+    of SageMaker's Profiler; dogbreeds report plots the same metrics.
     """
     from dogbreeds.job_output import profile
 
@@ -66,11 +67,13 @@ def profile(settings: CloudSettings, job: str, rows: int, csv: Path | None, as_j
     if as_json:
         base.print_json({"phases": usage, "verdicts": verdicts})
     else:
-        first = list(itertools.islice(profile.rows(found), rows))
-        click.echo(table(first, profile.COLUMNS))
-        click.echo(f"\n{profile.usage_table(usage)}\n\n" + "\n".join(verdicts))
+        if rows:
+            first = list(itertools.islice(profile.rows(found), rows))
+            click.echo(table(first, profile.COLUMNS) + "\n")
+        click.echo(f"{profile.usage_table(usage)}\n\n" + "\n".join(verdicts))
     if csv:
         profile.write_csv(found, csv)
+        click.echo(f"Wrote {csv}", err=True)
 
 
 @base.command()

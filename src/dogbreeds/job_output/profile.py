@@ -220,7 +220,8 @@ def _memory_growth(samples: list[Sample]) -> list[str]:
 def usage_table(found: list[dict[str, Any]]) -> str:
     """Return the rows of `usage` as a table for people."""
     columns = ["phase", "seconds", *(c for c in _USAGE if any(c in row for row in found))]
-    return terminal.table([[row.get(column) for column in columns] for row in found], columns)
+    rounded = [{k: round(v, 1) if k != "phase" else v for k, v in row.items()} for row in found]
+    return terminal.table([[row.get(column) for column in columns] for row in rounded], columns)
 
 
 # Name or dimension of a sample: its chart, curve and factor. Cores are averaged, GPUs are not.
