@@ -13,6 +13,7 @@ ENVIRONMENT = ("machine", "cores", "torch", "python", "commit", "date")  # of `e
 TABLES = {
     "ratios": "Ratios that `make bench-check` compares (`check.py`)",
     "serving": "Serving beside peers (`serving.py`)",
+    "user_code": "One `inference.py` in three servers (`user_code.py`)",
     "serving_batches": "Serving by batch size (`serving.py`)",
     "serving_backends": "Engines for the forward pass (`serving_backends.py`)",
     "training": "Training (`training.py`)",
