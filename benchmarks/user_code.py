@@ -5,8 +5,8 @@
 The script serves a ResNet-18 of random weights with torchvision's transforms. ``ours`` calls its
 functions request by request; ``ours-batched`` has the same script with `batch_predict_fn`;
 ``stock`` is multi-model-server with sagemaker-inference's default handler; TorchServe calls the
-script in a handler as AWS's image did. Peers run with one worker of as many threads as processors and
-(``-best``) with a worker of one thread for each. Photos have 500 x 375 pixels.
+script in a handler as AWS's image did. Peers run with one worker of as many threads as processors,
+and (``-best``) with a worker of one thread for each. Photos have 500 x 375 pixels.
 """
 
 import argparse
