@@ -72,6 +72,9 @@ test-photos: .venv/.installed-dev  ## Accuracy on real photos, where DOGBREEDS_P
 drill: .venv/.installed-dev  ## Break things on purpose: what is lost, how soon is all well again? [QUICK=1]
 	OMP_NUM_THREADS=1 $(if $(QUICK),DRILL_QUICK=1) .venv/bin/python -m pytest tests/drills \
 		$(if $(QUICK),,--drill-table benchmarks/results/drills.csv)
+	$(if $(QUICK),,DOGBREEDS_FUZZ_PHOTOS=80000 DOGBREEDS_FUZZ_ENVELOPES=60000 \
+		DOGBREEDS_FUZZ_REQUESTS=100000 .venv/bin/python -m pytest -o timeout=3600 \
+		tests/unit/test_fuzz.py tests/integration/test_serving_operations.py -k "mutated or random")
 
 BENCH = .venv/bin/python benchmarks
 RESULTS = benchmarks/results
