@@ -14,7 +14,7 @@ PORT ?= 8080
 # docker/build reads these from the environment.
 export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE
 
-.PHONY: base build build-training build-serving push train-local serve-local test-images
+.PHONY: base build build-training build-serving sbom push train-local serve-local test-images
 
 base:  ## Build the CPU base (Debian, Python, torch) [DEBIAN_IMAGE= TORCH_INDEX=]
 	docker/build base
@@ -26,6 +26,11 @@ build-training:  ## Build the training image alone
 
 build-serving:  ## Build the serving image alone; FLAVOR=slim: without PyTorch
 	docker/build serving $(FLAVOR) $(SERVING_IMAGE)
+
+sbom:  ## Write the SBOMs of both images to build/ [FLAVOR=]
+	@mkdir -p build
+	docker/sbom $(TRAINING_IMAGE) >build/sbom-training-$(FLAVOR).json
+	docker/sbom $(SERVING_IMAGE) >build/sbom-serving-$(FLAVOR).json
 
 # Without REGISTRY, push to the account's ECR after logging in; dogbreeds.toml has the settings.
 push: $(if $(REGISTRY),,.venv/.installed-cloud)  ## Tag and push both images [REGISTRY=HOST[:PORT][/PATH], else ECR]

@@ -12,6 +12,7 @@ from helpers.containers import Job, logs, run, server, state
 
 pytestmark = pytest.mark.images
 
+ROOT = Path(__file__).parents[2]
 MOST_MEGABYTES = 450
 MOST_COMPRESSED_MEGABYTES = 180
 
@@ -32,6 +33,16 @@ def test_it_has_no_pytorch_and_java_has_its_archive_of_classes(slim_image: str) 
     )
     printed = run("docker", "run", "--rm", "--network=none", slim_image, "sh", "-c", script).stdout
     assert printed.split() == ["None", "classes.jsa", "endpoints.jar"]
+
+
+def test_its_sbom_lists_python_and_debian_packages(slim_image: str) -> None:
+    sbom = json.loads(run(str(ROOT / "docker" / "sbom"), slim_image).stdout)
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    found = {component["name"].lower(): component for component in sbom["components"]}
+    assert found["onnxruntime"]["purl"].startswith("pkg:pypi/onnxruntime@1.")
+    assert found["pillow"]["licenses"]
+    assert found["libc6"]["purl"].startswith("pkg:deb/debian/libc6@2.")
+    assert "torch" not in found
 
 
 def test_it_serves_what_a_job_left(slim_image: str, trained: Job, photos: dict[str, Path]) -> None:
