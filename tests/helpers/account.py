@@ -4,21 +4,25 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 _BEST_JOBS = "SageMaker.ListTrainingJobsForHyperParameterTuningJob"
 
 
 @contextmanager
-def account(moto_url: str, serving_url: str) -> Iterator[str]:
+def account(
+    moto_url: str, serving_url: str, on_training: Callable[[dict[str, Any]], None]
+) -> Iterator[str]:
     """Yield the address of an account.
 
     Args:
         moto_url: Answers all calls but the two below.
         serving_url: A server; each endpoint's invocations go there.
+        on_training: Gets the request of each training job, to leave on S3 what the job would.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,6 +31,8 @@ def account(moto_url: str, serving_url: str) -> Iterator[str]:
             if self.headers.get("x-amz-target") == _BEST_JOBS:  # which moto does not know
                 self._send(200, "application/x-amz-json-1.1", _best_jobs())
                 return
+            if self.headers.get("x-amz-target") == "SageMaker.CreateTrainingJob":
+                on_training(json.loads(body))
             url = f"{moto_url}{self.path}"
             if re.fullmatch("/endpoints/[^/]+/invocations", self.path):
                 url = f"{serving_url}/invocations"

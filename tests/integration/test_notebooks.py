@@ -2,14 +2,20 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from dogbreeds.monitoring.debugger.hook import Debugger
+from dogbreeds.monitoring.system_metrics import write_samples
 from helpers.account import account
 from helpers.serving_process import CLASSES, save_tiny_archive, serving
+from helpers.small_jobs import job
+from helpers.small_jobs import run as run_job
 
 nbformat = pytest.importorskip("nbformat", reason="no Jupyter here: see requirements/notebook.in")
 nbclient = pytest.importorskip("nbclient", reason="no Jupyter here: see requirements/notebook.in")
@@ -60,6 +66,26 @@ def run(name: str, folder: Path) -> list[str]:
     ]
 
 
+def job_output(folder: Path) -> dict[str, Path]:
+    """Run a small job with Debugger; return its folders by the part of a request that names them."""
+    run_job(job(folder, Debugger(folder / "tensors", None)))
+    for position in range(4):
+        sample = ("cpu", "cpu0", "CPUUtilization", 95.0)
+        write_samples(folder / "profiler", "algo-1", 1795378560.25 + position / 2, [sample])
+    return {"DebugHookConfig": folder / "tensors", "ProfilerConfig": folder / "profiler"}
+
+
+def upload(output: dict[str, Path], moto_url: str, request: dict[str, Any]) -> None:
+    """Put a job's output where its request has it put."""
+    s3 = boto3.client("s3", endpoint_url=moto_url)
+    for part, kind in (("DebugHookConfig", "debug-output"), ("ProfilerConfig", "profiler-output")):
+        if place := request.get(part, {}).get("S3OutputPath"):
+            bucket, _, prefix = place.removeprefix("s3://").partition("/")
+            root = "/".join(filter(None, (prefix.strip("/"), request["TrainingJobName"], kind)))
+            for file in filter(Path.is_file, output[part].rglob("*")):
+                s3.upload_file(str(file), bucket, f"{root}/{file.relative_to(output[part])}")
+
+
 def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     _, answers = run("laptop.ipynb", tmp_path)
@@ -105,11 +131,16 @@ def test_a_notebook_runs_from_top_to_bottom(
     try:
         with serving(save_tiny_archive(tmp_path / "model")) as server:
             server.wait_until_ready(200)
-            with account(moto_url, f"http://127.0.0.1:{server.port}") as url:
+            leave_output = partial(upload, job_output(tmp_path / "job"), moto_url)
+            with account(moto_url, f"http://127.0.0.1:{server.port}", leave_output) as url:
                 monkeypatch.setenv("AWS_ENDPOINT_URL", url)
                 outputs = run(notebook, tmp_path)
     finally:
         moto.stop()
+    if notebook == "sagemaker_v2.ipynb":
+        losses = next(text for text in outputs if text.startswith("{0: "))
+        assert losses.count(":") >= 9
+        assert any("CPUUtilization" in text and "algo-1" in text for text in outputs)
     answer = next(text for text in outputs if "predicted_label" in text)
     assert any(name.name in answer and name.label in answer for name in CLASSES)
     table = next(text for text in outputs if "FinalObjectiveValue" in text)
