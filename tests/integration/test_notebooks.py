@@ -67,7 +67,7 @@ def run(name: str, folder: Path) -> list[str]:
 
 
 def job_output(folder: Path) -> dict[str, Path]:
-    """Run a small job with Debugger; return its folders by the part of a request that names them."""
+    """Run a small job with Debugger; return its folders by the request's part that names them."""
     run_job(job(folder, Debugger(folder / "tensors", None)))
     for position in range(4):
         sample = ("cpu", "cpu0", "CPUUtilization", 95.0)
