@@ -13,7 +13,7 @@ from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import Photo, PhotosError
-from dogbreeds.data.workers import OnStart
+from dogbreeds.system.terminal import progress_bar
 
 OFFENCES = {
     "broken": "cannot be decoded",
@@ -89,7 +89,7 @@ class Checked:
         return not self.offenders and not self.report["problems"] and not left_out
 
 
-def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
+def check(folder: Path, workers: int) -> Checked:
     """Examine all photos of a folder in any layout; PhotosError if there are none."""
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
@@ -107,7 +107,8 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
             f"{others}"
         )
     photos = {str(photo).removeprefix(f"{folder}/"): photo for *_, photo in entries}
-    facts = examine(list(photos.values()), workers, on_start(len(photos)))
+    with progress_bar("Check", len(photos)) as bar:
+        facts = examine(list(photos.values()), workers, bar.update)
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
     members: list[alike.Member] = []
