@@ -145,7 +145,7 @@ def load(context: "Context") -> "Service | UserService":
     One bad model of several must not stop the others: it raises MemoryError if it would not fit
     beside them, for which MMS answers 507.
     """
-    settings = Settings.from_environment(os.environ)
+    settings = Settings(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()
     if not settings.multi_model:
         with counting_loads(settings.workers, ready=not settings.preload):
