@@ -60,7 +60,8 @@ def evaluation_report(
         with the highest loss. Recall, precision and F1 are None where their denominator is 0.
     """
     predicted = predictions.classes[:, 0]
-    confusion = confusion_matrix(predictions.targets, predicted, len(classes))
+    pairs = predictions.targets * len(classes) + predicted  # true and predicted class as a number
+    confusion = torch.bincount(pairs, minlength=len(classes) ** 2).view(len(classes), -1)
     right, rows, columns = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     f1 = [_ratio(2 * right[i], rows[i] + columns[i]) for i in range(len(classes))]
     measured = [f1[i] or 0.0 for i in range(len(classes)) if rows[i]]
@@ -85,12 +86,6 @@ def evaluation_report(
             for i in predictions.mistakes[:_WORST].tolist()
         ],
     }  # fmt: skip
-
-
-def confusion_matrix(targets: torch.Tensor, predicted: torch.Tensor, classes: int) -> torch.Tensor:
-    """Count photos by true class (row) and predicted class (column): [C, C], int64."""
-    counts = torch.bincount(targets * classes + predicted, minlength=classes * classes)
-    return counts.view(classes, classes)
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float | None:

@@ -88,10 +88,6 @@ class _Hook(Hook):  # type: ignore[misc]
         """Save a tensor if one of the step's collections has it; in an evaluation, always."""
         self._save_for_tensor(name, tensor, check_before_write=self.mode == ModeKeys.TRAIN)
 
-    def save_call(self, name: str, inputs: object, outputs: object) -> None:
-        self._write_inputs(name, inputs)
-        self._write_outputs(name, outputs)
-
     def end(self) -> None:
         if not self.exported_collections:  # readers wait for this file first
             self.export_collections()
@@ -166,7 +162,8 @@ class Debugger(Callback):
             self._unhook()
 
     def _save_call(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
-        self._hook.save_call(name, inputs, output)
+        self._hook._write_inputs(name, inputs)
+        self._hook._write_outputs(name, output)
         if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(output, torch.Tensor):
             call = self._relu_calls[name]  # blocks of a ResNet call theirs twice
             self._relu_calls[name] += 1
