@@ -1,5 +1,6 @@
 """Find what is wrong, and what is unusual, in a folder of photos before training on it."""
 
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,32 +16,13 @@ from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import Photo, PhotosError
 from dogbreeds.system.terminal import progress_bar
 
-OFFENCES = {
-    "broken": "cannot be decoded",
-    "tiny": "too small to learn from",
-    "conflict": "the same photo in two classes: one label must be wrong",
-    "leak": "the same photo in two splits: measured accuracy would be too good",
-    "duplicate": "the same photo twice",
-}
+_MEANINGS = tomllib.loads(Path(__file__).with_name("check.toml").read_text())
+OFFENCES: dict[str, str] = _MEANINGS["offences"]
 """Findings that ``--fix`` moves away."""
-
-LEFT_OUT = {"left out": "photos that training does not use"}
+LEFT_OUT: dict[str, str] = _MEANINGS["left_out"]
 """Findings that only a person can fix: move them to a class folder, or fetch a link's file."""
-
-ODDITIES = {
-    "label": "the model doubts the class",
-    "blank": "all black, all white or all one color",
-    "dark": "hardly any light",
-    "bright": "hardly anything but white",
-    "blurred": "no fine detail",
-    "shape": "most of it is cut away for the model",
-    "extension": "another format than the name says; decoded all the same",
-    "color": "not 8-bit RGB or gray; converted when decoded",
-    "huge": "slow to decode",
-    "ignored": "other files, which are not used",
-}
+ODDITIES: dict[str, str] = _MEANINGS["oddities"]
 """Findings that do not make `Checked.clean` false."""
-
 KINDS = {**OFFENCES, **LEFT_OUT, **ODDITIES}
 """All kinds of findings and their meaning."""
 
