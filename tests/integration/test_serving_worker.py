@@ -53,7 +53,7 @@ def test_once_a_model_was_loaded_lost_workers_are_always_replaced(tmp_path: Path
 def test_models_that_share_a_server_load_as_long_as_they_need(
     multi_model: str, seconds: int, tmp_path: Path
 ) -> None:
-    settings = Settings.from_environment(
+    settings = Settings(
         {
             "SAGEMAKER_MULTI_MODEL": multi_model,
             "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "5",

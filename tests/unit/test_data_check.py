@@ -41,7 +41,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def look(photos: Path) -> Checked:
-    return check(photos, 1, lambda count: lambda done: None)
+    return check(photos, 1)
 
 
 def found(photos: Path) -> dict[str, list[str]]:

@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
 
 def checked(photos: Path) -> tuple[dict[str, list[str]], list[str], str]:
     """Return what is found by kind, the problems, and the last line of the text."""
-    found = check(photos, 1, lambda count: lambda done: None)
+    found = check(photos, 1)
     findings = {
         kind: [entry["photo"] for entry in entries]
         for kind, entries in found.report["findings"].items()

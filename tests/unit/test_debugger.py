@@ -13,7 +13,7 @@ from torch import nn
 
 from dogbreeds.monitoring.debugger.hook import LOSS, Debugger, default_configuration
 from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, create_trial
-from dogbreeds.training.callbacks import Callback, TrainingState
+from dogbreeds.training.callbacks import Callback, Callbacks, TrainingState
 from dogbreeds.training.device import Device
 from helpers.small_jobs import job, network, run, store
 
@@ -196,9 +196,9 @@ def test_a_full_disk_ends_the_saving_and_not_the_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("smdebug.core.tfevent.events_writer.EventsWriter.write_event", write_event)
-    trainer = run(job(tmp_path, Debugger(tmp_path / "tensors", EVERY_STEP)))
+    trainer = run(job(tmp_path, Callbacks([Debugger(tmp_path / "tensors", EVERY_STEP)])))
     assert len(trainer.history) == 3
-    assert capsys.readouterr().out.count("Debugger has failed and saves no more tensors") == 1
+    assert capsys.readouterr().err.count("warning: Debugger has failed and observes no more") == 1
     assert not any(module._forward_hooks for module in trainer.model.modules())
     # What smdebug has registered for the exit would wait there for a thread that is gone.
     assert not any("_cleanup" in str(cleanup) for cleanup in cleanups)
@@ -208,9 +208,9 @@ def test_a_wrong_configuration_is_named_and_training_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = {"CollectionConfigurations": [{"CollectionName": "mine"}]}
-    trainer = run(job(tmp_path, Debugger(tmp_path / "tensors", wrong)))
+    trainer = run(job(tmp_path, Callbacks([Debugger(tmp_path / "tensors", wrong)])))
     assert len(trainer.history) == 3
-    assert "InvalidCollectionConfiguration: Collection mine" in capsys.readouterr().out
+    assert "Debugger has failed and observes no more: Collection mine" in capsys.readouterr().err
 
 
 def test_the_loss_of_one_of_several_processes_is_the_mean_of_its_photos(tmp_path: Path) -> None:

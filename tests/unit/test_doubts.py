@@ -53,7 +53,7 @@ def test_doubts_are_named_and_shown_and_do_not_make_a_folder_unclean(tmp_path: P
             image = Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC)
             image.save(target / f"{split}_{channel}_{number}.png")
     (tmp_path / "train" / "000.Red" / "broken.png").write_text("no photo")
-    checked = check(tmp_path, 1, lambda photos: lambda done: None)
+    checked = check(tmp_path, 1)
     add_doubts(checked, CLASSES, predict_by_color)
     [found] = checked.report["findings"]["label"]
     assert found["photo"] == "train/001.Green/train_0_0.png"

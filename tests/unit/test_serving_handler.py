@@ -24,6 +24,7 @@ from dogbreeds.serving import codecs
 from dogbreeds.serving.backends.pytorch import candidates
 from dogbreeds.serving.handler import Service
 from dogbreeds.serving.predictor import MAX_BATCH, Predictor
+from dogbreeds.serving.settings import Settings
 
 CLASSES = tuple(PhotoClass(f"{number:03d}", f"breed_{number}") for number in range(7))
 
@@ -73,9 +74,9 @@ def predictor(artifact: Artifact) -> CountingPredictor:
 @pytest.fixture
 def answer(predictor: CountingPredictor) -> Callable[..., list[Answer]]:
     predictor.batches.clear()
-    service = MmsService(
-        "model", "", {}, Service(predictor, "application/json", threads=2).answer, None, 8
-    )
+    settings = Settings({})
+    settings.threads = 2
+    service = MmsService("model", "", {}, Service(predictor, settings).answer, None, 8)
 
     def ask(*requests: tuple[bytes, dict[str, str]]) -> list[Answer]:
         batch = [

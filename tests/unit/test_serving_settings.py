@@ -8,7 +8,7 @@ from dogbreeds.serving.settings import Settings, SettingsError
 
 
 def test_defaults_are_sagemakers() -> None:
-    settings = Settings.from_environment({})
+    settings = Settings({})
     assert (settings.host, settings.port) == ("0.0.0.0", 8080)
     assert settings.model_dir == Path("/opt/ml/model")
     assert settings.max_request_bytes == 25 * 2**20
@@ -18,7 +18,7 @@ def test_defaults_are_sagemakers() -> None:
 
 
 def test_sagemakers_variables_are_read() -> None:
-    settings = Settings.from_environment(
+    settings = Settings(
         {
             "SAGEMAKER_BIND_TO_PORT": "8888",
             "SAGEMAKER_BASE_DIR": "/base",
@@ -39,31 +39,31 @@ def test_sagemakers_variables_are_read() -> None:
 
 
 def test_batches_are_bounded_in_size_and_delay() -> None:
-    settings = Settings.from_environment({})
+    settings = Settings({})
     assert (settings.batch_size, settings.batch_delay_ms) == ((16, 2) if settings.gpus else (8, 1))
     chosen = {"DOGBREEDS_BATCH_SIZE": "8", "DOGBREEDS_BATCH_DELAY_MS": "50"}
-    settings = Settings.from_environment(chosen)
+    settings = Settings(chosen)
     assert (settings.batch_size, settings.batch_delay_ms) == (8, 50)
     with pytest.raises(SettingsError, match="DOGBREEDS_BATCH_SIZE"):
-        Settings.from_environment({"DOGBREEDS_BATCH_SIZE": "0"})
+        Settings({"DOGBREEDS_BATCH_SIZE": "0"})
 
 
 def test_the_model_directory_can_be_named_directly() -> None:
     environment = {"SAGEMAKER_BASE_DIR": "/base", "SM_MODEL_DIR": "/elsewhere"}
-    assert Settings.from_environment(environment).model_dir == Path("/elsewhere")
+    assert Settings(environment).model_dir == Path("/elsewhere")
 
 
 @pytest.mark.parametrize("value", ["http", "-1", "0", "70000", "1.5", "²"])
 def test_an_impossible_number_is_refused_by_name(value: str) -> None:
     with pytest.raises(SettingsError, match="SAGEMAKER_BIND_TO_PORT"):
-        Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
+        Settings({"SAGEMAKER_BIND_TO_PORT": value})
 
 
 def test_a_payload_of_zero_means_no_limit_of_ours() -> None:
-    settings = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"})
+    settings = Settings({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"})
     assert settings.max_request_bytes == 2**31 - 1  # what the front end can hold
 
 
 def test_a_default_answer_type_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(SettingsError, match="application/json, application/jsonlines, text/csv"):
-        Settings.from_environment({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "image/png"})
+        Settings({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "image/png"})

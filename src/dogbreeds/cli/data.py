@@ -1,10 +1,7 @@
 """``dogbreeds data``: photos, from a download to S3."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +9,6 @@ from dogbreeds.cli import base, flags
 from dogbreeds.cloud.settings import CloudSettings, ConfigError
 from dogbreeds.system.resources import available_cpus
 from dogbreeds.system.terminal import printable, progress_bar
-
-if TYPE_CHECKING:
-    from dogbreeds.data.workers import OnStart
 
 _SHARE = click.FloatRange(0, 1, max_open=True)
 _workers = base.option("--workers", type=click.IntRange(1), default=available_cpus, metavar="N",
@@ -24,13 +18,6 @@ _workers = base.option("--workers", type=click.IntRange(1), default=available_cp
 @click.group(cls=base.Group)
 def data() -> None:
     """Fetch, check, split, shard and upload photos."""
-
-
-@contextmanager
-def _deferred_bar(label: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
-    """Yield a function that starts a progress bar for a number of photos."""
-    with ExitStack() as stack:
-        yield lambda photos: stack.enter_context(progress_bar(label, photos)).update
 
 
 @data.command()
@@ -55,16 +42,13 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
     if there := fetched_before(out, source, sha256):
         click.echo(f"{out} exists already: {there}")
         return
-    with _deferred_bar("Unpack") as on_start:
-        description = _fetch_from(source, settings, out, workers, sha256, on_start)
+    description = _fetch_from(source, settings, out, workers, sha256)
     click.echo(f"Wrote {out}: {description}")
 
 
-def _fetch_from(
-    source: str, settings: CloudSettings, out: Path, workers: int, sha256: str, on_start: "OnStart"
-) -> str:
+def _fetch_from(source: str, settings: CloudSettings, out: Path, workers: int, sha256: str) -> str:
     from dogbreeds.data.download import HttpFile, Remote
-    from dogbreeds.data.fetch import Progress, copy_folder, fetch_archive, fetch_folder
+    from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
 
     archive: Remote | Path
     if source.startswith(("http://", "https://")):
@@ -74,8 +58,7 @@ def _fetch_from(
 
         cloud = base.connect(settings)
         if not source.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
-            download = partial(s3.download_folder, cloud, source, on_start=on_start)
-            return fetch_folder(source, out, download)
+            return fetch_folder(source, out, partial(s3.download_folder, cloud, source))
         archive = s3.S3File(cloud, source)
     elif "://" in source:
         raise ConfigError(f"expected https://, s3:// or a local path, got {source}")
@@ -85,14 +68,7 @@ def _fetch_from(
             return fetch_folder(source, out, partial(copy_folder, archive))
         if not archive.exists():
             raise FileNotFoundError(f"there is no {source}")
-    is_remote = not isinstance(archive, Path)
-    with progress_bar("Download", None, unit="B", shown=is_remote) as bar:
-        progress = Progress(
-            downloading=partial(setattr, bar, "total"),
-            downloaded=lambda there: bar.update(there - bar.n),
-            extracting=on_start,
-        )
-        return fetch_archive(archive, out, sha256=sha256, workers=workers, progress=progress)
+    return fetch_archive(archive, out, sha256=sha256, workers=workers)
 
 
 @data.command()
@@ -127,8 +103,7 @@ def check(
         raise click.UsageError("--fix and --undo are mutually exclusive")
     if undo:
         return _undo(folder)
-    with _deferred_bar("Check") as on_start:
-        checked = check_photos(folder, workers, on_start)
+    checked = check_photos(folder, workers)
     if model:
         from dogbreeds.classifier import Classifier
         from dogbreeds.data.doubts import add_doubts
@@ -182,9 +157,9 @@ def split(
 
     if valid + test >= 1:
         raise PhotosError("expected --valid and --test to leave photos to train on")
-    with _deferred_bar("Look at photos") as on_start:
-        counts, broken = split_photos(folder, out, valid=valid, test=test, seed=seed, link=link,
-                                      workers=workers, on_start=on_start)  # fmt: skip
+    counts, broken = split_photos(
+        folder, out, valid=valid, test=test, seed=seed, link=link, workers=workers
+    )
     for path, reason in broken.items():
         click.echo(f"Left out {printable(str(path))}: {reason}")
     click.echo(f"Wrote {out}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from dogbreeds.cloud import drivers, s3
-from dogbreeds.cloud.aws import AWS_ERRORS, Cloud, CloudError, error_code, every, explain
+from dogbreeds.cloud import aws, drivers, s3
+from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every, explain, get_if_exists
 from dogbreeds.cloud.endpoints import models
 from dogbreeds.cloud.endpoints.config import check as check_endpoint
 from dogbreeds.cloud.images.ecr import scan_findings
@@ -52,7 +52,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
     """
     try:
         yield _ok(f"credentials: account {cloud.account}, region {cloud.region}")
-    except AWS_ERRORS as error:
+    except aws.AWS_ERRORS as error:
         yield _fail("credentials", explain(error))
         return
     checks = {"role": _role, "bucket": _bucket, "image": _image, "quota": _quota}
@@ -69,7 +69,7 @@ def examine(cloud: Cloud, purpose: str, model: str | None = None) -> Iterator[Fi
             yield _fail(*problem.args)
         except (ConfigError, CloudError) as error:
             yield _fail(name, str(error))
-        except AWS_ERRORS as error:
+        except aws.AWS_ERRORS as error:
             if error_code(error).startswith("AccessDenied"):
                 yield _note(f"{name}: not allowed to check", explain(error))
             else:
@@ -130,13 +130,10 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         raise _FailError(f"image: {uri} is not in ECR", "SageMaker needs it there: run make push")
     client = cloud.client("ecr")
     where, key = in_ecr(parts)
-    try:
-        [image] = client.describe_images(**where, imageIds=[key])["imageDetails"]
-    except (
-        client.exceptions.ImageNotFoundException,
-        client.exceptions.RepositoryNotFoundException,
-    ):
-        raise _FailError(f"image: there is no {uri}", "run make push (did it expire?)") from None
+    found = get_if_exists(client.describe_images, **where, imageIds=[key])
+    if found is None:
+        raise _FailError(f"image: there is no {uri}", "run make push (did it expire?)")
+    [image] = found["imageDetails"]
     if problem := manifest_problem(image):
         raise _FailError(f"image: {uri}", problem)
     gigabytes = image.get("imageSizeInBytes", 0) / 1e9
@@ -145,9 +142,9 @@ def _image(cloud: Cloud, purpose: str) -> Iterator[Finding]:
         remedy = f"a serverless endpoint takes at most {most} GB: use FLAVOR=cpu"
         raise _FailError(f"image: {gigabytes:.1f} GB compressed", remedy)
     yield _ok(f"image: {uri}, {gigabytes:.1f} GB compressed")
-    found = scan_findings(client, where | {"imageId": key})
-    serious = any(level in found for level in ("CRITICAL", "HIGH"))
-    yield (_note(found, "rebuild on a newer base: make build push") if serious else _ok(found))
+    scan = scan_findings(client, where | {"imageId": key})
+    serious = any(level in scan for level in ("CRITICAL", "HIGH"))
+    yield (_note(scan, "rebuild on a newer base: make build push") if serious else _ok(scan))
 
 
 def _is_serverless(cloud: Cloud, purpose: str) -> bool:

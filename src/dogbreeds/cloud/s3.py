@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadErro
 from dogbreeds.cloud.aws import Cloud, CloudError, error_code, every
 from dogbreeds.data.download import BrokenOffError, Opened
 from dogbreeds.data.listing import is_junk
+from dogbreeds.system.terminal import progress_bar
 
 THREADS = 16
 
@@ -80,17 +81,11 @@ def holds_objects(cloud: Cloud, address: str) -> bool:
         raise
 
 
-def download_folder(
-    cloud: Cloud,
-    address: str,
-    folder: Path,
-    on_start: Callable[[int], Callable[[int], object]] = lambda _: lambda _: None,
-) -> int:
+def download_folder(cloud: Cloud, address: str, folder: Path) -> int:
     """Download all objects below an address; existing files of the same size are kept.
 
     Names with a part that begins with a dot (``.DS_Store``, ``..``) and other junk are left out.
-    `on_start` is called with the number of files, which is also returned, and its result with 1 per
-    file.
+    The number of files is returned.
     """
     bucket, prefix = parse(address.rstrip("/"))
     client = cloud.client("s3", connections=THREADS)
@@ -108,7 +103,8 @@ def download_folder(
             client.download_file(bucket, found["Key"], str(file))
         return 1
 
-    in_parallel(get, objects, on_start(len(objects)))
+    with progress_bar("Download", len(objects), unit=" files") as bar:
+        in_parallel(get, objects, bar.update)
     return len(objects)
 
 

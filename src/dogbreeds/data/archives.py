@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dogbreeds.data.listing import is_junk
-from dogbreeds.data.workers import OnStart
 from dogbreeds.model.archive import BROKEN, ArchiveError, Member, open_archive
+from dogbreeds.system.terminal import progress_bar
 
 _MAX_FILES = 5_000_000
 _MAX_GROWTH = 50  # photos are compressed already; more than this is a bomb
@@ -19,32 +19,32 @@ _RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
-def extract(archive: Path, folder: Path, workers: int, on_start: OnStart) -> None:
+def extract(archive: Path, folder: Path, workers: int) -> None:
     """Unpack a zip, tar or compressed tar archive to an empty folder.
 
     A zip archive is unpacked by several threads; a tar archive can only be read in order, by one.
-    `on_start` is told the number of files; 0 if unknown. On failure, the caller empties the folder.
-    ArchiveError if it is no archive, broken, encrypted, contains links or names that lead out of
-    the folder, or unpacks to far more than photos would; OSError if the disk is too small.
+    On failure, the caller empties the folder. ArchiveError if it is no archive, broken, encrypted,
+    contains links or names that lead out of the folder, or unpacks to far more than photos would;
+    OSError if the disk is too small.
     """
     with open_archive(archive) as members:
         checked = _checked(archive, members, folder)
         if not isinstance(members, list):
-            on_progress = on_start(0)
-            for member, target in checked:
-                _write(member, target, on_progress)
+            with progress_bar("Unpack", None) as bar:
+                for member, target in checked:
+                    _write(member, target, bar.update)
             return
         places = {member.name: target for member, target in checked}
-    on_progress, stopped = on_start(len(places)), threading.Event()
+    stopped = threading.Event()
 
     def extract_share(first: int) -> None:
         with open_archive(archive) as own:  # a thread needs a file position of its own
             files = [member for member in own if member.name in places]
             for member in files[first::workers]:
                 if not stopped.is_set():
-                    _write(member, places[member.name], on_progress)
+                    _write(member, places[member.name], bar.update)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with progress_bar("Unpack", len(places)) as bar, ThreadPoolExecutor(workers) as pool:
         try:
             list(pool.map(extract_share, range(workers)))
         finally:

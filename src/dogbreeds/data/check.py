@@ -1,5 +1,6 @@
 """Find what is wrong, and what is unusual, in a folder of photos before training on it."""
 
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,34 +14,15 @@ from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import find_beside, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import Photo, PhotosError
-from dogbreeds.data.workers import OnStart
+from dogbreeds.system.terminal import progress_bar
 
-OFFENCES = {
-    "broken": "cannot be decoded",
-    "tiny": "too small to learn from",
-    "conflict": "the same photo in two classes: one label must be wrong",
-    "leak": "the same photo in two splits: measured accuracy would be too good",
-    "duplicate": "the same photo twice",
-}
+_MEANINGS = tomllib.loads(Path(__file__).with_name("check.toml").read_text())
+OFFENCES: dict[str, str] = _MEANINGS["offences"]
 """Findings that ``--fix`` moves away."""
-
-LEFT_OUT = {"left out": "photos that training does not use"}
+LEFT_OUT: dict[str, str] = _MEANINGS["left_out"]
 """Findings that only a person can fix: move them to a class folder, or fetch a link's file."""
-
-ODDITIES = {
-    "label": "the model doubts the class",
-    "blank": "all black, all white or all one color",
-    "dark": "hardly any light",
-    "bright": "hardly anything but white",
-    "blurred": "no fine detail",
-    "shape": "most of it is cut away for the model",
-    "extension": "another format than the name says; decoded all the same",
-    "color": "not 8-bit RGB or gray; converted when decoded",
-    "huge": "slow to decode",
-    "ignored": "other files, which are not used",
-}
+ODDITIES: dict[str, str] = _MEANINGS["oddities"]
 """Findings that do not make `Checked.clean` false."""
-
 KINDS = {**OFFENCES, **LEFT_OUT, **ODDITIES}
 """All kinds of findings and their meaning."""
 
@@ -89,7 +71,7 @@ class Checked:
         return not self.offenders and not self.report["problems"] and not left_out
 
 
-def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
+def check(folder: Path, workers: int) -> Checked:
     """Examine all photos of a folder in any layout; PhotosError if there are none."""
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
@@ -107,7 +89,8 @@ def check(folder: Path, workers: int, on_start: OnStart) -> Checked:
             f"{others}"
         )
     photos = {str(photo).removeprefix(f"{folder}/"): photo for *_, photo in entries}
-    facts = examine(list(photos.values()), workers, on_start(len(photos)))
+    with progress_bar("Check", len(photos)) as bar:
+        facts = examine(list(photos.values()), workers, bar.update)
 
     findings: dict[str, list[dict[str, str]]] = defaultdict(list)
     members: list[alike.Member] = []

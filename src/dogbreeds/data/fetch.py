@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from dogbreeds.data import udacity
@@ -15,20 +14,11 @@ from dogbreeds.data.download import Remote, download
 from dogbreeds.data.folders import find_roots, root_of
 from dogbreeds.data.listing import is_junk, list_folder
 from dogbreeds.data.photo import PhotosError
-from dogbreeds.data.workers import OnStart
 from dogbreeds.model.archive import ArchiveError
 from dogbreeds.system.files import write_json
+from dogbreeds.system.terminal import progress_bar
 
 _MARK = ".dogbreeds-fetch.json"  # records in the photos directory where they came from
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Callbacks of a fetch."""
-
-    downloading: Callable[[int | None], object]  # size in bytes, if known; may be called again
-    downloaded: Callable[[int], object]  # number of bytes present so far
-    extracting: OnStart
 
 
 def fetched_before(target: Path, source: str, sha256: str) -> str | None:
@@ -48,9 +38,7 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
     return description
 
 
-def fetch_archive(
-    source: Remote | Path, target: Path, *, sha256: str, workers: int, progress: Progress
-) -> str:
+def fetch_archive(source: Remote | Path, target: Path, *, sha256: str, workers: int) -> str:
     """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
@@ -72,9 +60,10 @@ def fetch_archive(
                         f"the disk is too small: {needed:,} bytes are needed for the archive and"
                         f" its photos, {free:,} are free"
                     )
-                progress.downloading(total)
+                bar.total = total
 
-            download(source, archive, on_start, progress.downloaded)
+            with progress_bar("Download", None, unit="B") as bar:
+                download(source, archive, on_start, lambda there: bar.update(there - bar.n))
         try:
             # Hash a local archive only on request: it takes another pass over the file.
             digest = ""
@@ -85,7 +74,7 @@ def fetch_archive(
                 raise ArchiveError(f"expected the SHA-256 {sha256.lower()}, got {digest}")
             photos = work / "photos"
             photos.mkdir()
-            extract(archive, photos, workers, progress.extracting)
+            extract(archive, photos, workers)
             return _finish(photos, target, address, digest)
         except (PhotosError, ArchiveError):
             _clear(work)  # the next call should not find it

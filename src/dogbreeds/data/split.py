@@ -14,9 +14,9 @@ from dogbreeds.data.examine import Facts, examine
 from dogbreeds.data.folders import SPLITS, Split, find_problems, find_roots
 from dogbreeds.data.listing import list_folder
 from dogbreeds.data.photo import Photo, PhotosError
-from dogbreeds.data.workers import OnStart
 from dogbreeds.system.files import atomic_folder, free_path
 from dogbreeds.system.resources import available_cpus
+from dogbreeds.system.terminal import progress_bar
 
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 
@@ -30,7 +30,6 @@ def split_photos(
     seed: int = 0,
     link: bool,
     workers: int,
-    on_start: OnStart = lambda photos: lambda done: None,
 ) -> tuple[dict[str, int], dict[Path, str]]:
     """Split photos; look-alikes stay in one split, so that no test photo was trained on.
 
@@ -52,7 +51,8 @@ def split_photos(
     photos = [photo for photo in listing.photos if isinstance(photo, Path)]
     if len(photos) < len(listing.photos):
         raise PhotosError(f"expected class folders in {source}, got shards")
-    facts = examine(photos, workers, on_start(len(photos)))
+    with progress_bar("Look at photos", len(photos)) as bar:
+        facts = examine(photos, workers, bar.update)
     broken = {p: f for p, f in zip(photos, facts, strict=True) if isinstance(f, str)}
     chosen = _assign(photos, listing.labels, facts, {"test": test, "valid": valid}, seed)
     shares = {"train": 1, "valid": valid, "test": test}

@@ -9,9 +9,6 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-OnStart = Callable[[int], Callable[[int], object]]
-"""Called with the total; what it returns is called with the number done since the last call."""
-
 _CHUNK = 16  # photos per task: small enough for a smooth progress bar
 
 

@@ -182,24 +182,19 @@ def verdicts(profile: Profile) -> list[str]:
         return ["no verdict: training took less than the half second between two samples"]
     cpu, waiting = used["cpu %"], used.get("i/o wait %", 0.0)
     numbers = f"CPUs {cpu:.0f} % busy, {waiting:.0f} % waiting for disks"
-    if "gpu %" in used:
-        gpu = used["gpu %"]
-        numbers = f"GPUs {gpu:.0f} % busy, {numbers}"
+    bound, idle, remedy = "", "CPUs", "use a larger batch_size or a smaller instance"
+    if (gpu := used.get("gpu %")) is not None:
+        numbers, idle = f"GPUs {gpu:.0f} % busy, {numbers}", "GPU"
         if gpu >= _BUSY:
-            found = f"compute-bound: {numbers}; use a faster GPU"
+            bound, remedy = "compute", "use a faster GPU"
         elif cpu >= _BUSY or waiting >= _WAITING:
-            found = (
-                f"input-bound: {numbers}; the GPUs wait for photos: use more cores or pixel_cache"
-            )
-        else:
-            found = f"idle GPU: {numbers}; use a larger batch_size or a smaller instance"
+            bound, remedy = "input", "the GPUs wait for photos: use more cores or pixel_cache"
     elif waiting >= _WAITING:
-        found = f"input-bound: {numbers}; use pixel_cache=memory or a faster disk"
+        bound, remedy = "input", "use pixel_cache=memory or a faster disk"
     elif cpu >= _BUSY:
-        found = f"compute-bound: {numbers}; use a GPU or more cores"
-    else:
-        found = f"idle CPUs: {numbers}; use a larger batch_size or a smaller instance"
-    return [found, *_memory_growth(samples)]
+        bound, remedy = "compute", "use a GPU or more cores"
+    found = f"{bound}-bound" if bound else f"idle {idle}"
+    return [f"{found}: {numbers}; {remedy}", *_memory_growth(samples)]
 
 
 def _memory_growth(samples: list[Sample]) -> list[str]:

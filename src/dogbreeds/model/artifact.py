@@ -22,18 +22,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dogbreeds import __version__
+from dogbreeds.model import document
 from dogbreeds.model.architectures import ModelError
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.document import (
-    FORMAT,
-    GOLDEN_PIXELS,
-    GOLDEN_PROBABILITIES,
-    METADATA_KEY,
-    GoldenExample,
-    describe,
-    parse_document,
-    read_file,
-)
 from dogbreeds.model.document import TAR_FILE as TAR_FILE
 from dogbreeds.model.document import WEIGHTS_FILE as WEIGHTS_FILE
 from dogbreeds.model.document import ArtifactError as ArtifactError
@@ -60,14 +51,14 @@ class Artifact:
     provenance: dict[str, Any] = field(default_factory=dict)  # hyperparameters, package versions
     temperature: float = 1.0  # divides the logits; 1 in artifacts older than calibration
     version: str = ""  # first 12 digits of the weights file's SHA-256; empty before it is saved
-    golden_example: GoldenExample | None = None
+    golden_example: document.GoldenExample | None = None
     graphs: tuple[Graph, ...] = ()  # to be saved; `load` leaves them to `graphs.read_graphs`
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
     """Write an artifact, atomically, to a folder such as ``/opt/ml/model``; return its weights."""
-    document = {
-        "format": FORMAT,
+    content = {
+        "format": document.FORMAT,
         "package_version": __version__,
         "torch_version": str(torch.__version__),
         "architecture": artifact.architecture,
@@ -84,15 +75,15 @@ def save(artifact: Artifact, folder: Path) -> Path:
     saved = create_model(artifact.architecture, len(artifact.classes)).eval()
     saved.load_state_dict(tensors)
     golden = create_golden_example(saved, artifact.preprocessing, artifact.temperature)
-    tensors[GOLDEN_PIXELS] = torch.from_numpy(golden.pixels)
-    tensors[GOLDEN_PROBABILITIES] = torch.from_numpy(golden.probabilities)
+    tensors[document.GOLDEN_PIXELS] = torch.from_numpy(golden.pixels)
+    tensors[document.GOLDEN_PROBABILITIES] = torch.from_numpy(golden.probabilities)
     # Write the graphs first: nothing reads them until the document names them.
     for graph in artifact.graphs:
         with atomic_write(folder / file_name(graph.precision)) as partial:
             partial.write_bytes(graph.data)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         try:
-            save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(document)})
+            save_file(tensors, partial, metadata={document.METADATA_KEY: json.dumps(content)})
         except SafetensorError as error:  # e.g. a full disk
             raise OSError(f"cannot write {folder / WEIGHTS_FILE}: {error}") from error
     return folder / WEIGHTS_FILE
@@ -107,11 +98,11 @@ def golden_pixels(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
 @torch.inference_mode()
 def create_golden_example(
     model: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0
-) -> GoldenExample:
+) -> document.GoldenExample:
     """Run a model, on the CPU and in evaluation mode, on `golden_pixels`."""
     pixels = golden_pixels(preprocessing)
     pipeline = Pipeline(model, preprocessing, temperature)
-    return GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
+    return document.GoldenExample(pixels, pipeline(torch.from_numpy(pixels)).numpy())
 
 
 def pack(folder: Path, tar: Path) -> None:
@@ -127,20 +118,20 @@ def load(path: Path) -> Artifact:
 
     Its model is on the CPU, in evaluation mode and channels-last.
     """
-    data = read_file(path, WEIGHTS_FILE)
-    document, description = parse_document(data, path), describe(data, path)
+    data = document.read_file(path, WEIGHTS_FILE)
+    content, description = document.parse_document(data, path), document.describe(data, path)
     try:
-        model = create_model(document["architecture"], len(description.classes))
+        model = create_model(content["architecture"], len(description.classes))
         tensors = load_tensors(data)
-        for name in (GOLDEN_PIXELS, GOLDEN_PROBABILITIES):
+        for name in (document.GOLDEN_PIXELS, document.GOLDEN_PROBABILITIES):
             tensors.pop(name, None)
         model.load_state_dict(tensors)
         return Artifact(
             model=model.eval().to(memory_format=torch.channels_last),
-            architecture=document["architecture"],
-            metrics=document["metrics"],
-            provenance=document["provenance"],
-            temperature=float(document.get("temperature", 1.0)),
+            architecture=content["architecture"],
+            metrics=content["metrics"],
+            provenance=content["provenance"],
+            temperature=float(content.get("temperature", 1.0)),
             **vars(description),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, ModelError, SafetensorError) as error:

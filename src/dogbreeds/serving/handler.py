@@ -45,15 +45,12 @@ class Service:
     """Answers batches of requests with one started predictor."""
 
     predictor: Predictor
-    default_accept: str  # the answer's type if a request names none
-    threads: int = 1  # how many photos are decoded in parallel
-    max_request_bytes: int = 25 * 2**20  # limit for a decompressed body
-    timeout: int | None = None  # seconds after which a batch ends the worker; None: MMS ends it
+    settings: Settings
 
     # Created on first use, because threads do not survive the worker's fork.
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, "decode")
+        return ThreadPoolExecutor(self.settings.threads, "decode")
 
     def answer(self, data: list[dict[str, Any]], context: "Context") -> list[bytes]:
         """Answer each request by itself, though photos share forward passes."""
@@ -101,9 +98,8 @@ class Service:
             fields = {name: bytes(value) for name, value in item.items()}
             body = fields.pop("body", b"")
             parameters = {name: value.decode(errors="replace") for name, value in fields.items()}
-            return codecs.read_request(
-                body, headers, parameters, self.default_accept, self.max_request_bytes
-            )
+            accept, most_bytes = self.settings.default_accept, self.settings.max_request_bytes
+            return codecs.read_request(body, headers, parameters, accept, most_bytes)
         except Exception as error:
             return _refusal(error)
 
@@ -145,7 +141,7 @@ def load(context: "Context") -> "Service | UserService":
     One bad model of several must not stop the others: it raises MemoryError if it would not fit
     beside them, for which MMS answers 507.
     """
-    settings = Settings.from_environment(os.environ)
+    settings = Settings(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()
     if not settings.multi_model:
         with counting_loads(settings.workers, ready=not settings.preload):
@@ -175,7 +171,4 @@ def _load_service(
         os.register_at_fork(after_in_child=start_in_worker)
     else:
         predictor.start()
-    return Service(
-        predictor, settings.default_accept, settings.threads, settings.max_request_bytes,
-        settings.worker_timeout,
-    )  # fmt: skip
+    return Service(predictor, settings)

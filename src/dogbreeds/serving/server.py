@@ -34,7 +34,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder:
             script.fetch(os.environ, Path(folder))
-            settings = Settings.from_environment(os.environ)
+            settings = Settings(os.environ)
             readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
             if not (readable or settings.multi_model or settings.user_code):
                 raise mms.ServerError(

@@ -35,8 +35,9 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
         return None
     if _service is None:
         raise RuntimeError("MMS requested a prediction before the model was loaded")
-    if _service.timeout:  # a call that hangs, even in C code, leaves its traceback in the log
-        faulthandler.dump_traceback_later(_service.timeout, exit=True)
+    # A call that hangs, even in C code, leaves its traceback in the log.
+    if timeout := _service.settings.worker_timeout:
+        faulthandler.dump_traceback_later(timeout, exit=True)
     try:
         answers: list[bytes] = _service.answer(data, context)
     finally:

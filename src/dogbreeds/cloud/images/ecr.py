@@ -12,7 +12,7 @@ from typing import Any
 
 from dogbreeds import __version__
 from dogbreeds.cloud import naming
-from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.aws import Cloud, CloudError, get_if_exists
 from dogbreeds.cloud.images.docker import docker, find_image
 from dogbreeds.cloud.images.uri import get_digests, manifest_problem, write_image
 from dogbreeds.cloud.settings import CloudSettings
@@ -73,9 +73,8 @@ def ensure_repository(client: Any, settings: CloudSettings, name: str) -> None: 
 def scan_findings(client: Any, image: dict[str, Any]) -> str:  # noqa: ANN401
     """Return the summary of ECR's scan of an image, given as in `describe_image_scan_findings`."""
     name = f"scan of {image['repositoryName']}"
-    try:
-        answer = client.describe_image_scan_findings(**image)
-    except client.exceptions.ScanNotFoundException:
+    answer = get_if_exists(client.describe_image_scan_findings, **image)
+    if answer is None:
         return f"{name}: none yet"
     counts = answer.get("imageScanFindings", {}).get("findingSeverityCounts", {})
     status = answer.get("imageScanStatus", {}).get("status", "").lower().replace("_", " ")

@@ -74,28 +74,21 @@ def _make_tuner(
     search_space: Mapping[str, LogUniform | Choice],
     warm_start: Sequence[str],
 ) -> Any:  # noqa: ANN401
-    from sagemaker.tuner import (
-        CategoricalParameter,
-        ContinuousParameter,
-        HyperbandStrategyConfig,
-        HyperparameterTuner,
-        StrategyConfig,
-        WarmStartConfig,
-        WarmStartTypes,
-    )
+    from sagemaker import tuner
 
     ranges = {
-        name: ContinuousParameter(space.low, space.high, "Logarithmic")
+        name: tuner.ContinuousParameter(space.low, space.high, "Logarithmic")
         if isinstance(space, LogUniform)
-        else CategoricalParameter(list(space.values))
+        else tuner.CategoricalParameter(list(space.values))
         for name, space in search_space.items()
     }
     tuning = cloud.settings.tuning
     hyperband = tuning.strategy == "Hyperband"  # has its own early stopping
     epochs = int(estimator.hyperparameters().get("epochs", 0))
-    kind = WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM
-    warm = WarmStartConfig(kind, set(warm_start)) if warm_start else None
-    return HyperparameterTuner(
+    kind = tuner.WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM
+    warm = tuner.WarmStartConfig(kind, set(warm_start)) if warm_start else None
+    maximum = tuner.StrategyConfig(tuner.HyperbandStrategyConfig(epochs, 1)) if hyperband else None
+    return tuner.HyperparameterTuner(
         estimator=estimator,
         objective_metric_name=tuning.objective,
         objective_type="Minimize" if tuning.objective.endswith("loss") else "Maximize",
@@ -104,7 +97,7 @@ def _make_tuner(
         strategy=tuning.strategy,
         max_jobs=tuning.max_jobs,
         max_parallel_jobs=tuning.parallel_jobs,
-        strategy_config=StrategyConfig(HyperbandStrategyConfig(epochs, 1)) if hyperband else None,
+        strategy_config=maximum,
         early_stopping_type="Auto" if tuning.early_stopping and not hyperband else "Off",
         tags=naming.tags(cloud.settings),
         warm_start_config=warm,

@@ -23,17 +23,14 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import torch
 from torch import nn
 
 from dogbreeds.monitoring.debugger.smdebug_compat import Hook, ModeKeys
 from dogbreeds.training.callbacks import Callback, TrainingState
-
-P = ParamSpec("P")
 
 LOSS = "CrossEntropyLoss_output_0"
 COLLECTION = "dogbreeds"
@@ -91,44 +88,11 @@ class _Hook(Hook):  # type: ignore[misc]
         """Save a tensor if one of the step's collections has it; in an evaluation, always."""
         self._save_for_tensor(name, tensor, check_before_write=self.mode == ModeKeys.TRAIN)
 
-    def save_call(self, name: str, inputs: object, outputs: object) -> None:
-        self._write_inputs(name, inputs)
-        self._write_outputs(name, outputs)
-
     def end(self) -> None:
         if not self.exported_collections:  # readers wait for this file first
             self.export_collections()
             self.exported_collections = True
         self._close_writers()
-
-    def abandon(self) -> None:
-        """Leave files as they are: closing them again at exit may wait forever."""
-        atexit.unregister(self._cleanup)
-
-
-def _guarded(
-    method: "Callable[Concatenate[Debugger, P], None]",
-) -> "Callable[Concatenate[Debugger, P], None]":
-    """If Debugger fails, log it and let training continue without it."""
-
-    @functools.wraps(method)
-    def call(self: "Debugger", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._failed:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            self._failed = True
-            self._unhook()
-            if self._started:
-                self._hook.abandon()
-            print(
-                "Debugger has failed and saves no more tensors; training continues:"
-                f" {type(error).__name__}: {error}",
-                flush=True,
-            )
-
-    return call
 
 
 class Debugger(Callback):
@@ -144,7 +108,8 @@ class Debugger(Callback):
 
     def __init__(self, folder: Path, configuration: dict[str, Any] | None) -> None:
         self._folder, self._configuration = folder, configuration
-        self._failed = self._started = self._saving = False
+        self._started = self._saving = False
+        self._error: Exception | None = None  # of a forward pass, which it must not fail
         self._hook: _Hook
         self._state: TrainingState
         self._losses: list[torch.Tensor] = []
@@ -153,7 +118,6 @@ class Debugger(Callback):
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._relu_calls: Counter[str] = Counter()
 
-    @_guarded
     def on_train_begin(self, state: TrainingState) -> None:
         """Open the trial; a resumed job continues its own."""
         self._state = state
@@ -170,13 +134,14 @@ class Debugger(Callback):
             json.dump(configuration, file)
             file.flush()
             self._hook = _Hook.create_from_json_file(file.name)
+        # `close` closes its files; after a failure, closing them at exit may wait forever.
+        atexit.unregister(self._hook._cleanup)
         self._hook.save_all_workers = False
         self._hook.include_collections.append(COLLECTION)
         self._hook.get_collection(COLLECTION).include(_PATTERN)
         self._class_counts = torch.bincount(state.targets).cpu()
         self._started = True
 
-    @_guarded
     def on_step_begin(self) -> None:
         """Decide whether the step is saved; if so, hook its first forward pass."""
         state = self._state
@@ -189,24 +154,31 @@ class Debugger(Callback):
                 hook = functools.partial(self._after_forward, name or _kind(state.model))
                 self._handles.append(module.register_forward_hook(hook))
 
-    @_guarded
     def _after_forward(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
-        self._hook.save_call(name, inputs, output)
+        try:
+            self._save_call(name, module, inputs, output)
+        except Exception as error:
+            self._error = error
+            self._unhook()
+
+    def _save_call(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
+        self._hook._write_inputs(name, inputs)
+        self._hook._write_outputs(name, output)
         if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(output, torch.Tensor):
             call = self._relu_calls[name]  # blocks of a ResNet call theirs twice
             self._relu_calls[name] += 1
             activity = (output.detach() > 0).float().transpose(0, 1).flatten(1).mean(1)
             self._hook.save(f"relu_activity/{name}_{call}", activity)
 
-    @_guarded
     def on_loss(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Keep the loss of a step that is saved."""
         if self._saving:
             self._unhook()
+            if self._error:
+                raise self._error
             self._losses.append(loss.detach())
             self._seen.append((logits.detach(), targets))
 
-    @_guarded
     def on_gradients(self) -> None:
         """Save loss, logits, targets, weights and gradients."""
         if not self._saving:
@@ -226,7 +198,6 @@ class Debugger(Callback):
         self._losses.clear()
         self._seen.clear()
 
-    @_guarded
     def on_step_end(self) -> None:
         """Save by how much weights have changed, and write the step's files."""
         if not self._saving:
@@ -241,7 +212,6 @@ class Debugger(Callback):
         hook.end()
         self._saving = False
 
-    @_guarded
     def on_epoch_end(self, epoch: int, values: dict[str, float]) -> None:
         """Save an epoch's metrics as a step of mode EVAL."""
         evaluations = len(self._state.history)
@@ -251,12 +221,10 @@ class Debugger(Callback):
             self._hook.save_scalar(name, value)
         self._hook.end()
 
-    @_guarded
     def close(self) -> None:
         """Mark the trial as finished."""
         self._unhook()
         if self._started:
-            self._hook.abandon()
             self._hook.close()
 
     def _unhook(self) -> None:

@@ -8,6 +8,7 @@ can judge; a number beyond the limit triggers the rule.
 import dataclasses
 import json
 import math
+import tomllib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from dogbreeds.job_output.findings import FINDINGS_FILE, Finding, Verdict
 from dogbreeds.monitoring.debugger.smdebug_compat import ModeKeys, Rule, create_trial, invoke_rule
 from dogbreeds.system.errors import DogbreedsError
 
+_TEXTS = tomllib.loads(Path(__file__).with_name("rules.toml").read_text())
 _INSIDE = (  # of the job's folders
     "", "tensors", "debug-output", "output/tensors", "opt-ml/output/tensors", "output/data",
     "opt-ml/output/data",
@@ -31,10 +33,6 @@ class TrialError(DogbreedsError, ValueError):
 
 class _Rule(Rule):  # type: ignore[misc]
     """A rule that computes one number per step; `verdicts` holds those of the steps so far."""
-
-    measure: str
-    limit: str
-    advice: str
 
     def __init__(self, base_trial: Any, action_str: str = "") -> None:  # noqa: ANN401
         super().__init__(base_trial, action_str)
@@ -92,10 +90,6 @@ def _is_matrix(name: str, values: np.ndarray[Any, Any]) -> bool:
 class VanishingGradients(_Rule):
     """A layer learns nothing because hardly any gradient reaches it (limit: SageMaker's)."""
 
-    measure = "smallest mean |gradient| of a layer"
-    limit = "below 1e-07"
-    advice = "use batch norm, residual connections or ReLUs; look for zero or saturated layers"
-
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         means = {
             name: float(np.abs(values).mean())
@@ -107,10 +101,6 @@ class VanishingGradients(_Rule):
 
 class ExplodingTensors(_Rule):
     """Gradients explode, or a tensor is no longer finite."""
-
-    measure = "L2 norm of all gradients"
-    limit = "above 1000, or not finite"
-    advice = "choose a smaller lr or a longer warmup"
 
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         square, seen = 0.0, False
@@ -129,9 +119,6 @@ class ExplodingTensors(_Rule):
 class LossNotDecreasing(_Rule):
     """The train loss does not fall, or not below that of guessing."""
 
-    measure = "mean loss of the last third of steps / of the first third"
-    limit = "above 0.99 while above half the loss of guessing, or no better than guessing"
-    advice = "choose another lr; check that labels match their photos"
     _least = 6
     _losses: tuple[float, ...] = ()
     _classes = 0
@@ -157,9 +144,6 @@ class LossNotDecreasing(_Rule):
 class Overfitting(_Rule):
     """The validation loss rises while the train loss still falls."""
 
-    measure = "validation loss / its lowest so far"
-    limit = "above 1.2 while the train loss falls"
-    advice = "train for fewer epochs, augment more, or raise weight_decay"
     _best = (math.inf, math.inf)  # validation and train loss of the best evaluation
 
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
@@ -177,10 +161,6 @@ class Overfitting(_Rule):
 class DeadRelu(_Rule):
     """Channels are 0 for every photo: no gradient passes through them."""
 
-    measure = "share of a layer's channels that are 0 for the whole batch"
-    limit = "above 0.5"
-    advice = "choose a smaller lr; check biases"
-
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         activity = self.tensors(step, "relu_activity/")
         dead = {name: float((values == 0).mean()) for name, values in activity}
@@ -189,10 +169,6 @@ class DeadRelu(_Rule):
 
 class WeightUpdates(_Rule):
     """Steps change weights by far too much or too little, relative to the weights."""
-
-    measure = "largest change of a layer's weights by a step / the weights (L2 norms)"
-    limit = "above 0.5, or never above 1e-06"
-    advice = "choose another lr: near 0.001 is usual"
 
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         ratios = {
@@ -210,10 +186,6 @@ class WeightUpdates(_Rule):
 class PoorInitialization(_Rule):
     """Weights start where they cannot learn: constant, much too small or much too large."""
 
-    measure = "standard deviation of a layer's first weights / that of He et al., 2015"
-    limit = "below 0.01 or above 10"
-    advice = "use PyTorch's own initialization, or pretrained weights"
-
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         if evaluation or self.base_trial.mode_step(step) != 0:
             return None
@@ -230,10 +202,6 @@ class PoorInitialization(_Rule):
 
 class ClassImbalance(_Rule):
     """Some classes have many more photos than others (limit: SageMaker's)."""
-
-    measure = "photos of the largest class / of the smallest"
-    limit = "above 10"
-    advice = "add photos to the small classes, or drop some from the large"
 
     def _judge(self, step: int, evaluation: bool) -> Verdict | None:
         if self.verdicts:
@@ -280,7 +248,6 @@ def check(folder: Path) -> list[Finding]:
         rule = kind(trial)
         for step in trial.steps():
             invoke_rule(rule, start_step=step, end_step=step + 1)
-        findings.append(
-            Finding(kind.__name__, kind.measure, kind.limit, kind.advice, tuple(rule.verdicts))
-        )
+        name = kind.__name__
+        findings.append(Finding(name, **_TEXTS[name], verdicts=tuple(rule.verdicts)))
     return findings

@@ -43,8 +43,7 @@ class UserService:
     def __init__(
         self, code: script.Script, settings: Settings, model_dir: Path, context: Any
     ) -> None:
-        self.timeout = settings.worker_timeout
-        self._default_accept = settings.default_accept
+        self.settings = settings
         if settings.multi_model:  # else the server did it, once for all workers
             packages = script.install(code, Path(tempfile.mkdtemp(prefix="packages-")))
             sys.path[:0] = [str(packages)] if packages else []
@@ -85,7 +84,7 @@ class UserService:
         headers = codecs.read_headers(own.get_all_request_header(0))
         accept = headers.get("accept", "")
         if accept in ("", content_types.ANY):
-            accept = self._default_accept
+            accept = self.settings.default_accept
         content_type = headers.get("content-type")
         request = _Request(own, content_type, accept, bytes(item.get("body", b"")))
         if (content_type or "").partition(";")[0].strip().lower() in content_types.UTF8_TYPES:
