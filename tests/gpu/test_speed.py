@@ -100,7 +100,8 @@ def test_a_job_from_the_start_of_its_process(
     scale: Scale, photos: Path, tmp_path: Path, found: Recorder
 ) -> None:
     """The training image's program with its monitors, reports and artifact."""
-    pytest.importorskip("psutil", reason="needs the package psutil")
+    for package in ("psutil", "matplotlib"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
     root = tmp_path / "ml"
     for folder in ("input/config", "model", "output/data", "checkpoints"):
         (root / folder).mkdir(parents=True)

@@ -104,8 +104,9 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
     assert sum(map(sum, report["confusion"])) == 6 * 8
     assert all(Path(mistake["file"]).is_file() for mistake in report["worst"])
     assert {path.name for path in (tree / "output" / "data").iterdir()} == {
-        "history.json", "photos.json", "evaluation_test.json", "evaluation_valid.json",
-        "job.json", "thumbnails.json", "report.html",
+        "history.json", "photos.json", "learning_curves.png",
+        "evaluation_test.json", "confusion_test.png", "evaluation_valid.json",
+        "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
         "predictions_test.csv", "predictions_valid.csv",
         "phases.json", "profiler", "tensorboard", "graphs.json", "model_card.md",
         "augmented.json",

@@ -69,16 +69,20 @@ def test_the_worst_mistakes_come_first_with_their_files() -> None:
 
 
 @pytest.mark.parametrize("classes", [3, 60])
-def test_reports_are_written_for_programs_and_for_people(tmp_path: Path, classes: int) -> None:
+def test_reports_are_written_as_json_and_pictures(tmp_path: Path, classes: int) -> None:
     named = [PhotoClass(str(i), f"Breed{i}") for i in range(classes)]
     write_json(tmp_path / "history.json", HISTORY)  # the job writes it after each epoch
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, named, tmp_path)
     write_html_report(tmp_path, tmp_path)
     assert json.loads((tmp_path / "evaluation_test.json").read_text())["photos"] == 5
+    for name in ("confusion_test.png", "learning_curves.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 300
+            assert len(set(picture.convert("L").resize((50, 50)).tobytes())) > 5  # not blank
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
-        "evaluation_test.json", "history.json", "model_card.md",
-        "predictions_test.csv", "report.html", "thumbnails.json",
+        "confusion_test.png", "evaluation_test.json", "history.json", "learning_curves.png",
+        "model_card.md", "predictions_test.csv", "report.html", "thumbnails.json",
     }  # fmt: skip
 
 
@@ -94,26 +98,26 @@ def test_predictions_are_kept_one_line_per_photo(tmp_path: Path) -> None:
         assert row["top5"].split()[0] == row["predicted"]
 
 
-def test_names_that_are_no_text_do_not_fail_the_job(tmp_path: Path) -> None:
-    # A Latin-1 folder name as Linux gives it, a backslash, a tab
+def test_names_that_cannot_be_drawn_do_not_fail_the_job(tmp_path: Path) -> None:
+    # A Latin-1 folder name as Linux gives it, mathtext that does not parse, a tab
     hostile = [PhotoClass(name, name) for name in ("\udce9t\udce9", r"$\frac$", "a\tb")]
     write_json(tmp_path / "history.json", HISTORY)
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, hostile, tmp_path)
     write_html_report(tmp_path, tmp_path)
     written = {file.name for file in tmp_path.iterdir()}
-    assert {"predictions_test.csv", "report.html"} <= written
+    assert {"confusion_test.png", "predictions_test.csv", "report.html"} <= written
 
 
 def test_a_picture_that_cannot_be_made_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
-        raise ValueError("no such photo")
+        raise ValueError("no such font")
 
-    monkeypatch.setattr("dogbreeds.job_output.jobs.write_thumbnails", fail)
+    monkeypatch.setattr("dogbreeds.entrypoint.report._draw_confusion", fail)
     write_reports(HISTORY, {"test": predictions()}, {"test": PATHS}, BREEDS, tmp_path)
-    assert "warning: no thumbnails: no such photo" in capsys.readouterr().err
-    assert (tmp_path / "predictions_test.csv").is_file()
+    assert "warning: no confusion_test.png: no such font" in capsys.readouterr().err
+    assert (tmp_path / "learning_curves.png").is_file()
 
 
 def test_the_worst_mistakes_are_kept_with_what_led_to_them(tmp_path: Path) -> None:

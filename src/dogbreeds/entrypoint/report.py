@@ -1,6 +1,6 @@
 """Reports at the end of a job: which classes the model confuses, where it fails, how it learned.
 
-JSON and CSV are for programs, one page is for people, all in SageMaker's ``output.tar.gz``.
+JSON and CSV are for programs, PNG and one page for people, all in SageMaker's ``output.tar.gz``.
 Pictures and the page are optional: if one fails, a warning says so and the job succeeds.
 """
 
@@ -38,6 +38,8 @@ from dogbreeds.training.settings import Settings
 _WORST = 100
 _PICTURES = 24  # of the worst mistakes, per split: as many as the report shows at first
 _AUGMENTED, _VARIANTS = 6, 3  # photos, and pictures of each
+_READABLE = 40  # this many class names still fit beside a confusion matrix
+_COLORS = {"train": "C0", "valid": "C1", "test": "C2"}  # each split keeps its color in all pictures
 
 
 def write_job(facts: Mapping[str, object], folder: Path) -> None:
@@ -108,8 +110,12 @@ def write_reports(
         report = evaluation_report(found, paths[split], classes)
         write_json(folder / f"evaluation_{split}.json", report)
         _write_predictions(found, paths[split], classes, folder / f"predictions_{split}.csv")
+        with _accessory(f"confusion_{split}.png"):
+            _draw_confusion(report, folder / f"confusion_{split}.png")
         photos = {str(photo): photo for photo in paths[split]}
         worst += [photos[mistake["file"]] for mistake in report["worst"]]
+    with _accessory("learning_curves.png"):
+        _draw_curves(history, folder / "learning_curves.png")
     with _accessory("thumbnails"):
         jobs.write_thumbnails(folder, worst)
 
@@ -200,3 +206,47 @@ def _write_predictions(
             highest = float(predictions.probabilities[i, 0])
             own = float(probabilities[i])
             writer.writerow((path, label, top[0], f"{highest:.6f}", f"{own:.6f}", " ".join(top)))
+
+
+@contextlib.contextmanager
+def _drawing(file: Path, width: float, height: float) -> Iterator[Any]:
+    """Yield an empty figure, in inches, that is then saved."""
+    # Import it here: matplotlib takes a second. Its object interface needs no display.
+    from dogbreeds.job_output.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure
+    with atomic_write(file) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def _draw_curves(history: Sequence[dict[str, float]], file: Path) -> None:
+    with _drawing(file, 10, 4) as figure:
+        for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for split, color in _COLORS.items():
+                if (name := f"{split}_{kind}") in history[0]:
+                    values = [epoch[name] for epoch in history]
+                    epochs = range(1, len(values) + 1)
+                    axes.plot(epochs, values, marker=".", label=split, color=color)
+            axes.set(xlabel="epoch", title=kind)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend()
+
+
+def _draw_confusion(report: dict[str, Any], file: Path) -> None:
+    matrix = torch.tensor(report["confusion"], dtype=torch.float32)
+    shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    count = len(matrix)
+    named = count <= _READABLE
+    side = max(5.0, count * 0.3 if named else 12.0)
+    # A name such as $\frac$ is no formula, and bytes that are not UTF-8 cannot be drawn.
+    texts = [printable(c["class_name" if named else "class_id"]) for c in report["classes"]]
+    ticks = range(0, count, -(-count // _READABLE))  # every one if they are readable
+    with _drawing(file, side + 1, side) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1)
+        figure.colorbar(image, label="share of the true class's photos", shrink=0.8)
+        axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {report['accuracy']:.1%}")
+        axes.set_xticks(ticks, [texts[i] for i in ticks], rotation=90, parse_math=False)
+        axes.set_yticks(ticks, [texts[i] for i in ticks], parse_math=False)
