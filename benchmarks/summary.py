@@ -16,7 +16,7 @@ TABLES = {
     "user_code": "One `inference.py` in three servers (`user_code.py`)",
     "serving_batches": "Serving by batch size (`serving.py`)",
     "serving_backends": "Engines for the forward pass (`serving_backends.py`)",
-    "queueing": "A simulation of waiting (`queueing.py`; what follows: [scale.md](../docs/scale.md))",
+    "queueing": "How long requests wait: a simulation (`queueing.py`)",
     "training": "Training (`training.py`)",
     "recipe": "Accuracy of the recipe (`recipe.py`; its reasons: [recipe.md](recipe.md))",
     "data": "Checking, unpacking and sending photos (`data.py`)",

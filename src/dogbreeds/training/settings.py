@@ -50,7 +50,8 @@ class Settings:
     min_steps_per_epoch: int = _setting(30, "a small set's photos are repeated until an epoch has"
         " as many steps; pretrained weights only", low=1, high=10000)
     batch_size: int = _setting(32, "photos per step", low=1, high=4096)
-    lr: float = _setting(1e-3, "highest learning rate, of the head", low=1e-8, high=10)
+    lr: float = _setting(3e-4, "highest learning rate, of the head; from random weights 1e-3 is"
+        " usual", low=1e-8, high=10)
     optimizer: str = _setting("adamw", "update rule", choices=("adam", "adamw", "sgd"))
     weight_decay: float = _setting(0.02, "not for norms and biases", low=0, high=1)
     layer_decay: float = _setting(1.0, "factor of the learning rate per block, from the head to the"
