@@ -109,7 +109,7 @@ def test_train_leaves_an_archive_reports_and_metrics_that_sagemaker_finds(
         "confusion_valid.png", "job.json", "thumbnails.json", "report.html",
         "predictions_test.csv", "predictions_valid.csv",
         "phases.json", "profiler", "tensorboard", "graphs.json", "model_card.md",
-        "augmented.json",
+        "augmented.json", "grad_cam.json", "step_losses.json",
     }  # fmt: skip
 
 
