@@ -173,7 +173,8 @@ def _deeds(lines: Sequence[str], folder: Path) -> list[str]:
                 deeds += [f"looked up {name}" for name in _queries(line)]
         elif call in _WRITES:
             path = _written(line, folder / "work")
-            if path and not any(path.is_relative_to(root) for root in allowed):
+            in_memory = str(path).startswith("/memfd:")  # which has no name anywhere
+            if path and not in_memory and not any(path.is_relative_to(root) for root in allowed):
                 deeds.append(f"wrote {path}")
     return deeds
 

@@ -329,16 +329,16 @@ def test_code_on_s3_as_the_sdk_uploads_it(tmp_path: Path, s3: tuple[Any, dict[st
     with tarfile.open(tmp_path / "sourcedir.tar.gz", "w:gz") as tar:
         tar.add(folder / "code" / "inference.py", "serve_it.py")
     client.create_bucket(
-        Bucket="code", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        Bucket="own-code", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    client.upload_file(str(tmp_path / "sourcedir.tar.gz"), "code", "a/sourcedir.tar.gz")
+    client.upload_file(str(tmp_path / "sourcedir.tar.gz"), "own-code", "a/sourcedir.tar.gz")
     (tmp_path / "model").mkdir()
 
     def check(server: ServingProcess) -> None:
         assert json.loads(server.invoke(b"[1]", JSON).body) == [3]
 
     environment |= {"SAGEMAKER_REGION": "eu-west-1", "SAGEMAKER_PROGRAM": "serve_it.py"}
-    uri = "s3://code/a/sourcedir.tar.gz"
+    uri = "s3://own-code/a/sourcedir.tar.gz"
     serve_and_ask(tmp_path / "model", check, SAGEMAKER_SUBMIT_DIRECTORY=uri, **environment)
     with serving(
         tmp_path / "model",
@@ -346,7 +346,7 @@ def test_code_on_s3_as_the_sdk_uploads_it(tmp_path: Path, s3: tuple[Any, dict[st
         **environment,  # type: ignore[arg-type]
     ) as server:
         assert server.process.wait(60) == 1
-        assert "SAGEMAKER_SUBMIT_DIRECTORY=s3://code/a/sourcedir.tar.gz.not" in one_line_reason(
+        assert "SAGEMAKER_SUBMIT_DIRECTORY=s3://own-code/a/sourcedir.tar.gz.not" in one_line_reason(
             server.log()
         )
 

@@ -111,11 +111,13 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     tree = tmp_path / "ml"
     write(tree / "output" / "data", [sample(cpu=95)] * 8, ("train 1", 0, 4))
     table = tmp_path / "table.csv"
-    assert main(["profile", str(tree), "--csv", str(table)]) == 0
+    assert main(["profile", str(tree), "--csv", str(table), "--rows", "2"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == list(COLUMNS)
     assert out[1].split()[:4] == ["2026-11-22T20:16:00:250000", "250000", "95", "cpu0"]
     assert out[-1].startswith("compute-bound")
+    assert main(["profile", str(tree)]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["phase", "seconds"]
     with table.open() as stream:
         lines = list(csv.reader(stream))
     assert lines[0] == list(COLUMNS)
