@@ -10,12 +10,14 @@ from torch import nn
 
 from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.training.callbacks import Callback
 from dogbreeds.training.device import Batch, Device, PixelStore
 from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluster
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
 from dogbreeds.training.weight_average import WeightAverage
+from helpers.small_jobs import job, run
 
 PREPROCESSING = Preprocessing(64, 64)
 CPU = Device(torch.device("cpu"), None)
@@ -205,9 +207,9 @@ def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_m
 ) -> None:
     untrained, alone = trainer(tmp_path / "1"), trainer(tmp_path / "2", wise_ft=1)
     alone.selection.keep_probe(alone.model)
-    for job in (untrained, alone):
-        train(job)
-        assert job.result.model is job.model
+    for one in (untrained, alone):
+        train(one)
+        assert one.result.model is one.model
         assert "wise_ft" not in job.history[-1]
 
 
@@ -296,3 +298,17 @@ def test_shares_cover_every_photo_once() -> None:
     shares = [Cluster(rank, 3).part(photos) for rank in range(3)]
     assert torch.equal(torch.cat(shares), photos)
     assert [len(share) for share in shares] == [4, 3, 3]
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
+def test_fine_tuning_keeps_the_statistics_of_batch_norm(tmp_path: Path, weights: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+    norm: Any = model[1]
+    before = norm.running_mean.clone(), norm.running_var.clone(), norm.weight.detach().clone()
+    run(job(tmp_path, Callback(), model, weights=weights))
+    kept = torch.equal(norm.running_mean, before[0]) and torch.equal(norm.running_var, before[1])
+    assert kept is (weights == "imagenet")
+    assert not torch.equal(norm.weight, before[2])  # it is trained in any case
