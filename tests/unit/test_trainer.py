@@ -210,7 +210,7 @@ def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_m
     for one in (untrained, alone):
         train(one)
         assert one.result.model is one.model
-        assert "wise_ft" not in job.history[-1]
+        assert "wise_ft" not in one.history[-1]
 
 
 def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:
