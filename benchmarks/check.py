@@ -31,8 +31,8 @@ def _run(script: str, *arguments: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _training(part: str, what: str) -> float:
-    rows = _run("training.py", part)
+def _training(part: str, what: str, *arguments: str) -> float:
+    rows = _run("training.py", part, *arguments)
     return next(float(row["value"]) for row in rows if row["what"] == what)
 
 
@@ -43,8 +43,12 @@ def _serving() -> float:
 
 
 RATIOS: dict[str, Callable[[], float]] = {
-    "training: job / bare step": lambda: _training("step", "job / bare step"),
-    "photos: inspection / decoding": lambda: _training("inspection", "inspection / decoding"),
+    "training: job / bare step": lambda: _training(
+        "step", "job / bare step", "--rounds", "2", "--photos", "64", "--image-size", "160"
+    ),
+    "photos: inspection / decoding": lambda: _training(
+        "inspection", "inspection / decoding", "--rounds", "3", "--photos", "512"
+    ),
     "serving: 16 clients / bare loop, float32": _serving,
 }
 
