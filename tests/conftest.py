@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dogbreeds.data.sample import draw_sample
+
 # At once, so that no module of tests can load ONNX Runtime before it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # A shell makes what it starts in the background ignore Ctrl-C, and so would all that tests start.
@@ -26,3 +28,11 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         yield
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn sample photos."""
+    folder = tmp_path_factory.mktemp("photos") / "sample"
+    draw_sample(folder)
+    return folder

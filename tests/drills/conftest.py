@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from dogbreeds.data.sample import draw_sample
 from helpers.drill_record import Record
 from helpers.serving_process import save_tiny_archive
 
@@ -44,14 +43,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def full() -> bool:
     """Whether the drills run at full length, and not as short as in continuous integration."""
     return "DRILL_QUICK" not in os.environ
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn sample photos."""
-    folder = tmp_path_factory.mktemp("photos") / "sample"
-    draw_sample(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

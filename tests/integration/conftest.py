@@ -6,16 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from dogbreeds.data.sample import draw_sample
 from helpers.serving_process import ServingProcess, save_tiny_archive, serving
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn sample photos."""
-    folder = tmp_path_factory.mktemp("photos") / "sample"
-    draw_sample(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

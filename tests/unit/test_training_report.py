@@ -131,6 +131,18 @@ def test_the_worst_mistakes_are_kept_with_what_led_to_them(tmp_path: Path) -> No
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_a_mistake_that_can_no_longer_be_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileNotFoundError("4.jpg is gone")
+
+    photos, result = store((3, 2, 0)), Result(create_model("squeezenet1_1", 3), {})
+    monkeypatch.setattr(photos, "batches", gone)
+    write_mistakes(result, {"test": photos}, {"test": predictions()}, Settings(), tmp_path)
+    assert "warning: no grad_cam.json: 4.jpg is gone" in capsys.readouterr().err
+
+
 def test_what_a_transformer_looked_at_is_not_shown(tmp_path: Path) -> None:
     result = Result(create_model("squeezenet1_1", 3), {})
     settings = Settings(model="vit_b_16")

@@ -72,7 +72,10 @@ class Checked:
 
 
 def check(folder: Path, workers: int) -> Checked:
-    """Examine all photos of a folder in any layout; PhotosError if there are none."""
+    """Examine all photos of a folder in any layout.
+
+    PhotosError if there are none; OSError if the folder cannot be read.
+    """
     roots = find_roots(folder)
     listings = {name: list_folder(root) for name, root in roots.items()}
     left_out = [] if "" in roots else list(find_beside(roots.values()))

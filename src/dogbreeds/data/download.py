@@ -44,7 +44,10 @@ class Remote(Protocol):
     address: str
 
     def open(self, start: int, version: str) -> AbstractContextManager[Opened]:
-        """Open it at `start` if of this version, else at 0; BrokenOffError if worth a retry."""
+        """Open it at `start` if it is still of this version, else at its beginning.
+
+        BrokenOffError if a retry makes sense, DownloadError if not.
+        """
 
 
 def download(remote: Remote, file: Path, on_start: Callable[[int | None], object],

@@ -45,6 +45,7 @@ def examine(
 
     `on_progress` is called with the number of photos done since the last call; `on_decoded` in a
     worker, with a photo's position and its unconverted image. A photo's facts take about 1.5 kB.
+    OSError if a worker was killed.
     """
 
     def examine_chunk(chunk: range) -> list[Facts | str]:

@@ -43,7 +43,7 @@ def fetch_archive(source: Remote | Path, target: Path, *, sha256: str, workers: 
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
     next call; a wrong archive (PhotosError, ArchiveError) is deleted. The SHA-256 is in
-    hexadecimal; empty if unknown.
+    hexadecimal; empty if unknown. OSError if it cannot be downloaded, or the disk is full.
     """
     with _workplace(target) as work:
         if isinstance(source, Path):

@@ -116,7 +116,10 @@ def find_beside(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def find_photos(roots: Mapping[str, Path]) -> tuple[tuple[PhotoClass, ...], dict[str, Split]]:
-    """Return the classes, by folder name, and the splits; PhotosError by `find_problems`."""
+    """Return the classes, by folder name, and the splits.
+
+    PhotosError for one of `find_problems`, or if a folder is missing; OSError if it cannot be read.
+    """
     for split, root in roots.items():
         if not root.is_dir():
             raise PhotosError(f"expected a folder for split {split}, found none at {root}")

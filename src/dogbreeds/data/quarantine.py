@@ -23,7 +23,10 @@ def folder_of(photos: Path) -> Path:
 
 
 def move_away(photos: Path, offenders: Mapping[str, str]) -> Path:
-    """Move `offenders`, paths in `photos` with the reason, to the returned quarantine folder."""
+    """Move `offenders`, paths in `photos` with the reason, to the returned quarantine folder.
+
+    If a photo cannot be moved (OSError), those moved before it are logged.
+    """
     quarantine = folder_of(photos)
     quarantine.mkdir(exist_ok=True)
     with (quarantine / LOG).open("a", encoding="utf-8") as log:

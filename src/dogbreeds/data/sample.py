@@ -26,7 +26,10 @@ _BREEDS = {
 
 
 def draw_sample(root: Path) -> None:
-    """Write the sample, always the same, in the Udacity layout to a new folder."""
+    """Write the sample, always the same, in the Udacity layout to a new folder.
+
+    FileExistsError if `root` exists already.
+    """
     rng = random.Random(0)  # noqa: S311  (pictures, not secrets)
     with atomic_folder(root) as partial:
         for split, count in _COUNTS.items():

@@ -104,6 +104,7 @@ def write_shards(
     They are shuffled with a fixed seed, so that streaming jobs do not see one breed at a time. The
     shards' names begin with `prefix`; a shard ends once it has `shard_bytes`. The position of a
     photo's label in `classes` is written as ``.cls``. `on_progress` is called with 1 per photo.
+    OSError if a photo cannot be read or a shard not be written.
     """
     order = list(range(len(photos)))
     random.Random(0).shuffle(order)  # noqa: S311

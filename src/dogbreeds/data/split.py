@@ -98,7 +98,10 @@ def hold_out(train: Split, seed: int, workers: int) -> tuple[Split, Split]:
 
 
 def ensure_split(folder: Path, target: Path) -> Path:
-    """Return the folder if it has splits, else `target`: its split, made now or before."""
+    """Return the folder if it has splits, else `target`: its split, made now or before.
+
+    PhotosError or OSError as of `split_photos`.
+    """
     if "" not in find_roots(folder):
         return folder
     if target.is_dir():

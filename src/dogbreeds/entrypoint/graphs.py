@@ -64,7 +64,7 @@ def add_graphs(
 
 
 def quantize_graph(graph: bytes, batches: Iterator[Pixels]) -> bytes:
-    """Return a graph whose convolutions and matrix products are computed in 8 bits.
+    """Return a float32 ONNX graph with convolutions and matrix products in 8 bits.
 
     Weights are scaled per output channel, activations by their range over the photos, whose pixels
     [N, S, S, 3] the batches have. Signed weights and unsigned activations are what VNNI multiplies.

@@ -28,8 +28,10 @@ def provenance(
 ) -> dict[str, Any]:
     """Describe a job with these photos and starting weights for whoever wants to repeat it.
 
-    The result is JSON-ready, without what is unknown. In ``data``, the ``sha256`` is that of
-    classes, names and sizes; git ``revision`` and ``image`` come from the environment.
+    The result is JSON-ready, without what is unknown: ``command``; ``hyperparameters``; ``data``,
+    for each split the number of ``photos``, their ``bytes``, and a ``sha256`` of classes, names and
+    sizes; ``weights_sha256``; ``packages``, versions by name; ``hardware``; and from the
+    environment the git ``revision`` and the ``image``.
     """
     cpuinfo = Path("/proc/cpuinfo")  # on Linux
     models = re.findall(r"model name\s*: (.+)", cpuinfo.read_text() if cpuinfo.exists() else "")

@@ -146,9 +146,12 @@ def write_mistakes(
 ) -> None:  # fmt: skip
     """Write `jobs.GRAD_CAM_FILE`, and the worst mistakes with the job's result to TensorBoard."""
     worst = {name: found.mistakes[:_PICTURES] for name, found in predictions.items()}
-    pixels = {name: next(photos[name].batches([i]))[0] for name, i in worst.items() if len(i)}
-    if not is_transformer(settings.model):
-        with _accessory(jobs.GRAD_CAM_FILE):
+    pixels: dict[str, torch.Tensor] = {}
+    with _accessory(jobs.GRAD_CAM_FILE):
+        for name, found in worst.items():
+            if len(found):
+                pixels[name] = next(photos[name].batches([found]))[0]
+        if not is_transformer(settings.model):
             pictures: dict[str, str | None] = {}
             for name, batch in pixels.items():
                 said = predictions[name].classes[worst[name], 0]
@@ -156,7 +159,7 @@ def write_mistakes(
                 files = [str(photos[name].paths[i]) for i in worst[name].tolist()]
                 pictures |= zip(files, map(thumbnail, shown), strict=True)
             write_json(folder / jobs.GRAD_CAM_FILE, pictures)
-    with contextlib.suppress(ModuleNotFoundError), _accessory(jobs.TENSORBOARD_FOLDER):
+    with _accessory(jobs.TENSORBOARD_FOLDER), contextlib.suppress(ModuleNotFoundError):
         from dogbreeds.monitoring.tensorboard import write_result
 
         titles = {f"worst mistakes on {name}": batch.cpu() for name, batch in pixels.items()}

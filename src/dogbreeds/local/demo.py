@@ -26,10 +26,8 @@ def run(
     """Run the demo; every process it started has ended when it returns or raises.
 
     `photos` None draws the sample, `port` None is any free port; the other arguments are those of
-    `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed.
-
-    Errors are those of `training.train` and `server.serving`; Ctrl-C and SIGTERM raise
-    KeyboardInterrupt.
+    `training.train`. `keep_serving` serves until Ctrl-C after the predictions are printed. Errors
+    are those of `training.train` and `server.serving`; Ctrl-C and SIGTERM raise KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()

@@ -56,7 +56,10 @@ class Artifact:
 
 
 def save(artifact: Artifact, folder: Path) -> Path:
-    """Write an artifact, atomically, to a folder such as ``/opt/ml/model``; return its weights."""
+    """Write an artifact to a folder such as ``/opt/ml/model``; return its weights file.
+
+    It is replaced atomically: where OSError is raised, an older one stays.
+    """
     content = {
         "format": document.FORMAT,
         "package_version": __version__,
@@ -106,7 +109,10 @@ def create_golden_example(
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """Write the ``model.tar.gz`` that SageMaker makes of a folder with an artifact, atomically."""
+    """Write the ``model.tar.gz`` that SageMaker makes of a folder with an artifact, atomically.
+
+    ArtifactError if the folder has none of ours.
+    """
     read_document(folder)
     with atomic_write(tar) as partial, tarfile.open(partial, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.iterdir()):

@@ -19,7 +19,10 @@ from dogbreeds.model.architectures import ModelError, check_architecture
 
 
 def create_model(architecture: str, num_classes: int) -> nn.Module:
-    """Build a classifier of `ARCHITECTURES` with random weights: [N, 3, H, W] to logits [N, C]."""
+    """Build a classifier with random weights: float32 [N, 3, H, W] to logits [N, num_classes].
+
+    ModelError if the architecture, e.g. ``"resnet18"``, is not in `ARCHITECTURES`.
+    """
     check_architecture(architecture)
     model: nn.Module = zoo.get_model(architecture, weights=None, num_classes=num_classes)
     return model

@@ -41,7 +41,10 @@ class Preprocessing:
     def read_pixels(
         self, source: bytes | Readable, *, tolerate_truncated: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Decode a photo no larger than needed and `cut` it: uint8 [image_size, image_size, 3]."""
+        """Decode a photo no larger than needed and `cut` it: uint8 [image_size, image_size, 3].
+
+        PhotoError as of `decode`; OSError if the file cannot be read.
+        """
         side = self.resize_size
         image, _ = decode_unconverted(source, side, tolerate_truncated=tolerate_truncated)
         return self.cut(image)
@@ -56,7 +59,10 @@ class Preprocessing:
         return pixels
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Normalize contiguous [N, S, S, 3] in 0..255 to channels-last float32 [N, 3, S, S]."""
+        """Normalize contiguous uint8 or float32 pixels [N, S, S, 3] in 0..255, on their device.
+
+        The result is float32 [N, 3, S, S], channels-last.
+        """
         # The permuted view of NHWC pixels is NCHW in channels-last memory format: nothing moves.
         # Permute first because ONNX Runtime is slow where the last dimension is short.
         values = pixels.permute(0, 3, 1, 2).float()

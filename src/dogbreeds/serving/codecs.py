@@ -118,7 +118,10 @@ def read_request(
 
 
 def write_answers(request: Request, answers: list[dict[str, Any] | RequestError]) -> bytes:
-    """Encode each photo's answer, or why there is none; raise if all failed, or one does in CSV."""
+    """Encode the answers of one request: for each photo its answer, or why there is none.
+
+    RequestError if every photo failed, or one did and CSV has no place for its error.
+    """
     failures = [answer for answer in answers if isinstance(answer, RequestError)]
     if failures and (len(failures) == len(answers) or request.accept == CSV):
         raise failures[0]

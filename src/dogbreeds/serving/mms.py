@@ -81,7 +81,10 @@ def write_files(settings: Settings, folder: Path) -> None:
 
 
 def command(settings: Settings, folder: Path) -> list[str]:
-    """Return the command that runs the server in the foreground, by the files of `write_files`."""
+    """Return the command that runs the server in the foreground, by the files of `write_files`.
+
+    ServerError if there is no Java runtime, no MMS or no plugin.
+    """
     spec = importlib.util.find_spec("mms")
     if spec is None or spec.origin is None:
         raise ServerError("found no Multi Model Server: pip install multi-model-server")

@@ -50,7 +50,10 @@ class Predictor:
     requested: str | None = None  # one of `settings.BACKENDS`; None: the fastest that works
 
     def start(self) -> None:
-        """Start, and `choose`, a backend in the process that will predict."""
+        """Start, and `choose`, a backend in the process that will predict.
+
+        BackendError if none reproduces the golden example.
+        """
         self.candidates = start(self.candidates, self.threads, self.requested)
         golden_example = self.description.golden_example
         assert golden_example is not None  # the loader makes one for older artifacts  # noqa: S101
@@ -67,7 +70,11 @@ class Predictor:
 
 
 def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
-    """Start backends and return those that run; raise if the first or requested one does not."""
+    """Start backends and return those that run.
+
+    The first and the requested one must: what the engine raises is raised. TelemetryError if any of
+    them would report to its vendor.
+    """
     started: list[Backend] = []
     for backend in backends:
         try:

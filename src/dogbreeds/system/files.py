@@ -20,7 +20,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path`, renamed to it on success and removed otherwise.
 
     It is called ``.NAME.RANDOM.partial``, which no pattern for finished files matches. The folder
-    is created if missing.
+    is created if missing. OSError if it cannot be written; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
@@ -42,7 +42,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `folder` on success; FileExistsError if that has files."""
+    """Yield an empty folder ``.NAME.RANDOM.partial``, renamed to `folder` on success, else removed.
+
+    FileExistsError if `folder` is not empty, OSError if it cannot be written.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists already: remove it or name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)

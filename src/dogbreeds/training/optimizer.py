@@ -54,7 +54,8 @@ def set_learning_rate(
 ) -> None:
     """Set the learning rates of a `step` from 0: linear warmup, then cosine decay to zero.
 
-    The highest rates, the groups' ``max_lr``, are reached after the share `warmup` of the steps.
+    The highest rates, the groups' ``max_lr``, are reached after the share `warmup` of the steps,
+    0..1.
     """
     warmup_steps = warmup * total_steps
     if step < warmup_steps:

@@ -27,7 +27,8 @@ def load_photos(
 
     One process per host reads; the others map its pixels. `report` is the JSON file for the data
     inspection. PhotosError if a photo is broken and ``broken_photos`` is ``fail``, a class has no
-    photo left to train on, or hosts have different photos; Stopped if a stop was requested.
+    photo left to train on, or hosts have different photos; Stopped if a stop was requested; OSError
+    if report or cache cannot be written.
     """
     counts = cluster.collect({name: len(split.paths) for name, split in splits.items()})
     for count in counts:

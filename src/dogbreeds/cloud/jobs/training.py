@@ -52,7 +52,10 @@ def check(settings: CloudSettings) -> Settings:
 
 
 def channels(cloud: Cloud) -> dict[str, str]:
-    """Return the S3 address of each channel: existing splits, which must suffice, and weights."""
+    """Return the S3 address of each channel: the existing splits, and initial weights.
+
+    ConfigError if ``train/`` is missing, or both ``valid/`` and ``test/``.
+    """
     settings = cloud.settings
     root = settings.training.data.rstrip("/")
     there = {s: uri for s in SPLITS if s3.holds_objects(cloud, uri := f"{root}/{s}/")}

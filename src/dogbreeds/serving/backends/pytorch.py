@@ -47,7 +47,10 @@ class PyTorch:
 def create_predictor(
     artifact: Artifact, device: torch.device, threads: int, requested: str | None = None
 ) -> Predictor:
-    """Return a predictor, not started, for an artifact; see `Predictor` and `candidates`."""
+    """Return a predictor, not started, for an artifact; see `Predictor` and `candidates`.
+
+    BackendError if the requested backend is not available.
+    """
     golden_example = artifact.golden_example or create_golden_example(
         artifact.model, artifact.preprocessing, artifact.temperature
     )

@@ -62,7 +62,10 @@ def _with_context(name: str, function: Function) -> Function:
 
 
 def model_fn(model_dir: str) -> Any:
-    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file."""
+    """Load TorchScript from ``model.pt``, or from the only ``.pt`` or ``.pth`` file.
+
+    ScriptError if there is none, there are several, or it is not TorchScript.
+    """
     import torch
 
     files = sorted(path for path in Path(model_dir).iterdir() if path.suffix in MODEL_SUFFIXES)
@@ -79,7 +82,10 @@ def model_fn(model_dir: str) -> Any:
 
 
 def input_fn(data: Any, content_type: str | None) -> Any:
-    """Decode JSON, CSV or NPY to a tensor; UnsupportedFormatError if it is another type."""
+    """Decode JSON, CSV or NPY to a tensor.
+
+    UnsupportedFormatError if it is another type, ValueError if it cannot be decoded.
+    """
     import torch
 
     media_type = (content_type or "").partition(";")[0].strip().lower()
@@ -103,7 +109,10 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[Any, str]:
-    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY."""
+    """Encode a tensor or JSON value as the first accepted type of JSON, CSV and NPY.
+
+    UnsupportedFormatError if none of them is accepted.
+    """
     if hasattr(prediction, "detach"):
         prediction = prediction.detach().cpu().tolist()
     types = ",".join(accepted.partition(";")[0] for accepted in accept.split(","))

@@ -169,9 +169,9 @@ def _encode(request: _Request) -> tuple[bytes, str]:
 def _loading(name: str, function: Function, *arguments: Any) -> Any:
     try:
         return function(*arguments)
+    except script.ScriptError:
+        raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, script.ScriptError):
-            raise
         words = " ".join(str(error).split())[:500]
         raise script.ScriptError(f"{name} raised {type(error).__name__}: {words}") from error
 
