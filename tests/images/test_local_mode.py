@@ -1,4 +1,4 @@
-"""The SDK's local mode over our images: no AWS account, no credentials, nothing left behind."""
+"""`--on docker`, and the SDK's own local mode: no account, no credentials, nothing left behind."""
 
 import json
 import os
@@ -26,13 +26,14 @@ SECONDS = 240
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """Whatever a test starts through the SDK is gone at its end."""
+    """Whatever a test starts is gone at its end."""
     yield
-    left = run("docker", "ps", "--all", "--quiet", "--filter", "name=algo-").stdout.split()
+    ours = ("--filter", "name=dogbreeds-[0-9]+")
+    left = run("docker", "ps", "--all", "--quiet", *ours).stdout.split()
     for identifier in left:
         run("docker", "rm", "--force", identifier)
     assert not left
-    assert "sagemaker-local" not in run("docker", "network", "ls").stdout
+    assert run("docker", "network", "ls", "--quiet", *ours).stdout == ""
 
 
 @pytest.fixture
@@ -84,11 +85,14 @@ def test_a_job_trains_and_leaves_an_archive(
     out = tmp_path / "out"
     done = train(folder, out, training_image, environ, f"--instance-count={hosts}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Epoch 1/1" in done.stdout
-    assert ("algo-2-" in done.stdout) is (hosts == 2)
+    assert "test accuracy" in done.stdout and "epoch  train loss" in done.stdout
+    log = (out / "train.log").read_text()
+    assert ("on 2 x cpu" in log) is (hosts == 2)
+    assert (out / "opt-ml" / f"algo-{hosts}.log").is_file()
     with tarfile.open(out / "model.tar.gz") as archive:
         assert [name for name in archive.getnames() if name.endswith("model.safetensors")]
-    assert not list(tmp_path.glob("dogbreeds-local-*"))
+    assert (out / "opt-ml/output/data/report.html").is_file()
+    assert (out / "model.tar.gz").stat().st_uid == os.getuid()
 
 
 def test_a_failed_job_tells_its_own_reason(
@@ -101,6 +105,17 @@ def test_a_failed_job_tells_its_own_reason(
     done = train(folder, tmp_path / "out", training_image, environ)
     assert done.returncode == 1
     assert "expected at least 2 class folders in train" in done.stderr.splitlines()[-1]
+
+
+def test_weights_reach_the_container(
+    training_image: str, photos: dict[str, Path], tmp_path: Path, environ: dict[str, str]
+) -> None:
+    folder = a_few(photos, tmp_path / "photos")
+    (tmp_path / "mine.pth").write_bytes(b"no weights")
+    flags = ("--weights", str(tmp_path / "mine.pth"))
+    done = train(folder, tmp_path / "out", training_image, environ, *flags)
+    assert done.returncode == 1
+    assert "expected a PyTorch state dict, got /opt/ml/input/data/weights/mine.pth" in done.stderr
 
 
 def test_a_job_that_is_interrupted_is_not_reported_as_done(
@@ -159,7 +174,7 @@ def test_an_endpoint_answers_until_it_is_interrupted(
         )
         try:
             deadline = time.monotonic() + SECONDS
-            while "Serving until Ctrl-C" not in (tmp_path / "log").read_text():
+            while "until Ctrl-C" not in (tmp_path / "log").read_text():
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.5)
@@ -208,3 +223,79 @@ def test_a_transform_answers_every_photo(
     answers = sorted((tmp_path / "answers").rglob("*.out"))
     assert [path.name for path in answers] == ["0.jpg.out", "1.jpg.out", "2.jpg.out"]
     assert all("predicted_label" in json.loads(path.read_text()) for path in answers)
+
+
+def test_the_generic_classes_of_the_sdk_run_both_images(
+    training_image: str, serving_image: str, photos: dict[str, Path], tmp_path: Path,
+    environ: dict[str, str],
+) -> None:  # fmt: skip
+    folder = a_few(photos, tmp_path / "photos")
+    if shutil.which("docker-compose") is None:  # the SDK does not find some builds of the plugin
+        program = tmp_path / "bin" / "docker-compose"
+        program.parent.mkdir()
+        program.write_text('#!/bin/sh\nexec docker compose "$@"\n')
+        program.chmod(0o755)
+        environ["PATH"] += f"{os.pathsep}{program.parent}"
+    photo = next(photos["test"].rglob("*.jpg"))
+    given = json.dumps(
+        {"training": training_image, "serving": serving_image, "photos": str(folder),
+         "photo": str(photo), "port": free_port(),
+         "hyperparameters": dict(pair.split("=") for pair in QUICK)}
+    )  # fmt: skip
+    program = tmp_path / "notebook.py"
+    program.write_text(NOTEBOOK)
+    done = subprocess.run(
+        [sys.executable, str(program), given], env=environ, cwd=tmp_path, capture_output=True,
+        text=True, timeout=2 * SECONDS,
+    )  # fmt: skip
+    leave_nothing_of(tmp_path, training_image)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "predicted_label" in json.loads(done.stdout.splitlines()[-1])
+
+
+NOTEBOOK = """
+import json, pathlib, sys
+from dogbreeds import METRIC_DEFINITIONS
+import boto3
+from sagemaker.estimator import Estimator
+from sagemaker.local import LocalSession
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+
+given = json.loads(sys.argv[1])
+session = LocalSession(boto3.Session("none", "none", region_name="eu-central-1"))
+root = pathlib.Path("containers")
+root.mkdir()
+port = given["port"]
+session.config = {"local": {"container_root": str(root.absolute()), "serving_port": port}}
+role = "arn:aws:iam::000000000000:role/none"
+out = pathlib.Path("out").absolute().as_uri()
+estimator = Estimator(given["training"], role, 1, "local", hyperparameters=given["hyperparameters"],
+                      output_path=out, metric_definitions=METRIC_DEFINITIONS,
+                      sagemaker_session=session)
+photos = pathlib.Path(given["photos"])
+estimator.fit({split: (photos / split).as_uri() for split in ("train", "valid", "test")})
+model = Model(given["serving"], f"{out}/model.tar.gz", role, name="mine", predictor_cls=Predictor,
+              sagemaker_session=session)
+predictor = model.deploy(1, "local", endpoint_name="mine", wait=False)
+try:
+    body = pathlib.Path(given["photo"]).read_bytes()
+    answer = predictor.predict(body, initial_args={"ContentType": "image/jpeg"})
+finally:
+    predictor.delete_endpoint()
+print()
+print(answer.decode())
+"""
+
+
+def leave_nothing_of(folder: Path, image: str) -> None:
+    """Remove what the SDK leaves behind: containers, its network, files of root."""
+    label = "com.docker.compose.project.working_dir"
+    listed = run("docker", "ps", "--all", "--format", f'{{{{.ID}}}} {{{{.Label "{label}"}}}}')
+    for line in listed.stdout.splitlines():
+        identifier, _, place = line.partition(" ")
+        if place and Path(place).is_relative_to(folder):
+            run("docker", "rm", "--force", "--volumes", identifier)
+    run("docker", "network", "rm", "sagemaker-local", check=False)
+    chown = ("--entrypoint=chown", f"--volume={folder}:/left", "--network=none", image)
+    run("docker", "run", "--rm", *chown, "--recursive", f"{os.getuid()}:{os.getgid()}", "/left")

@@ -24,9 +24,8 @@ def data() -> None:
 @click.argument("source", required=False)
 @base.option("-o", "--out", type=base.PATH, default=Path("dogImages"), metavar="DIR",
              help="The photos directory to create.")  # fmt: skip
-@_workers
 @flags.with_settings("data.sha256")
-def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) -> None:
+def fetch(settings: CloudSettings, source: str | None, out: Path) -> None:
     """Download and unpack photos.
 
     SOURCE is https://, s3:// or local: a zip or tar archive, or a folder (default: the setting
@@ -42,11 +41,11 @@ def fetch(settings: CloudSettings, source: str | None, out: Path, workers: int) 
     if there := fetched_before(out, source, sha256):
         click.echo(f"{out} exists already: {there}")
         return
-    description = _fetch_from(source, settings, out, workers, sha256)
+    description = _fetch_from(source, settings, out, sha256)
     click.echo(f"Wrote {out}: {description}")
 
 
-def _fetch_from(source: str, settings: CloudSettings, out: Path, workers: int, sha256: str) -> str:
+def _fetch_from(source: str, settings: CloudSettings, out: Path, sha256: str) -> str:
     from dogbreeds.data.download import HttpFile, Remote
     from dogbreeds.data.fetch import copy_folder, fetch_archive, fetch_folder
 
@@ -68,7 +67,7 @@ def _fetch_from(source: str, settings: CloudSettings, out: Path, workers: int, s
             return fetch_folder(source, out, partial(copy_folder, archive))
         if not archive.exists():
             raise FileNotFoundError(f"there is no {source}")
-    return fetch_archive(archive, out, sha256=sha256, workers=workers)
+    return fetch_archive(archive, out, sha256=sha256)
 
 
 @data.command()

@@ -1,9 +1,5 @@
 """``dogbreeds deploy``: an endpoint."""
 
-import contextlib
-import json
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,30 +41,7 @@ def deploy(
     others = {"--challenger": challenger, "--shadow": shadow, "--json": as_json}
     usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
     flags.refuse_flags(settings, on, job.flags() | others, usable)
-    if on == base.DOCKER:
-        _on_docker(settings, Path(model), port, photo)
-    else:
-        serve_until_stopped(Path(model), port, photo)
-
-
-def _on_docker(settings: CloudSettings, artifact: Path, port: int, photo: Path | None) -> None:
-    from dogbreeds.cloud.jobs import local_mode
-    from dogbreeds.local.server import predict
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    url = f"http://127.0.0.1:{port}"
-    with local_mode.serving(settings, artifact, port):
-        if photo:
-            click.echo(f"\n{json.dumps(predict(url, photo))}")
-        click.echo(
-            f"\nServing until Ctrl-C. Try:\n\n  curl -H 'Content-Type: image/jpeg' --data-binary"
-            f" @PHOTO {url}/invocations\n"
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            # The system may deliver the signal to one of the SDK's threads. Python then raises it
-            # here at the next bytecode, which an endless wait would never reach.
-            while True:
-                time.sleep(0.2)
+    serve_until_stopped(Path(model), port, photo, settings if on == base.DOCKER else None)
 
 
 def _on_sagemaker(

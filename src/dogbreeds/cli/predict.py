@@ -1,13 +1,15 @@
 """``dogbreeds predict`` and ``transform``: photos in, classes out."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dogbreeds.cli import base, flags
+from dogbreeds.cli.serve import serving
 from dogbreeds.cloud.settings import CloudSettings
 from dogbreeds.system.terminal import printable, progress_bar
 
@@ -99,7 +101,7 @@ def line(photo: Path, answer: dict[str, Any] | None, error: str, variant: str) -
              help="local, docker: where the answers go, PHOTO.out for each.")  # fmt: skip
 @base.option("--port", type=base.PORT, default=8080, metavar="N",
              help="docker: where its container listens.")  # fmt: skip
-@base.option("--content-type", default="image/jpeg", help="docker, sagemaker: of the photos.")
+@base.option("--content-type", default="image/jpeg", help="sagemaker: of the photos.")
 @flags.job_options
 @flags.with_settings("transform", "network", "images.flavor,serving_uri")
 def transform(
@@ -116,12 +118,14 @@ def transform(
         flags.refuse_flags(settings, on, job.flags(), usable)
         with base.only_json(job.as_json):
             if on == base.HERE:
-                _transform_here(Path(model), Path(photos), out)
-            else:
-                from dogbreeds.cloud.jobs import local_mode
+                from dogbreeds.classifier import Classifier
 
-                local_mode.transform(settings, Path(model), Path(photos), out,
-                                     content_type=content_type, port=port)  # fmt: skip
+                _transform(Classifier.load(Path(model)).predict, Path(photos), out)
+            else:
+                from dogbreeds.local.server import predict
+
+                with serving(Path(model), port, settings) as running:
+                    _transform(partial(predict, running.url), Path(photos), out)
             click.echo(f"Answers: {out}")
         if job.as_json:
             base.print_json({"answers": out})
@@ -139,13 +143,9 @@ def transform(
     job.run(cloud, lambda: transform.start(cloud, model, photos, **options), wait)
 
 
-def _transform_here(artifact: Path, photos: Path, out: Path) -> None:
-    """Predict on this machine; a rejected photo fails the whole run, as on SageMaker."""
-    from dogbreeds.classifier import Classifier
-
-    files = find_photos([photos])
-    classifier = Classifier.load(artifact)
-    for photo in files:
+def _transform(ask: Callable[[Path], dict[str, Any]], photos: Path, out: Path) -> None:
+    """Write the answers; a rejected photo fails the whole run, as on SageMaker."""
+    for photo in find_photos([photos]):
         answer = out / f"{photo.relative_to(photos)}.out"
         answer.parent.mkdir(parents=True, exist_ok=True)
-        answer.write_text(json.dumps(classifier.predict(photo)) + "\n")
+        answer.write_text(json.dumps(ask(photo)) + "\n")

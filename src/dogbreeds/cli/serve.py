@@ -1,13 +1,20 @@
 """``dogbreeds demo``, ``sample``, ``serve`` and ``convert``: on this machine, without AWS."""
 
+import contextlib
 import json
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dogbreeds.cli import base, flags
+from dogbreeds.cloud.settings import CloudSettings
+
+if TYPE_CHECKING:
+    from dogbreeds.local.server import RunningServer
 
 
 @base.command()
@@ -64,22 +71,43 @@ def serve(artifact: Path, port: int, photo: Path | None, benchmark: Path | None)
     serve_until_stopped(artifact, port, photo)
 
 
-def serve_until_stopped(artifact: Path, port: int, photo: Path | None) -> None:
-    """Serve an artifact until Ctrl-C or SIGTERM; see `dogbreeds.local.server` for the errors."""
+def serve_until_stopped(
+    artifact: Path, port: int, photo: Path | None, images: CloudSettings | None = None
+) -> None:
+    """Serve an artifact until Ctrl-C or SIGTERM, here or, by `images`, in a container.
+
+    See `dogbreeds.local.server` for the errors.
+    """
+    from dogbreeds.local import server
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with serving(artifact, port, images) as running:
+        if photo:
+            click.echo(json.dumps(server.predict(running.url, photo)))
+        server.serve_until_stopped(running, port, [photo] if photo else [])
+
+
+@contextlib.contextmanager
+def serving(
+    artifact: Path, port: int, images: CloudSettings | None = None
+) -> Iterator["RunningServer"]:
+    """Yield a server of an artifact, here or, by the settings `images`, in a container."""
     from dogbreeds.local import server
     from dogbreeds.system.ports import check_port
 
     if not artifact.exists():
         raise FileNotFoundError(f"expected a model.tar.gz or its folder, found no {artifact}")
-    check_port(port, server.HIGHEST_PORT)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with (
-        tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder,
-        server.serving(artifact, port, Path(folder) / "serve.log") as running,
-    ):
-        if photo:
-            click.echo(json.dumps(server.predict(running.url, photo)))
-        server.serve_until_stopped(running, port, [photo] if photo else [])
+    check_port(port, 65535 if images else server.HIGHEST_PORT)
+    with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder:
+        log = Path(folder) / "serve.log"
+        if images:
+            from dogbreeds.local import containers
+
+            context = containers.serving(images, artifact, port, log)
+        else:
+            context = server.serving(artifact, port, log)
+        with context as running:
+            yield running
 
 
 @base.command()

@@ -47,19 +47,18 @@ def train(
         return _train_on_sagemaker(settings, job)
     on_docker = on == base.DOCKER
     usable = _TRAIN_ON_DOCKER if on_docker else ("training.hyperparameters",)
-    flags.refuse_flags(settings, on, {**job.flags(), "--weights": on_docker and weights}, usable)
+    flags.refuse_flags(settings, on, job.flags(), usable)
     photos = _needed_folder(data, on)
     with base.only_json(job.as_json):
+        from dogbreeds.local import training
+
         if on_docker:
-            from dogbreeds.cloud.jobs import local_mode
+            from dogbreeds.local import containers
 
-            artifact = local_mode.train(settings, photos, out)
-            click.echo(f"The artifact is {artifact}")
+            artifact = containers.train(settings, photos, out, weights)
         else:
-            from dogbreeds.local import training
-
             artifact = training.train(photos, out, settings.training.hyperparameters, weights)
-            click.echo(training.summary(out))
+        click.echo(training.summary(out))
     if job.as_json:
         base.print_json({"model": artifact})
 

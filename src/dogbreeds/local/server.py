@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,21 @@ class RunningServer:
     process: "subprocess.Popen[bytes]"
 
 
+def _command(_: Path) -> list[str]:
+    return [sys.executable, "-m", "dogbreeds.serving.server"]
+
+
 @contextmanager
-def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[RunningServer]:
+def serving(
+    artifact: Path, port: int, log: Path,
+    command: Callable[[Path], list[str]] = _command, **settings: str,
+) -> Iterator[RunningServer]:  # fmt: skip
     """Yield a server of an artifact, a ``model.tar.gz`` or its folder, that is ready for requests.
 
-    Only this machine can reach it; it stops when the context ends. `settings` are additional
-    environment variables of the server; `log` gets what it prints. ServerFailedError if the
-    artifact cannot be unpacked, or the server ended or was not ready in 4 minutes.
+    Only this machine can reach it; it stops when the context ends. `command` returns the command
+    line for the artifact's folder, `settings` are additional environment variables; `log` gets what
+    the server prints. ServerFailedError if the artifact cannot be unpacked, or the server ended or
+    was not ready in 4 minutes.
     """
     with tempfile.TemporaryDirectory(dir=log.parent) as name, log.open("wb") as output:
         folder = artifact if artifact.is_dir() else Path(name)
@@ -64,7 +72,7 @@ def serving(artifact: Path, port: int, log: Path, **settings: str) -> Iterator[R
         given = {"SM_MODEL_DIR": str(folder.resolve()), "SAGEMAKER_BIND_TO_PORT": str(port),
                  "DOGBREEDS_HOST": "127.0.0.1"}  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, "-m", "dogbreeds.serving.server"],
+            command(folder),
             env={**os.environ, **given, **settings}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches only us; we stop the server
             preexec_fn=die_with_parent,

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dogbreeds.data.folders import find_roots
@@ -14,10 +14,14 @@ from dogbreeds.local import epochs
 from dogbreeds.model.architectures import ModelError, find_imagenet_weights
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.processes import die_with_parent, stop_group
+from dogbreeds.training.settings import Settings
 
 SPLIT_PHOTOS = "split-photos"
 """The folder, next to the results, for photos that came without splits."""
 _STOP_SECONDS = 25  # the job saves and ends within 20 s of SIGTERM
+
+Start = Callable[[Path, int | None], "subprocess.Popen[bytes]"]
+"""Starts a job as `start` does."""
 
 
 class TrainingFailedError(DogbreedsError, RuntimeError):
@@ -61,8 +65,7 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
         "SAGEMAKER_BASE_DIR": str(root.resolve()),
         "SAGEMAKER_TRAINING_MODULE": "dogbreeds.entrypoint.toolkit:main",
         "AWS_EC2_METADATA_DISABLED": "true",  # boto3 would look for an instance's region
-        # Set the seconds between two updates of tqdm, which `epochs` copies to the terminal.
-        "TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "30",
+        "TQDM_MININTERVAL": update_seconds(),
     }
     return subprocess.Popen(
         [sys.executable, "-m", "dogbreeds.entrypoint.train"], env=environment,
@@ -72,7 +75,12 @@ def start(root: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
     )  # fmt: skip
 
 
-def run(root: Path, log: Path) -> None:
+def update_seconds() -> str:
+    """Return the seconds between two updates of tqdm, which `epochs` copies to the terminal."""
+    return "0.5" if sys.stderr.isatty() else "30"
+
+
+def run(root: Path, log: Path, start: Start = start) -> None:
     """Run `train` on a tree of `make_tree`; Ctrl-C or SIGTERM stops it before this returns.
 
     `log` gets all that it prints; the terminal shows the epochs. TrainingFailedError if it fails.
@@ -95,12 +103,14 @@ def failure_reason(root: Path, code: int) -> str:
 
 
 def train(
-    photos: Path, out: Path, hyperparameters: Mapping[str, object], weights: str | None = None
-) -> Path:
-    """Train in this Python environment.
+    photos: Path, out: Path, hyperparameters: Mapping[str, object], weights: str | None = None,
+    start: Start = start, *, find_weights: bool = True,
+) -> Path:  # fmt: skip
+    """Train in this Python environment, or where another `start` does.
 
     It replaces ``model.tar.gz``, the job's tree ``opt-ml``, ``train.log`` and `SPLIT_PHOTOS` in
-    `out`, and returns the artifact. `weights` is that of `starting_weights`. PhotosError or
+    `out`, and returns the artifact. `weights` is that of `starting_weights`; with `find_weights`
+    false, ImageNet's are left to the job. SettingsError for invalid hyperparameters; PhotosError or
     ModelError if photos or weights are missing; TrainingFailedError, with the reason, if it fails.
     """
     from dogbreeds.model import artifact  # imports torch, which takes seconds
@@ -108,10 +118,11 @@ def train(
     tree = out / "opt-ml"
     for replaced in (out / SPLIT_PHOTOS, tree):
         shutil.rmtree(replaced, ignore_errors=True)
+    Settings.from_mapping(hyperparameters)
     photos = ensure_split(photos, out / SPLIT_PHOTOS)
-    file, given = starting_weights(weights, hyperparameters)
+    file, given = starting_weights(weights, hyperparameters, find=find_weights)
     make_tree(tree, photos, given, file)
-    run(tree, out / "train.log")
+    run(tree, out / "train.log", start)
     artifact.pack(tree / "model", out / artifact.TAR_FILE)
     return out / artifact.TAR_FILE
 
@@ -128,9 +139,9 @@ def summary(out: Path) -> str:
 
 
 def starting_weights(
-    weights: str | None, hyperparameters: Mapping[str, object]
+    weights: str | None, hyperparameters: Mapping[str, object], *, find: bool = True
 ) -> tuple[Path | None, dict[str, object]]:
-    """Find the weights file to start from; download ImageNet's if needed.
+    """Find the weights file to start from; with `find` also ImageNet's, downloaded if needed.
 
     `weights` is a file, ``"none"``, or None to follow the hyperparameters. Returned are the file,
     if any, and the hyperparameters with a ``weights`` that matches it. ModelError if it is missing.
@@ -142,7 +153,7 @@ def starting_weights(
         if not Path(weights).is_file():
             raise ModelError(f"expected a weights file, found none at {weights}")
         return Path(weights), {**given, "weights": Path(weights).name}
-    if given.get("weights", "imagenet") != "imagenet":
+    if not find or given.get("weights", "imagenet") != "imagenet":
         return None, given
     model = str(given.get("model", "resnet18"))
     try:
