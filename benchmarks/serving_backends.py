@@ -21,7 +21,9 @@ from environment import write_csv
 from dogbreeds.model import networks
 from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.classes import PhotoClass
+from dogbreeds.model.onnx_export import to_onnx
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.backends.pytorch import candidates
 from dogbreeds.system.resources import available_cpus
 
@@ -57,6 +59,8 @@ def measure(
     model = model.to(memory_format=torch.channels_last)
     artifact = Artifact(model, architecture, classes, Preprocessing())
     found = candidates(artifact, device, None)
+    if device.type == "cpu":
+        found.append(OnnxRuntime(to_onnx(artifact)))
     backends = {backend.name: backend for backend in reversed(found)}  # the first of a name
     for backend in backends.values():
         backend.start(threads)

@@ -1,4 +1,4 @@
-"""Loading: PyTorch does its work in a process that ends, and what fails there is told here."""
+"""Loading: ONNX graphs without PyTorch, PyTorch without graphs, and what cannot be loaded."""
 
 import shutil
 import subprocess
@@ -31,12 +31,14 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("wanted", ["pytorch", "onnxruntime"])
-def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wanted: str) -> None:
+def test_an_artifact_without_graphs_runs_on_pytorch_and_says_so(
+    model_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     loaded = artifact.load(model_dir)
-    predictor = loading.load(model_dir, None, 1, wanted)
+    predictor = loading.load(model_dir, None, 1)
     predictor.start()
-    assert predictor.backend.name == wanted
+    assert predictor.backend.name == "pytorch"
+    assert "no ONNX graphs" in caplog.text and "`dogbreeds convert`" in caplog.text
     description = predictor.description
     assert description.classes == loaded.classes
     assert description.preprocessing == loaded.preprocessing
@@ -46,13 +48,24 @@ def test_a_predictor_knows_the_archive_and_answers_its_probe(model_dir: Path, wa
     assert found == pytest.approx(description.golden_example.probabilities, abs=1e-5)
 
 
+def test_a_requested_backend_is_used_or_the_artifact_refused(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    predictor = loading.load(with_graphs(model_dir, tmp_path), None, 1, "pytorch")
+    predictor.start()
+    assert predictor.backend.name == "pytorch"
+    with pytest.raises(LoadError, match=r"expected ONNX graphs .* `dogbreeds convert`"):
+        loading.load(model_dir, None, 1, "onnxruntime")
+
+
 def test_onnx_runtime_needs_no_pytorch_and_nothing_of_the_working_directory(
     model_dir: Path, tmp_path: Path
 ) -> None:
+    folder = with_graphs(model_dir, tmp_path / "model")
     (tmp_path / "torch.py").write_text("raise RuntimeError('the wrong torch')")
     program = (
         "import sys; from pathlib import Path; from dogbreeds.serving import handler, loading;"
-        f"loading.load(Path({str(model_dir)!r}), None, 1, 'onnxruntime').start();"
+        f"loading.load(Path({str(folder)!r}), None, 1).start();"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True)
@@ -95,17 +108,6 @@ def with_graphs(model_dir: Path, folder: Path) -> Path:
 def test_why_an_archive_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"^expected model.safetensors or model.tar.gz in "):
         loading.load(tmp_path, None, 1, None)
-
-
-def test_loading_that_is_killed_means_too_little_memory(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nkill -9 $$\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(MemoryError, match="signal 9"):
-        loading.load(model_dir, None, 1, None)
 
 
 def start_onnx_runtime(switch: str, home: Path) -> subprocess.CompletedProcess[str]:

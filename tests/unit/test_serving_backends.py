@@ -12,9 +12,11 @@ from dogbreeds.model import artifact, networks
 from dogbreeds.model.artifact import Artifact
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.document import GoldenExample
+from dogbreeds.model.onnx_export import to_onnx
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving.backends import pytorch
 from dogbreeds.serving.backends.cuda_graphs import SIZES, CudaGraphs, half_types
+from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.predictor import MAX_BATCH, Backend, BackendError, choose, start
 
 CPU = torch.device("cpu")
@@ -48,9 +50,9 @@ class Echo:
 
 
 def test_onnx_runtime_agrees_with_pytorch(archive: Artifact) -> None:
-    reference, onnx = found = pytorch.candidates(archive, CPU, None)
-    for backend in found:
-        backend.start(1)
+    reference, onnx = pytorch.PyTorch(archive, CPU), OnnxRuntime(to_onnx(archive))
+    reference.start(1)
+    onnx.start(1)
     for count in (1, 3):
         assert onnx.run(photos(count)) == pytest.approx(reference.run(photos(count)), abs=1e-5)
 
@@ -128,12 +130,10 @@ def test_a_probe_is_saved_with_the_model_and_judges_it(archive: Artifact, tmp_pa
         changed.start()
 
 
-def test_a_backend_asked_for_by_name_is_used(archive: Artifact) -> None:
-    for name in ("pytorch", "onnxruntime"):
-        predictor = pytorch.create_predictor(archive, CPU, 1, name)
-        predictor.start()
-        assert predictor.backend.name == name
-        assert predictor.predict(photos(MAX_BATCH + 1)).sum(1) == pytest.approx(1, abs=1e-5)
+def test_large_batches_are_split(archive: Artifact) -> None:
+    predictor = pytorch.create_predictor(archive, CPU, 1)
+    predictor.start()
+    assert predictor.predict(photos(MAX_BATCH + 1)).sum(1) == pytest.approx(1, abs=1e-5)
 
 
 class Broken(Echo):

@@ -14,10 +14,6 @@ from dogbreeds.serving.user_code import script
 from dogbreeds.system import resources
 from dogbreeds.system.errors import DogbreedsError
 
-MODEL_DIR_ENV = "SM_MODEL_DIR"
-HOST_ENV = "DOGBREEDS_HOST"
-BACKEND_ENV = "DOGBREEDS_BACKEND"
-PRECISION_ENV = "DOGBREEDS_PRECISION"
 BACKENDS = PYTORCH, ONNX_RUNTIME, CUDA_GRAPHS = ("pytorch", "onnxruntime", "cuda-graphs")
 
 # Beyond this, another worker gains more than more threads per forward pass.
@@ -47,13 +43,13 @@ class Settings:
             return text
 
         # Address to listen on.
-        self.host = environment.get(HOST_ENV) or "0.0.0.0"  # noqa: S104  (of a container)
+        self.host = environment.get("DOGBREEDS_HOST") or "0.0.0.0"  # noqa: S104  (of a container)
         self.port = number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767)  # MMS's highest
         # Models come and go over HTTP, by SageMaker's multi-model contract.
         self.multi_model = environment.get(parameters.MULTI_MODEL_ENV, "").lower() == "true"
         base = Path(environment.get(parameters.BASE_PATH_ENV) or "/opt/ml")
         # The artifact's folder; not used with `multi_model`.
-        self.model_dir = Path(environment.get(MODEL_DIR_ENV) or base / "model")
+        self.model_dir = Path(environment.get("SM_MODEL_DIR") or base / "model")
         self.cpus = resources.available_cpus()
         self.memory = resources.memory_limit()  # usable bytes
         self.gpus = resources.gpu_count()
@@ -84,9 +80,9 @@ class Settings:
         # How long a request may wait for others in flight to share its batch.
         self.batch_delay_ms = number("DOGBREEDS_BATCH_DELAY_MS", 2 if self.gpus else 1, 1, 1000)
         # One of `BACKENDS`; None: the fastest that works.
-        self.backend = choice(BACKEND_ENV, BACKENDS)
+        self.backend = choice("DOGBREEDS_BACKEND", BACKENDS)
         # One of `onnx_runtime.PRECISIONS`; None: int8 if it is as accurate and faster.
-        precision = choice(PRECISION_ENV, ("auto", *PRECISIONS))
+        precision = choice("DOGBREEDS_PRECISION", ("auto", *PRECISIONS))
         self.precision = None if precision == "auto" else precision
 
     @property

@@ -1,6 +1,4 @@
-"""PyTorch as a backend, and as the source of all others."""
-
-import logging
+"""PyTorch as a backend, and as the source of those for GPUs."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,15 +6,11 @@ import torch
 
 from dogbreeds.model.artifact import Artifact, create_golden_example
 from dogbreeds.model.document import Description
-from dogbreeds.model.onnx_export import ExportError, to_onnx
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.torch_versions import disable_tf32
 from dogbreeds.serving.backends.cuda_graphs import CudaGraphs, half_types
-from dogbreeds.serving.backends.onnx_runtime import OnnxRuntime
 from dogbreeds.serving.predictor import Backend, BackendError, Predictor
-from dogbreeds.serving.settings import CUDA_GRAPHS, ONNX_RUNTIME, PYTORCH
-
-logger = logging.getLogger(__name__)
+from dogbreeds.serving.settings import CUDA_GRAPHS, PYTORCH
 
 
 class PyTorch:
@@ -63,13 +57,6 @@ def create_predictor(
 def candidates(artifact: Artifact, device: torch.device, requested: str | None) -> list[Backend]:
     """Return the backends to choose from, or raise BackendError; PyTorch's is the reference."""
     found: list[Backend] = [PyTorch(artifact, device)]
-    if requested == ONNX_RUNTIME or (requested is None and device.type == "cpu"):
-        try:
-            found.append(OnnxRuntime(to_onnx(artifact)))
-        except ExportError as error:
-            if requested is not None:
-                raise BackendError(str(error)) from error
-            logger.warning("running on PyTorch, because %s", error)
     if requested == CUDA_GRAPHS or (requested is None and device.type == "cuda"):
         if device.type != "cuda":
             raise BackendError(f"{CUDA_GRAPHS} needs an NVIDIA GPU, and there is none")
