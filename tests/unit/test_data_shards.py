@@ -13,7 +13,7 @@ import pytest
 from dogbreeds.cli import main
 from dogbreeds.data.folders import find_photos
 from dogbreeds.data.listing import list_folder
-from dogbreeds.data.photo import PhotosError, ShardPhoto, read_photos
+from dogbreeds.data.photo import PhotosError, ShardPhoto
 from dogbreeds.data.pixels import decode_split
 from dogbreeds.data.sample import draw_sample
 from dogbreeds.model.preprocessing import Preprocessing
@@ -106,21 +106,23 @@ def test_names_that_would_break_a_key_are_mended_and_stay_apart(tmp_path: Path) 
     assert keys == {"a_b", "a_b_2", "a_b_3", "Žofka"}
 
 
-def test_neighbours_in_a_shard_are_read_in_one_go(
+def test_a_shard_is_opened_once_for_all_its_photos(
     shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = list_folder(shards / "test").photos[:16]
-    expected = [photo.read_bytes() for photo in photos]
-    calls: list[int] = []
-    pread = os.pread
+    photos = list_folder(shards / "train").photos
+    opened: list[str] = []
+    real = os.open
 
-    def count(handle: int, size: int, offset: int) -> bytes:
-        calls.append(size)
-        return pread(handle, size, offset)
+    def count(path: Path, flags: int) -> int:
+        opened.append(str(path))
+        return real(path, flags)
 
-    monkeypatch.setattr(os, "pread", count)
-    assert list(read_photos(photos)) == expected
-    assert len(calls) == 1
+    monkeypatch.setattr(os, "open", count)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    assert all(photo.read_bytes()[:2] == b"\xff\xd8" for photo in photos)
+    assert sorted(opened) == sorted(map(str, (shards / "train").glob("*.tar")))
+    assert len(opened) > 1
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before + 1
 
 
 def test_a_broken_photo_in_a_shard_is_dropped_alone(shards: Path) -> None:

@@ -127,8 +127,7 @@ def test_weights_with_another_hash_are_not_kept(
     source = tmp_path / "source.pth"
     source.write_bytes(b"tampered")
     _published(monkeypatch, source, "0123abcd")
-    arguments = ["fetch", "resnet18", "--into", str(tmp_path / "into")]
-    assert networks.main(arguments) == 1
+    assert networks.main("resnet18", str(tmp_path / "into")) == 1
     assert "expected" in capsys.readouterr().err
     assert list((tmp_path / "into").iterdir()) == []
 

@@ -16,7 +16,7 @@ from dogbreeds.training.distributed import Cluster, Vote, VoteCount, join_cluste
 from dogbreeds.training.loop import Trainer
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
-from dogbreeds.training.weight_average import WeightAverage
+from dogbreeds.training.weight_average import weight_average
 from helpers.small_jobs import job, run
 
 PREPROCESSING = Preprocessing(64, 64)
@@ -215,15 +215,19 @@ def test_without_a_trained_head_or_with_wise_ft_1_the_result_is_the_fine_tuned_m
 
 def test_an_average_is_the_weighted_mean_of_what_it_saw() -> None:
     model = nn.BatchNorm1d(1)
-    average = WeightAverage(model, 0.75)
+    average = weight_average(model, 0.75)
+    average.update_parameters(model)
+    state = average.module.state_dict()
+    assert state["weight"].item() == 1  # the first step starts it
     nn.init.constant_(model.weight, 3.0)
     model.num_batches_tracked += 5  # type: ignore[operator, assignment]
-    average.update(model, step=100)
-    state = average.state_dict()
-    assert state["weight"].item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+    average.update_parameters(model)  # early averages follow faster: 2 / 11 are kept
+    early = 2 / 11 * 1 + 9 / 11 * 3
+    assert state["weight"].item() == pytest.approx(early)
     assert state["num_batches_tracked"].item() == 5
-    average.update(model, step=0)  # early averages follow faster: a tenth is kept
-    assert state["weight"].item() == pytest.approx(0.1 * 1.5 + 0.9 * 3)
+    average.n_averaged.fill_(100)
+    average.update_parameters(model)
+    assert state["weight"].item() == pytest.approx(0.75 * early + 0.25 * 3)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 import io
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dogbreeds.data.listing import is_junk
@@ -19,36 +17,17 @@ _RESERVE = 2**28  # bytes to leave free on the disk
 _MAX_NAME = 255  # bytes, on nearly all file systems
 
 
-def extract(archive: Path, folder: Path, workers: int) -> None:
+def extract(archive: Path, folder: Path) -> None:
     """Unpack a zip, tar or compressed tar archive to an empty folder.
 
-    A zip archive is unpacked by several threads; a tar archive can only be read in order, by one.
     On failure, the caller empties the folder. ArchiveError if it is no archive, broken, encrypted,
     contains links or names that lead out of the folder, or unpacks to far more than photos would;
     OSError if the disk is too small.
     """
-    with open_archive(archive) as members:
-        checked = _checked(archive, members, folder)
-        if not isinstance(members, list):
-            with progress_bar("Unpack", None) as bar:
-                for member, target in checked:
-                    _write(member, target, bar.update)
-            return
-        places = {member.name: target for member, target in checked}
-    stopped = threading.Event()
-
-    def extract_share(first: int) -> None:
-        with open_archive(archive) as own:  # a thread needs a file position of its own
-            files = [member for member in own if member.name in places]
-            for member in files[first::workers]:
-                if not stopped.is_set():
-                    _write(member, places[member.name], bar.update)
-
-    with progress_bar("Unpack", len(places)) as bar, ThreadPoolExecutor(workers) as pool:
-        try:
-            list(pool.map(extract_share, range(workers)))
-        finally:
-            stopped.set()
+    with open_archive(archive) as members, progress_bar("Unpack", None) as bar:
+        for member, target in _checked(archive, members, folder):
+            _write(member, target)
+            bar.update()
 
 
 def _checked(
@@ -98,7 +77,7 @@ def _safe_name(name: str) -> str | None:
     return "/".join(parts)
 
 
-def _write(member: Member, target: Path, on_progress: Callable[[int], object]) -> None:
+def _write(member: Member, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         # zipfile stops at the size in the directory, and checks the CRC.
@@ -106,4 +85,3 @@ def _write(member: Member, target: Path, on_progress: Callable[[int], object]) -
             shutil.copyfileobj(source, out, 2**20)
     except BROKEN as error:
         raise ArchiveError(f"broken archive: {member.name!r}: {error}") from error
-    on_progress(1)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dogbreeds.data.near_duplicates import Look, look_of
-from dogbreeds.data.photo import Photo, read_photos
+from dogbreeds.data.photo import Photo
 from dogbreeds.data.workers import in_processes
 from dogbreeds.model.color import to_srgb
 from dogbreeds.model.photo import Header, PhotoError, decode_unconverted
@@ -50,10 +50,9 @@ def examine(
 
     def examine_chunk(chunk: range) -> list[Facts | str]:
         found: list[Facts | str] = []
-        for position, data in zip(chunk, read_photos([photos[i] for i in chunk]), strict=True):
+        for position in chunk:
             try:
-                if isinstance(data, OSError):
-                    raise data
+                data = photos[position].read_bytes()
                 image, stored = decode_unconverted(
                     data, min_side, tolerate_truncated=tolerate_truncated
                 )

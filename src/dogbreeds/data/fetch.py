@@ -38,7 +38,7 @@ def fetched_before(target: Path, source: str, sha256: str) -> str | None:
     return description
 
 
-def fetch_archive(source: Remote | Path, target: Path, *, sha256: str, workers: int) -> str:
+def fetch_archive(source: Remote | Path, target: Path, *, sha256: str) -> str:
     """Fetch and unpack an archive to a new photos directory; return a description of its photos.
 
     On failure, a partial download is kept in ``.NAME.fetch`` next to the target and resumed by the
@@ -74,7 +74,7 @@ def fetch_archive(source: Remote | Path, target: Path, *, sha256: str, workers: 
                 raise ArchiveError(f"expected the SHA-256 {sha256.lower()}, got {digest}")
             photos = work / "photos"
             photos.mkdir()
-            extract(archive, photos, workers)
+            extract(archive, photos)
             return _finish(photos, target, address, digest)
         except (PhotosError, ArchiveError):
             _clear(work)  # the next call should not find it

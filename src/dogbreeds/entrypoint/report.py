@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,8 +215,10 @@ def _write_predictions(
 @contextlib.contextmanager
 def _drawing(file: Path, width: float, height: float) -> Iterator[Any]:
     """Yield an empty figure, in inches, that is then saved."""
-    # Import it here: matplotlib takes a second. Its object interface needs no display.
-    from dogbreeds.job_output.figure import Figure
+    with tempfile.TemporaryDirectory() as folder:  # its font cache does not belong in a home
+        os.environ.setdefault("MPLCONFIGDIR", folder)
+        # Import it here: matplotlib takes a second. Its object interface needs no display.
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     yield figure

@@ -9,12 +9,10 @@ import base64
 import hashlib
 import html
 import json
-import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from dogbreeds.system.files import atomic_write
 
@@ -69,15 +67,5 @@ def _hash(text: str) -> str:
 
 def _embedded(value: object) -> str:
     """Return ASCII JSON that cannot end the script element around it."""
-    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401  (any JSON)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return value
+    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)  # NaN, Infinity
+    return json.dumps(finite, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,10 +1,9 @@
 """torchvision's classifiers by name, with their head and pretrained weights.
 
-``python -m dogbreeds.model.networks fetch resnet18 --into DIR [--from FILE]`` puts torchvision's
-ImageNet weights into a folder, as the build of the training image does.
+``python -m dogbreeds.model.networks resnet18 DIR [FILE]`` puts torchvision's ImageNet weights into
+a folder, as the build of the training image does.
 """
 
-import argparse
 import pickle
 import socket
 import sys
@@ -90,17 +89,12 @@ def fetch_imagenet_weights(architecture: str, folder: Path, source: Path | None 
     return final
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run ``fetch``; exit code 3 means that the network could not be reached."""
-    parser = argparse.ArgumentParser(prog="python -m dogbreeds.model.networks", description=__doc__)
-    parser.add_argument("verb", choices=["fetch"])
-    parser.add_argument("architecture")
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--from", type=Path, dest="source", metavar="FILE")
-    options = parser.parse_args(arguments)
+def main(architecture: str, folder: str, source: str = "") -> int:
+    """Fetch weights; exit code 3 means that the network could not be reached."""
     socket.setdefaulttimeout(60)
+    given = Path(source) if source else None
     try:
-        path = fetch_imagenet_weights(options.architecture, options.into, options.source)
+        path = fetch_imagenet_weights(architecture, Path(folder), given)
     except urllib.error.URLError as error:
         print(f"cannot download the weights: {error.reason}", file=sys.stderr)
         return 3
@@ -112,4 +106,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812
+from torch.optim.swa_utils import AveragedModel
 
 from dogbreeds.job_output.metrics import metrics_line, summary_line
 from dogbreeds.system.terminal import progress_bar
@@ -29,7 +30,7 @@ from dogbreeds.training.optimizer import create_optimizer, set_learning_rate
 from dogbreeds.training.selection import Result, Selection
 from dogbreeds.training.settings import Settings, SettingsError
 from dogbreeds.training.stop import Stopped, StopRequest
-from dogbreeds.training.weight_average import WeightAverage
+from dogbreeds.training.weight_average import weight_average
 
 _SEED_STRIDE = 1_000_003  # a prime above any number of steps keeps seeds distinct
 _MOST_PROCESSES = 1024
@@ -78,7 +79,7 @@ class Trainer:
             self.model, self.optimizer, total_steps, targets, self.cluster.size, settings.compile
         )
         self.selection = Selection(settings, splits, device, self.cluster, stop, self.batch_size)
-        self._average: WeightAverage | None = None  # starts with the first step
+        self._average: AveragedModel | None = None  # starts with the first step
         # float16 alone, with 5 bits of exponent, needs loss scaling.
         kind = device.device.type
         self._scaler = torch.amp.GradScaler(kind, enabled=device.half is torch.float16)
@@ -103,7 +104,7 @@ class Trainer:
 
     @property
     def _evaluated(self) -> torch.nn.Module:
-        return self._average.model if self._average else self.model
+        return self._average.module if self._average else self.model
 
     def run(self, on_epoch: Callable[[], None]) -> None:
         """Train until the last step; call `on_epoch` once `history` has an epoch's metrics.
@@ -116,7 +117,7 @@ class Trainer:
         if self.state.step == 0:
             self.cluster.broadcast_weights(self.model)
             if self.settings.ema_decay:
-                self._average = WeightAverage(self.model, self.settings.ema_decay)
+                self._average = weight_average(self.model, self.settings.ema_decay)
         self.callback.on_train_begin(self.state)
         if self.settings.epochs == 0:
             with self.callback.phase("evaluate 0"):
@@ -181,7 +182,7 @@ class Trainer:
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self._average:
-            self._average.update(self.model, self.state.step)
+            self._average.update_parameters(self.model)
         self.callback.on_step_end()
         self.state.step += 1
 
@@ -271,7 +272,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if state["average"]:
-            self._average = WeightAverage(self.model, self.settings.ema_decay)
+            self._average = weight_average(self.model, self.settings.ema_decay)
             self._average.load_state_dict(state["average"])
         self.selection.load_state_dict(state)
         self.state.step = state["step"]
