@@ -38,7 +38,7 @@ help:  ## List the targets
 .venv/.installed-notebook: requirements/notebook.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install notebook
 
-.venv/.installed-dev: requirements/dev.txt requirements/torch.txt
+.venv/.installed-dev: requirements/dev.txt requirements/sagemaker_v3.txt requirements/torch.txt
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" requirements/install dev
 
 DEMO = .venv/bin/dogbreeds demo $(if $(DATA),"$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \

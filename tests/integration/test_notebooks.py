@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def test_no_outputs_are_kept(path: Path) -> None:
         assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
-V3 = os.environ.get("DOGBREEDS_SAGEMAKER_V3")
-"""A folder with the SDK v3's packages, which have the names of v2's."""
+V3 = Path(sys.prefix) / "sagemaker_v3"
+"""The SDK v3's packages, which have the names of v2's."""
 
 
 def run(name: str, folder: Path) -> list[str]:
@@ -93,19 +94,7 @@ def test_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("notebook", "packages"),
-    [
-        ("sagemaker_v2.ipynb", ""),
-        pytest.param(
-            "sagemaker_v3.ipynb",
-            V3,
-            marks=pytest.mark.skipif(
-                not V3,
-                reason="no SDK v3: pip install --no-deps --target DIR sagemaker-core"
-                " sagemaker-train, and DOGBREEDS_SAGEMAKER_V3=DIR",
-            ),
-        ),
-    ],
+    ("notebook", "packages"), [("sagemaker_v2.ipynb", ""), ("sagemaker_v3.ipynb", str(V3))]
 )
 def test_a_notebook_runs_from_top_to_bottom(
     notebook: str, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
