@@ -52,9 +52,11 @@ demo: .venv/.installed-demo  ## Train, serve and ask on this machine [DATA= MODE
 serve-demo: .venv/.installed-demo  ## The same, and leave the server running [PORT=8080]
 	@$(DEMO) --port $(PORT) --keep-serving
 
-notebook: .venv/.installed-notebook  ## The notebooks of examples/ in JupyterLab, which then asks nobody for news
-	.venv/bin/jupyter lab --LabApp.news_url=None --LabApp.extension_manager=readonly \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate examples
+IN_CONTAINER = $(filter notebook,$(FLAVOR))
+notebook: $(if $(IN_CONTAINER),,.venv/.installed-notebook)  ## The notebooks of examples/ in JupyterLab [FLAVOR=notebook: in a container]
+	$(if $(IN_CONTAINER),docker/notebook $(NOTEBOOK_IMAGE) 8888,.venv/bin/jupyter lab \
+		--LabApp.news_url=None --LabApp.extension_manager=readonly \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate examples)
 
 cloud: .venv/.installed-cloud  ## Install what .venv/bin/dogbreeds needs for AWS: the SageMaker SDK
 

@@ -4,6 +4,7 @@ FLAVOR ?= gpu
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/dogbreeds/__init__.py)
 TRAINING_IMAGE := dogbreeds-training:$(VERSION)-$(FLAVOR)
 SERVING_IMAGE := dogbreeds-serving:$(VERSION)-$(FLAVOR)
+NOTEBOOK_IMAGE := dogbreeds-notebook:$(VERSION)
 
 # A GPU image gets all GPUs unless GPU=none.
 GPU ?= $(if $(filter gpu,$(FLAVOR)),all,none)
