@@ -250,7 +250,8 @@ def test_the_generic_classes_of_the_sdk_run_both_images(
     )  # fmt: skip
     leave_nothing_of(tmp_path, training_image)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "predicted_label" in json.loads(done.stdout.splitlines()[-1])
+    [answer] = [line for line in done.stdout.splitlines() if line.startswith('{"predicted_label"')]
+    assert json.loads(answer)["class_name"]
 
 
 NOTEBOOK = """

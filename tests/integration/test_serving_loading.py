@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -14,11 +12,9 @@ from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.artifact import Artifact, ArtifactError
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
 from dogbreeds.serving.loading import LoadError
-from dogbreeds.serving.predictor import start
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +135,3 @@ def test_an_onnx_runtime_that_ignores_the_switch_is_refused(tmp_path: Path) -> N
     done = start_onnx_runtime("0", tmp_path)
     assert "TelemetryError" in done.stderr, done.stderr
     assert done.returncode != 0
-
-
-def test_no_other_backend_takes_the_place_of_one_that_reports() -> None:
-    class Silent:
-        name, tolerance = "pytorch", 1e-3
-
-        def start(self, threads: int) -> None:
-            """Nothing to do."""
-
-        def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            return np.zeros((len(pixels), 1), np.float32)
-
-    class Loud(Silent):
-        name = "onnxruntime"
-
-        def start(self, threads: int) -> None:
-            raise TelemetryError("a thread runs")
-
-    with pytest.raises(TelemetryError, match="a thread runs"):
-        start([Silent(), Loud()], threads=1)

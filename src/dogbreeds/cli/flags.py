@@ -95,10 +95,12 @@ def _add_options(function: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
 
 
 def _read_pairs(ctx: click.Context, option: click.Parameter, pairs: list[str]) -> dict[str, str]:
-    from dogbreeds.training.settings import Settings, SettingsError, parse_pairs
+    from dogbreeds.training.settings import Settings, SettingsError
 
+    hyperparameters = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise click.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}", ctx, option)
     try:
-        hyperparameters = parse_pairs(pairs)
         Settings.from_mapping(hyperparameters)
     except SettingsError as error:
         raise click.BadParameter(str(error), ctx, option) from error

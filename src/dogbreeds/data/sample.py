@@ -1,6 +1,6 @@
 """A small drawn data set, so that everything can be tried without a download.
 
-Six "breeds", far easier to tell apart than dogs, have their own coat color, pattern and ear shape.
+Six "breeds", far easier to tell apart than dogs, have a coat color and pattern of their own.
 """
 
 import random
@@ -14,14 +14,14 @@ _COUNTS = {"train": 40, "valid": 8, "test": 8}  # photos per breed
 _SIZE = (160, 120)
 _THINGS = 8  # in the background of a photo
 _Color = tuple[int, int, int]
-# The values are coat, pattern color, pattern, ears.
+# The values are coat, pattern color, pattern.
 _BREEDS = {
-    "001.Copper_spotter": ((190, 110, 60), (70, 35, 15), "spots", "pointed"),
-    "002.Blue_striper": ((110, 130, 170), (30, 40, 80), "stripes", "round"),
-    "003.Snow_plain": ((240, 240, 240), (240, 240, 240), "plain", "pointed"),
-    "004.Golden_halver": ((225, 185, 80), (150, 90, 20), "half", "round"),
-    "005.Moss_ringer": ((110, 150, 90), (30, 60, 30), "rings", "pointed"),
-    "006.Night_spotter": ((50, 45, 50), (225, 220, 210), "spots", "round"),
+    "001.Copper_spotter": ((190, 110, 60), (70, 35, 15), "spots"),
+    "002.Blue_striper": ((110, 130, 170), (30, 40, 80), "stripes"),
+    "003.Snow_plain": ((240, 240, 240), (240, 240, 240), "plain"),
+    "004.Golden_halver": ((225, 185, 80), (150, 90, 20), "half"),
+    "005.Moss_ringer": ((110, 150, 90), (30, 60, 30), "rings"),
+    "006.Night_spotter": ((50, 45, 50), (225, 220, 210), "spots"),
 }
 
 
@@ -42,7 +42,7 @@ def draw_sample(root: Path) -> None:
 
 
 def _draw(rng: random.Random, folder: str) -> Image.Image:
-    coat, mark, pattern, ears = _BREEDS[folder]
+    coat, mark, pattern = _BREEDS[folder]
     width, height = _SIZE
     image = Image.new("RGB", _SIZE, _shade(rng, (120 + rng.randrange(60),) * 3, 30))
     draw = ImageDraw.Draw(image)
@@ -55,15 +55,6 @@ def _draw(rng: random.Random, folder: str) -> Image.Image:
     radius = rng.uniform(0.26, 0.4) * height
     x, y = width * rng.uniform(0.35, 0.65), height * rng.uniform(0.45, 0.6)
     fur = _shade(rng, coat, 12)
-    for side in (-1, 1):
-        ear_x, ear_y = x + side * radius * 0.75, y - radius * 0.8
-        if ears == "pointed":
-            points = [(ear_x - radius * 0.35, y - radius * 0.4),
-                      (ear_x + radius * 0.35, y - radius * 0.4),
-                      (ear_x + side * radius * 0.2, ear_y - radius * 0.6)]  # fmt: skip
-            draw.polygon(points, fill=fur)
-        else:
-            draw.circle((ear_x, ear_y), radius * 0.45, fill=fur)
     head = Image.new("L", _SIZE, 0)
     ImageDraw.Draw(head).circle((x, y), radius, fill=255)
     coat_image = Image.new("RGB", _SIZE, fur)

@@ -99,12 +99,9 @@ def write_reports(
     history: Sequence[dict[str, float]], predictions: dict[str, Predictions],
     paths: Mapping[str, Sequence[Photo]], classes: Sequence[PhotoClass], folder: Path,
 ) -> None:  # fmt: skip
-    """Write the reports of a finished job.
+    """Write the reports of a finished job; OSError if that fails.
 
     `history` has the metrics of each epoch, `predictions` and `paths` are by split.
-
-    Raises:
-        OSError: They cannot be written.
     """
     worst: list[Photo] = []
     for split, found in predictions.items():

@@ -240,10 +240,7 @@ def read_system(output: Path) -> dict[str, Any] | None:
     Returns:
         JSON-ready, None without samples: ``charts``, each a ``title`` and ``curves`` with ``name``
         and ``points`` [seconds since the first sample, value]; ``phases`` with ``name``, ``start``
-        and ``end`` in those seconds; ``verdicts``, lines of text.
-
-    Raises:
-        ProfileError, OSError: As for `read_profile`.
+        and ``end`` in those seconds; ``verdicts``, lines of text. Errors are as of `read_profile`.
     """
     if not any((output / PROFILER_FOLDER).glob("system/**/*.json")):
         return None

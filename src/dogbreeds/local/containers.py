@@ -30,29 +30,33 @@ def train(settings: CloudSettings, photos: Path, out: Path, weights: str | None)
 def _hosts(settings: CloudSettings, image: str, hosts: list[str]) -> Iterator[training.Start]:
     """Yield a function that starts all hosts over one tree, and returns the process of the first.
 
-    The others' output is in ``HOST.log`` of the tree. What is left is removed at the end.
+    The others have their own trees in it, with ``HOST.log`` beside them. All end with the context.
     """
     prefix = f"dogbreeds-{os.getpid()}"
     network = prefix if len(hosts) > 1 else "none"
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(root: Path, output: int | None) -> "subprocess.Popen[bytes]":
-        code, config = root / "code", root / "input" / "config" / "resourceconfig.json"
-        code.mkdir()  # as the caller: Docker would create the mount point as root
+        # The channels are links to absolute paths, which are the same in the containers.
+        links = [path for path in (root / "input/data").rglob("*") if path.is_symlink()]
+        channels = {path.resolve(): f"{path.resolve()}:ro" for path in links}
         for host in reversed(hosts):
-            own = root / f"{host}.json"
-            resources = {"current_host": host, "hosts": hosts, "network_interface_name": "eth0"}
-            own.write_text(json.dumps(resources))
-            mounts = {root: "/opt/ml", own: f"/opt/ml/{config.relative_to(root)}:ro"}
-            # The channels are links to absolute paths, which are the same in the container.
-            links = [p.resolve() for p in (root / "input/data").rglob("*") if p.is_symlink()]
-            mounts |= {path: f"{path}:ro" for path in links}
+            own, resources = root if host == hosts[0] else root / host, root / f"{host}.json"
+            own.mkdir(exist_ok=True)  # as the caller: Docker would do it as root
+            described = {"current_host": host, "hosts": hosts, "network_interface_name": "eth0"}
+            resources.write_text(json.dumps(described))
+            mounts = {
+                own: "/opt/ml",
+                root / "input": "/opt/ml/input:ro",
+                resources: "/opt/ml/input/config/resourceconfig.json:ro",
+                **channels,
+            }
             variables = {"TQDM_MININTERVAL": training.update_seconds()}
             command = [
                 *_run(settings, f"{prefix}-{host}", mounts,
                       variables | settings.training.environment),
                 f"--user={os.getuid()}:{os.getgid()}", f"--hostname={host}",
-                f"--network={network}", "--tmpfs=/opt/ml/code", image, "train",
+                f"--network={network}", image, "train",
             ]  # fmt: skip
             with (root / f"{host}.log").open("wb") as log:
                 process = subprocess.Popen(

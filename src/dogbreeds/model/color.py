@@ -45,13 +45,9 @@ def _transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
         if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
             return None
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-        if mode == "CMYK":
+        if mode != "RGB":
             return functools.partial(_apply, transform)
-        levels = np.arange(0, 256, 1 if mode == "L" else 17, dtype=np.uint8)
-        if mode == "L":
-            ramp = Image.fromarray(levels[None])
-            curve = np.asarray(ImageCms.applyTransform(ramp, transform))[0, :, 1]
-            return lambda image: image.point(curve.tolist()).convert("RGB")
+        levels = np.arange(0, 256, 17, dtype=np.uint8)
         samples = np.stack(np.meshgrid(levels, levels, levels), 3).reshape(16, -1, 3)
         changed = np.asarray(ImageCms.applyTransform(Image.fromarray(samples), transform))
     except Exception:  # lcms raises many types for a broken profile

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dogbreeds.model.onnx_runtime import NO_TELEMETRY
 from dogbreeds.serving.settings import Settings
+from dogbreeds.serving.user_code.cores import FILE_ENV
 from dogbreeds.system.errors import DogbreedsError
 
 PLUGINS_DIR_ENV = "DOGBREEDS_PLUGINS_DIR"
@@ -128,8 +129,9 @@ def command(settings: Settings, folder: Path) -> list[str]:
 def environment(settings: Settings, folder: Path, packages: Path | None) -> dict[str, str]:
     """Return the environment of the server and its workers; `packages` are imported first."""
     paths = [packages, Path(__file__).parents[2], os.environ.get("PYTHONPATH")]
-    # Our own backends get their number of threads as an argument.
-    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.user_code else {}
+    threads = {}
+    if settings.user_code and "OMP_NUM_THREADS" not in os.environ:  # our backends set their own
+        threads = {"OMP_NUM_THREADS": str(settings.threads), FILE_ENV: str(folder / "cores")}
     return {
         **threads,
         **os.environ,

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dogbreeds.model.document import Description, GoldenExample
-from dogbreeds.model.onnx_runtime import TelemetryError
 from dogbreeds.system.errors import DogbreedsError
 from dogbreeds.system.resources import give_back_memory
 
@@ -72,15 +71,14 @@ class Predictor:
 def start(backends: list[Backend], threads: int, requested: str | None = None) -> list[Backend]:
     """Start backends and return those that run.
 
-    The first and the requested one must: what the engine raises is raised. TelemetryError if any of
-    them would report to its vendor.
+    The first and the requested one must: what the engine raises is raised.
     """
     started: list[Backend] = []
     for backend in backends:
         try:
             backend.start(threads)
         except Exception as error:  # engines raise many types
-            if not started or backend.name == requested or isinstance(error, TelemetryError):
+            if not started or backend.name == requested:
                 raise
             logger.warning("not running on %s: it does not start: %s", backend.name, error)
         else:

@@ -46,7 +46,8 @@ def augment(
         return images.permute(0, 2, 3, 1)
     strength = _STRENGTHS[kind]
     theta = _affine(draw, strength, flip).to(images.device, non_blocking=True)
-    grid = _grid(theta, size)
+    shape = (len(images), 3, size, size)
+    grid = F.affine_grid(theta, shape, align_corners=False)  # type: ignore[arg-type]
     crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     crops = _jittered(crops, 1 + strength.color * (2 * draw[5:8] - 1))
     if strength.erase:
@@ -71,20 +72,6 @@ def _affine(draw: torch.Tensor, strength: _Strength, flip: bool) -> torch.Tensor
     theta[:, 0, 2] = (1 - width) * (2 * draw[3] - 1)
     theta[:, 1, 2] = (1 - height) * (2 * draw[4] - 1)
     return theta
-
-
-def _grid(theta: torch.Tensor, size: int) -> torch.Tensor:
-    """Return sampling positions [N, S, S, 2] in -1..1.
-
-    Equals ``F.affine_grid(..., align_corners=False)`` but takes less than half its time on a CPU.
-    """
-    place = (2 * torch.arange(size, device=theta.device) + 1) / size - 1
-    grid = theta.new_empty(len(theta), 2, size, size)
-    terms = theta[..., None, None]  # [N, 2, 3, 1, 1]
-    for axis in range(2):
-        along_x = terms[:, axis, 0] * place + terms[:, axis, 2]
-        torch.add(along_x, terms[:, axis, 1] * place[:, None], out=grid[:, axis])
-    return grid.permute(0, 2, 3, 1)
 
 
 def _jittered(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

@@ -194,20 +194,11 @@ def parse_steps(text: str) -> range | None:
     return range(int(first), int(end))
 
 
-def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Split hyperparameters such as ``["lr=0.001", "epochs=5"]``; SettingsError without ``=``."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise SettingsError(f"expected NAME=VALUE, got {pair!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
 def resolve_weights(settings: Settings, channel: Path | None) -> Path | None:
     """Return the file of the starting weights; None: random. `channel` is that of ``weights``.
 
-    Raises:
-        SettingsError: The file does not exist.
-        ModelError: The architecture is unknown, or its ImageNet weights are not on this machine.
+    SettingsError if the file does not exist; ModelError if the architecture is unknown, or its
+    ImageNet weights are not on this machine.
     """
     check_architecture(settings.model)
     if settings.weights == "none":

@@ -21,7 +21,7 @@ from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFor
 from dogbreeds.serving import codecs
 from dogbreeds.serving.codecs import RequestError
 from dogbreeds.serving.settings import Settings
-from dogbreeds.serving.user_code import script
+from dogbreeds.serving.user_code import cores, script
 from dogbreeds.serving.user_code.functions import Function, functions_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class UserService:
         self._load("pre_model_fn", folder, context)
         self._model = self._load("model_fn", folder, context)
         self._load("model_warmup_fn", folder, self._model, context)
+        self._share_of_cores = cores.sharing(settings.workers, settings.cpus)
 
     def _load(self, name: str, *arguments: Any) -> Any:
         function = self._functions.get(name)
@@ -66,15 +67,16 @@ class UserService:
     def answer(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer each request by itself; see `dogbreeds.serving.worker.handle`."""
         requests = [self._read(item, context, index) for index, item in enumerate(data)]
-        if "transform_fn" in self._functions:
-            self._run("transform", requests)
-        else:
-            self._run("input", requests)
-            if batch_predict_fn := self._functions.get("batch_predict_fn"):
-                self._predict_together(batch_predict_fn, requests)
+        with self._share_of_cores():
+            if "transform_fn" in self._functions:
+                self._run("transform", requests)
             else:
-                self._run("predict", requests)
-            self._run("output", requests)
+                self._run("input", requests)
+                if batch_predict_fn := self._functions.get("batch_predict_fn"):
+                    self._predict_together(batch_predict_fn, requests)
+                else:
+                    self._run("predict", requests)
+                self._run("output", requests)
         return [self._finish(request, len(requests)) for request in requests]
 
     def _read(self, item: dict[str, Any], context: Any, index: int) -> _Request:
