@@ -102,3 +102,27 @@ def test_weights_with_another_hash_fail_the_build(tmp_path: Path, training_image
     assert built.returncode != 0
     assert "f37072fd" in built.stdout
     assert run("docker", "image", "inspect", tag, check=False).returncode != 0
+
+
+def test_nothing_runs_with_the_rights_of_another_that_the_base_lacks(
+    training_image: str, serving_image: str
+) -> None:
+    search = "find / -xdev -type f ( -perm -4000 -o -perm -2000 ) 2>/dev/null | sort"
+    search = search.replace("(", "\\(").replace(")", "\\)")
+    base = os.environ.get("BASE_IMAGE") or "dogbreeds-base:cpu"
+    allowed = set(inside(base, search).split())
+    assert allowed
+    for image in (training_image, serving_image):
+        assert set(inside(image, search).split()) <= allowed
+
+
+def test_no_image_keeps_a_cache_or_the_builders_settings(
+    training_image: str, serving_image: str
+) -> None:
+    search = (
+        "ls -d /root/.cache/pip /run/secrets/pip.conf /etc/pip.conf /root/.config/pip"
+        " /var/lib/apt/lists/*_Packages* 2>/dev/null || true"
+    )
+    for image in (training_image, serving_image):
+        assert inside(image, search) == ""
+        assert not [name for name in config(image)["Env"] if re.match("PIP_INDEX|.*TOKEN", name)]
