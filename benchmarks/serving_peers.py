@@ -128,7 +128,7 @@ def install_peers(folder: Path) -> Path:
     ours = sysconfig.get_path("purelib")
     show = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.run([python, "-c", show], check=True, capture_output=True, text=True).stdout
-    source = Path(artifact.__file__).parents[1]
+    source = Path(artifact.__file__).parents[2]
     (Path(site.strip()) / "outer.pth").write_text(f"{ours}\n{source}\n")
     install = [str(python), "-m", "pip", "install", "-q"]
     subprocess.run([*install, *PEERS], check=True)
