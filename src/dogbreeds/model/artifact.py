@@ -29,7 +29,7 @@ from dogbreeds.model.document import TAR_FILE as TAR_FILE
 from dogbreeds.model.document import WEIGHTS_FILE as WEIGHTS_FILE
 from dogbreeds.model.document import ArtifactError as ArtifactError
 from dogbreeds.model.document import read_document as read_document
-from dogbreeds.model.graphs import Graph, file_name
+from dogbreeds.model.graphs import Graph
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.pipeline import Pipeline
 from dogbreeds.model.preprocessing import Preprocessing
@@ -82,7 +82,7 @@ def save(artifact: Artifact, folder: Path) -> Path:
     tensors[document.GOLDEN_PROBABILITIES] = torch.from_numpy(golden.probabilities)
     # Write the graphs first: nothing reads them until the document names them.
     for graph in artifact.graphs:
-        with atomic_write(folder / file_name(graph.precision)) as partial:
+        with atomic_write(folder / f"{graph.precision}.onnx") as partial:
             partial.write_bytes(graph.data)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         try:

@@ -1,7 +1,7 @@
 """The ONNX graphs of an artifact: the model in float32 and in int8, as its job measured them.
 
-They are files next to the weights. The artifact's document contains the hash of each, so that
-weights and graphs stay together, and its results on the golden example and the evaluation photos.
+They are files ``PRECISION.onnx`` next to the weights. The artifact's document contains the hash of
+each, so that they stay together, and its results on the golden example and evaluation photos.
 """
 
 import hashlib
@@ -36,21 +36,16 @@ class Graph:
         }
 
 
-def file_name(precision: str) -> str:
-    """Return the name of a graph's file in the artifact."""
-    return f"{precision}.onnx"
-
-
 def read_graphs(document: dict[str, Any], path: Path) -> dict[str, Graph]:
     """Return an artifact's graphs by precision; ArtifactError if one is missing or was changed."""
     graphs = {}
     for precision in PRECISIONS:
         if (stored := document.get("graphs", {}).get(precision)) is None:
             continue
-        data = read_file(path, file_name(precision))
+        data = read_file(path, name := f"{precision}.onnx")
         if (digest := hashlib.sha256(data).hexdigest()) != stored["sha256"]:
             raise ArtifactError(
-                f"expected {file_name(precision)} in {path} to have the SHA-256"
+                f"expected {name} in {path} to have the SHA-256"
                 f" {stored['sha256']}, got {digest}: it is not the graph that was saved there"
             )
         probabilities = np.array([stored["probabilities"]], np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dogbreeds.cloud import drivers, naming, prices, s3
-from dogbreeds.cloud.aws import Cloud, CloudError
+from dogbreeds.cloud.aws import Cloud, CloudError, given
 from dogbreeds.cloud.images.uri import job_image
 from dogbreeds.cloud.jobs import follow
 from dogbreeds.cloud.jobs.submit import submit_once
@@ -89,9 +89,7 @@ def make_estimator(
     volume_key = "" if drivers.has_local_disk(job.instance_type) else settings.aws.kms_key
     image = job_image(cloud, "training")
     price = prices.per_hour(settings, job.instance_type, job.instance_count)
-    facts = {"DOGBREEDS_IMAGE": image} | (
-        {"DOGBREEDS_USD_PER_HOUR": f"{price:.4f}"} if price else {}
-    )
+    facts = given(DOGBREEDS_IMAGE=image, DOGBREEDS_USD_PER_HOUR=price and f"{price:.4f}")
     return Estimator(
         image_uri=image,
         role=settings.aws.role,
