@@ -30,10 +30,10 @@ def packages() -> list[str]:
 
 def license_of(name: str) -> str:
     """Return the declared license: SPDX's expression, else the classifiers, else the text."""
-    known = importlib.metadata.metadata(name)
-    classified = (known.get_all("Classifier") or [])[:]
-    shown = [c.rpartition(" :: ")[2] for c in classified if c.startswith("License :: ")]
-    text = known.get("License-Expression") or ", ".join(shown) or known.get("License") or ""
+    known = importlib.metadata.metadata(name).json
+    classified = [str(c) for c in known.get("classifier", ()) if str(c).startswith("License :: ")]
+    shown = ", ".join(text.rpartition(" :: ")[2] for text in classified)
+    text = known.get("license_expression") or shown or known.get("license") or ""
     return UNDECLARED.get(name, str(text))
 
 
