@@ -201,7 +201,8 @@ def write_table(
     columns = list(next(iter(medians.values())))
     rows: list[dict[str, object]] = []
     for (name, size, concurrency), found in medians.items():
-        loop = medians.get((name.replace("ours", "bare"), size, 1), medians.get(("bare", size, 1)))
+        own_loop = medians.get((name.replace("ours", "bare"), size, 1)) if "ours" in name else None
+        loop = own_loop or medians.get(("bare", size, 1))
         own = medians.get(("ours", size, concurrency))
         ratios = {
             "of_bare": found["per_second"] / loop["per_second"] if loop else None,
