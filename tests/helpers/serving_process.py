@@ -22,6 +22,7 @@ import psutil
 import torch
 from PIL import Image
 
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.preprocessing import Preprocessing
@@ -172,7 +173,7 @@ def assert_gone(processes: list[psutil.Process], timeout: float = 5) -> None:
 
 
 def save_tiny_archive(folder: Path) -> Path:
-    """Write the archive of a small network with random weights; return its folder."""
+    """Write the archive of a small network with random weights and graphs; return its folder."""
     torch.manual_seed(0)
     tiny = artifact.Artifact(
         model=networks.create_model("squeezenet1_1", len(CLASSES)),
@@ -181,6 +182,7 @@ def save_tiny_archive(folder: Path) -> Path:
         preprocessing=Preprocessing(resize_size=72, image_size=64),
     )
     artifact.save(tiny, folder)
+    add_graphs(folder, {}, quantize=True)
     return folder
 
 

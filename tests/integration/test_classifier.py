@@ -13,6 +13,7 @@ from PIL import Image
 from dogbreeds import METRIC_DEFINITIONS, SEARCH_SPACE, Classifier
 from dogbreeds.cli.main import main
 from dogbreeds.data.doubts import find_doubtful
+from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
 from dogbreeds.model.photo import PhotoError
@@ -29,6 +30,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = networks.create_model("squeezenet1_1", len(classes)).eval()
     made = artifact.Artifact(model, "squeezenet1_1", classes, Preprocessing(64, 64))
     artifact.save(made, folder)
+    add_graphs(folder, {}, quantize=True)
     artifact.pack(folder, folder / "model.tar.gz")
     return folder / "model.tar.gz"
 
