@@ -13,6 +13,7 @@ from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.job_output.metrics import METRIC_DEFINITIONS, METRICS, metrics_line, summary_line
 from dogbreeds.model.networks import create_model
 from dogbreeds.model.preprocessing import Preprocessing
+from dogbreeds.training import wise_ft
 from dogbreeds.training.augmentation import DRAWS, Augmentation, augment
 from dogbreeds.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dogbreeds.training.device import Device, PixelStore
@@ -310,3 +311,22 @@ def test_cpus_evaluate_in_float32_as_they_serve() -> None:
         assert layer(images).dtype == torch.bfloat16
     with half.autocast(training=False):
         assert layer(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "expected"), [(0.2, 0.1, 0.25), (0.01, 0.5, 0.0), (-0.1, 0.1, 0.0)]
+)
+def test_a_share_between_the_ends_must_be_surely_better(
+    gain: float, noise: float, expected: float
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    probe = torch.rand(600, generator=random)
+    difference = gain + noise * torch.randn(600, generator=random)
+    losses = {0.0: probe, 0.25: probe - difference, 1.0: probe + 0.3}
+    assert wise_ft.choose(losses) == expected
+
+
+def test_of_the_ends_the_better_one_is_chosen_however_close() -> None:
+    probe = torch.rand(600, generator=torch.Generator().manual_seed(0))
+    assert wise_ft.choose({0.0: probe, 0.5: probe + 1, 1.0: probe - 1e-4}) == 1.0
+    assert wise_ft.choose({0.0: probe, 0.5: probe + 1, 1.0: probe + 1e-4}) == 0.0

@@ -78,7 +78,6 @@ def with_job(
 
 
 def _needed_folder(data: str | None, on: str) -> Path:
-    """Return DATA as a folder; click.UsageError where it is missing."""
     if data is None:
         raise click.UsageError(f"--on {on} needs DATA, a photos directory")
     return Path(data)

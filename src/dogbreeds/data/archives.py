@@ -24,10 +24,14 @@ def extract(archive: Path, folder: Path) -> None:
     contains links or names that lead out of the folder, or unpacks to far more than photos would;
     OSError if the disk is too small.
     """
-    with open_archive(archive) as members, progress_bar("Unpack", None) as bar:
-        for member, target in _checked(archive, members, folder):
-            _write(member, target)
-            bar.update()
+    with open_archive(archive) as members:
+        files: Iterable[tuple[Member, Path]] = _checked(archive, members, folder)
+        if isinstance(members, list):  # else it can be read only once, in order
+            files = list(files)
+        with progress_bar("Unpack", len(files) if isinstance(files, list) else None) as bar:
+            for member, target in files:
+                _write(member, target)
+                bar.update()
 
 
 def _checked(

@@ -21,11 +21,8 @@ def convert(source: Path, target: Path, photos: Path | None = None) -> dict[str,
 
     `target` may be `source`. Without `photos`, the photos directory of its training, there is no
     int8 graph, which must be calibrated and measured. Returned are the graphs by precision.
-
-    Raises:
-        ArtifactError, OSError: The artifact is missing or damaged; a file cannot be written.
-        PhotosError: The photos' classes are not the model's.
-        ExportError: The model cannot be converted.
+    ArtifactError if the artifact is missing or damaged, PhotosError if the photos' classes are not
+    the model's, ExportError if it cannot be converted, OSError if a file cannot be written.
     """
     data = read_file(source, artifact.WEIGHTS_FILE)
     description = describe(data, source)

@@ -38,12 +38,12 @@ def run(
         draw_sample(photos)
         hyperparameters = {**_SAMPLE_HYPERPARAMETERS, **hyperparameters}
 
-    _say("1/3 Train with sagemaker-training's `train`")
+    print("\n== 1/3 Train with sagemaker-training's `train`", flush=True)
     tar = training.train(photos, out, hyperparameters, weights)
 
-    _say("2/3 Start the model server")
+    print("\n== 2/3 Start the model server", flush=True)
     with server.serving(tar, port, out / "serve.log") as running:
-        _say("3/3 Ask it")
+        print("\n== 3/3 Ask it", flush=True)
         chosen = _choose_photos(out / "opt-ml" / "input" / "data")
         for photo, folder in chosen:
             _ask(running.url, photo, folder)
@@ -72,7 +72,3 @@ def _ask(url: str, photo: Path, folder: str) -> None:
         print(f"{photo}  (is {expected.label} {expected.name})\n  {answer}")
     except server.RefusedError as error:  # e.g. a user's photo is broken
         print(error)
-
-
-def _say(text: str) -> None:
-    print(f"\n== {text}", flush=True)

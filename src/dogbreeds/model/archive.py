@@ -33,7 +33,7 @@ class Member(NamedTuple):
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Iterable[Member]]:
-    """Yield the members of an archive, each to be read before the next.
+    """Yield the members of an archive; those of a zip as a list, to be read in any order.
 
     ArchiveError if it is no archive, has a password or is broken, also where members are read in
     the body of ``with``; OSError if it cannot be read.
@@ -41,7 +41,7 @@ def open_archive(path: Path) -> Iterator[Iterable[Member]]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
-                yield (_zip_member(file, info) for info in file.infolist())
+                yield [_zip_member(file, info) for info in file.infolist()]
         elif tarfile.is_tarfile(path):
             with tarfile.open(path) as tar:
                 yield (

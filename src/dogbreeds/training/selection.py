@@ -15,7 +15,7 @@ from dogbreeds.training.distributed import Cluster
 from dogbreeds.training.evaluation import Predictions, evaluate
 from dogbreeds.training.settings import Settings
 from dogbreeds.training.stop import StopRequest
-from dogbreeds.training.wise_ft import SHARES, describe, interpolate
+from dogbreeds.training.wise_ft import SHARES, choose, describe, interpolate
 
 
 class Result(NamedTuple):
@@ -103,23 +103,21 @@ class Selection:
         self._probe_metrics = state["probe_metrics"]
 
     def _select(self, model: nn.Module) -> tuple[nn.Module, dict[str, float]]:
-        """Select WiSE-FT's share with the lowest validation loss, and log all losses."""
+        """Choose WiSE-FT's share by the validation losses, and log them."""
         wise_ft = self._settings.wise_ft
-        models: dict[float, nn.Module] = {}
-        found: dict[float, Predictions] = {}
-        for share in SHARES if wise_ft == "auto" else (float(wise_ft),):
-            models[share] = interpolate(self._probe, model, share)
-            found[share] = self._predict("valid", models[share])
-            # All processes use rank 0's choice, whatever rounding does in the others.
-            best = self._cluster.broadcast(min(found, key=lambda key: found[key].loss))
-            models = {best: models[best]}
+        shares = SHARES if wise_ft == "auto" else (float(wise_ft),)
+        found = {s: self._predict("valid", interpolate(self._probe, model, s)) for s in shares}
+        best = shares[0]
+        if len(shares) > 1:  # all processes use rank 0's choice, whatever rounding does in them
+            losses = {share: found[share].losses for share in shares}
+            best = self._cluster.broadcast(choose(losses))
         self.predictions["valid"] = found[best]
         loss, accuracy = (self._probe_metrics[f"valid_{name}"] for name in ("loss", "accuracy"))
         lines = [f"  {describe(share)}: {found[share]}" for share in found]
         self._print("\n".join(["WiSE-FT on the validation photos:", *lines]))
         self._print(f"Chosen: {describe(best)}, {found[best]}; linear probe: valid loss"
                     f" {loss:.4f}, valid accuracy {accuracy:.2%}")  # fmt: skip
-        return models[best], {
+        return interpolate(self._probe, model, best), {
             "wise_ft": best, "probe_valid_loss": loss, "probe_valid_accuracy": accuracy,
         }  # fmt: skip
 

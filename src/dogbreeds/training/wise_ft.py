@@ -5,12 +5,14 @@ al., "Robust fine-tuning of zero-shot models", 2022.
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The shares of the fine-tuned weights to choose from."""
+_Z = 1.96  # standard errors of a mean
 
 
 def interpolate(probe: dict[str, torch.Tensor], model: nn.Module, share: float) -> nn.Module:
@@ -29,6 +31,17 @@ def interpolate(probe: dict[str, torch.Tensor], model: nn.Module, share: float) 
     }
     between.load_state_dict(mixed)
     return between
+
+
+def choose(losses: Mapping[float, torch.Tensor]) -> float:
+    """Return the share to use, given the validation losses of N photos [N] by share, 0 and 1 too.
+
+    It is the better end, unless a share between them is better still with 95 % confidence.
+    """
+    best = min(losses, key=lambda share: float(losses[share].mean()))
+    end = min((0.0, 1.0), key=lambda share: float(losses[share].mean()))
+    gains = losses[end] - losses[best]
+    return best if gains.mean() > _Z * gains.std() / len(gains) ** 0.5 else end
 
 
 def describe(share: float) -> str:

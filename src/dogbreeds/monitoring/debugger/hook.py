@@ -151,7 +151,7 @@ class Debugger(Callback):
         if self._saving and not state.compiled:
             self._relu_calls.clear()
             for name, module in state.model.named_modules():
-                hook = functools.partial(self._after_forward, name or _kind(state.model))
+                hook = functools.partial(self._after_forward, name or type(state.model).__name__)
                 self._handles.append(module.register_forward_hook(hook))
 
     def _after_forward(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
@@ -189,7 +189,7 @@ class Debugger(Callback):
             hook.save(f"CrossEntropyLoss_input_{position}", torch.cat(tensors))
         hook.save("class_counts", self._class_counts)
         for name, parameter in model.named_parameters():
-            full_name = f"{_kind(model)}_{name}"
+            full_name = f"{type(model).__name__}_{name}"
             hook.save(full_name, parameter)
             if parameter.grad is not None:
                 hook.save(f"gradient/{full_name}", parameter.grad)
@@ -205,7 +205,7 @@ class Debugger(Callback):
         model, hook = self._state.model, self._hook
         for name, before in self._weights.items():
             change = torch.dist(model.get_parameter(name).detach(), before)
-            layer = f"{_kind(model)}_{name.removesuffix('.weight')}"
+            layer = f"{type(model).__name__}_{name.removesuffix('.weight')}"
             hook.save(f"update_ratio/{layer}", change / before.norm())
         self._weights.clear()
         hook.save_scalar("lr", max(group["lr"] for group in self._state.optimizer.param_groups))
@@ -231,7 +231,3 @@ class Debugger(Callback):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-
-
-def _kind(model: nn.Module) -> str:
-    return type(model).__name__

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 FILE_ENV = "DOGBREEDS_CORES_FILE"
@@ -14,7 +13,7 @@ FILE_ENV = "DOGBREEDS_CORES_FILE"
 _SECONDS = 1.0  # without two busy workers, after which one takes all processors
 
 
-def sharing(workers: int, cpus: int) -> Callable[[], AbstractContextManager[None]]:
+def sharing(workers: int, cpus: int) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """Return the context in which a worker that has loaded its script answers requests.
 
     In it PyTorch has as many threads as `cpus` if no two of the `workers` were busy lately, else
