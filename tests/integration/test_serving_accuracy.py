@@ -70,7 +70,10 @@ def check(asked: Asked) -> None:
 
 
 def test_the_endpoint_agrees_with_trainings_evaluation(sample: Path, tmp_path: Path) -> None:
-    settings = {"model": "resnet18", "weights": "none", "image_size": "64", "epochs": "2"}
+    settings = {
+        "model": "resnet18", "weights": "none", "image_size": "64", "epochs": "2",
+        "quantize": "false",  # int8 is as accurate, but not the same
+    }  # fmt: skip
     check(ask(tmp_path, sample, settings, None))
 
 

@@ -268,3 +268,19 @@ def test_vnni_is_read_from_the_processors_flags(tmp_path: Path, flags: str, expe
     (tmp_path / "cpuinfo").write_text(flags)
     assert int8_saturates(tmp_path) is expected
     assert not int8_saturates(tmp_path / "missing")
+
+
+def test_int8_has_fine_probabilities_beyond_those_of_its_calibration() -> None:
+    torch.manual_seed(0)
+    model = networks.create_model("squeezenet1_1", 4).eval()
+    classes = tuple(PhotoClass(str(n), str(n)) for n in range(4))
+    made = Artifact(model, "squeezenet1_1", classes, Preprocessing(64, 64), temperature=0.05)
+    graph = to_onnx(made)
+    rng = np.random.default_rng(0)
+    plain = [rng.integers(120, 130, (1, 64, 64, 3), np.uint8) for _ in range(4)]
+    session = Session(entrypoint_graphs.quantize_graph(graph, iter(plain)), 1, optimized=False)
+    varied = rng.integers(0, 256, (16, 64, 64, 3), np.uint8)
+    found, expected = session.run(varied), Session(graph, 1).run(varied)
+    assert found.sum(1) == pytest.approx(1, abs=1e-5)
+    assert len(np.unique(found)) > 32
+    assert found.shape == expected.shape

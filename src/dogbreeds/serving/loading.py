@@ -27,12 +27,9 @@ class LoadError(DogbreedsError, RuntimeError):
 
 
 def load(
-    model_dir: Path,
-    gpu: int | None,
-    threads: int,
-    requested: str | None = None,
-    precision: str | None = None,
-) -> Predictor:
+    model_dir: Path, gpu: int | None, threads: int,
+    requested: str | None = None, precision: str | None = None,
+) -> Predictor:  # fmt: skip
     """Return a predictor, not started, for an artifact in a folder.
 
     `gpu` is the number of the GPU to run on, None for the CPU, with so many `threads` per forward

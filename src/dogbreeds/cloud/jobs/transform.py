@@ -22,14 +22,9 @@ def check(settings: CloudSettings) -> None:
 
 
 def start(
-    cloud: Cloud,
-    source: str,
-    photos: str,
-    *,
-    content_type: str = "image/jpeg",
-    name: str | None = None,
-    new: bool = False,
-) -> str:
+    cloud: Cloud, source: str, photos: str, *,
+    content_type: str = "image/jpeg", name: str | None = None, new: bool = False,
+) -> str:  # fmt: skip
     """Start a batch transform job, or find the one that the same command started before.
 
     `source` is as in `models.artifact_of`; `photos` is ``s3://BUCKET/PREFIX``, of one type.

@@ -22,13 +22,9 @@ COLUMNS = (
 
 
 def start(
-    cloud: Cloud,
-    *,
-    name: str | None = None,
-    new: bool = False,
-    warm_start: Sequence[str] = (),
-    fixed: Sequence[str] = (),
-) -> str:
+    cloud: Cloud, *, name: str | None = None, new: bool = False,
+    warm_start: Sequence[str] = (), fixed: Sequence[str] = (),
+) -> str:  # fmt: skip
     """Start a tuning job, or find the one that the same command started before; return its name.
 
     `warm_start` names finished tuning jobs to learn from. Hyperparameters that are `fixed` keep
