@@ -62,7 +62,7 @@ class Settings:
     linear_probe_epochs: int = _setting(30, "passes of the head alone over frozen features first;"
         " pretrained weights only", low=0, high=1000)
     wise_ft: str = _setting("auto", "WiSE-FT: share of the fine-tuned weights in the result, the"
-        " rest are those of the linear probe: auto (lowest validation loss), 0.25, 0.5, 0.75 or 1",
+        " rest are those of the linear probe: auto (by the validation loss), 0.25, 0.5, 0.75 or 1",
         choices=("auto", "0.25", "0.5", "0.75", "1"))
     image_size: int = _setting(224, "side of the model's input in pixels", low=32, high=1024)
     broken_photos: str = _setting("drop", "what to do with photos that cannot be decoded",
