@@ -14,6 +14,7 @@ TABLES = {
     "ratios": "Ratios that `make bench-check` compares (`check.py`)",
     "serving": "Serving beside peers (`serving.py`)",
     "user_code": "One `inference.py` in three servers (`user_code.py`)",
+    "start": "Size, start and memory of the serving images (`start.py`)",
     "serving_batches": "Serving by batch size (`serving.py`)",
     "serving_backends": "Engines for the forward pass (`serving_backends.py`)",
     "queueing": "How long requests wait: a simulation (`queueing.py`)",

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import urllib.request
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,8 @@ def test_a_notebook_runs_from_top_to_bottom(
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     moto_url = "http://{}:{}".format(*moto.get_host_and_port())
+    reset = urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset, timeout=60).close()  # what another test left in this process
     boto3.client("s3", endpoint_url=moto_url).create_bucket(
         Bucket="dog-bucket", CreateBucketConfiguration={"LocationConstraint": REGION}
     )
