@@ -115,8 +115,10 @@ class Selection:
         loss, accuracy = (self._probe_metrics[f"valid_{name}"] for name in ("loss", "accuracy"))
         lines = [f"  {describe(share)}: {found[share]}" for share in found]
         self._print("\n".join(["WiSE-FT on the validation photos:", *lines]))
+        lowest = min(found, key=lambda share: found[share].loss)
+        unsure = "" if lowest == best else f"; share {lowest:g} is not better with 95 % confidence"
         self._print(f"Chosen: {describe(best)}, {found[best]}; linear probe: valid loss"
-                    f" {loss:.4f}, valid accuracy {accuracy:.2%}")  # fmt: skip
+                    f" {loss:.4f}, valid accuracy {accuracy:.2%}{unsure}")  # fmt: skip
         return interpolate(self._probe, model, best), {
             "wise_ft": best, "probe_valid_loss": loss, "probe_valid_accuracy": accuracy,
         }  # fmt: skip
