@@ -16,6 +16,7 @@ from dogbreeds.serving.backends.onnx_runtime import choose_precision
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import ONNX_RUNTIME, PYTORCH
 from dogbreeds.system.errors import DogbreedsError
+from dogbreeds.system.resources import give_back_memory
 
 _ADD_GRAPHS = "add them by `dogbreeds convert`"
 
@@ -55,6 +56,8 @@ def load(
     assert description.golden_example is not None  # noqa: S101  (saved with every graph)
     pixels = description.golden_example.pixels
     backend, golden_example = choose_precision(graphs, pixels, threads, precision)
+    del data, graphs
+    give_back_memory()  # that of the other graph, also in the process that workers are forked from
     return Predictor(replace(description, golden_example=golden_example), [backend], threads)
 
 
