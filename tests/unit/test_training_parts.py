@@ -314,19 +314,30 @@ def test_cpus_evaluate_in_float32_as_they_serve() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "noise", "expected"), [(0.2, 0.1, 0.25), (0.01, 0.5, 0.0), (-0.1, 0.1, 0.0)]
+    ("gains", "noise", "expected"),
+    [
+        ({0.25: 0.2, 1.0: -0.3}, 0.1, 0.25),
+        ({0.25: 0.01, 1.0: -0.3}, 0.5, 0.0),  # may be chance
+        ({0.25: -0.1, 1.0: -0.3}, 0.1, 0.0),
+        ({0.75: 0.4, 1.0: 0.8}, 0.1, 1.0),
+        ({0.75: 0.80, 1.0: 0.81}, 0.1, 1.0),
+    ],
 )
-def test_a_share_between_the_ends_must_be_surely_better(
-    gain: float, noise: float, expected: float
+def test_the_share_with_the_surest_gain_over_the_probe_is_chosen(
+    gains: dict[float, float], noise: float, expected: float
 ) -> None:
     random = torch.Generator().manual_seed(0)
-    probe = torch.rand(600, generator=random)
-    difference = gain + noise * torch.randn(600, generator=random)
-    losses = {0.0: probe, 0.25: probe - difference, 1.0: probe + 0.3}
+    probe, spread = torch.rand(600, generator=random), torch.randn(600, generator=random)
+    losses = {0.0: probe}
+    losses |= {share: probe - gain - noise * spread for share, gain in gains.items()}
     assert wise_ft.choose(losses) == expected
 
 
-def test_of_the_ends_the_better_one_is_chosen_however_close() -> None:
-    probe = torch.rand(600, generator=torch.Generator().manual_seed(0))
-    assert wise_ft.choose({0.0: probe, 0.5: probe + 1, 1.0: probe - 1e-4}) == 1.0
-    assert wise_ft.choose({0.0: probe, 0.5: probe + 1, 1.0: probe + 1e-4}) == 0.0
+def test_of_two_equal_gains_the_one_that_varies_less_is_surer() -> None:
+    probe, spread = torch.rand(600), torch.randn(600)
+    wild = probe - 0.1 - (spread - spread.mean())
+    assert wise_ft.choose({0.0: probe, 0.5: probe - 0.1, 1.0: wild}) == 0.5
+
+
+def test_one_validation_photo_is_no_proof() -> None:
+    assert wise_ft.choose({0.0: torch.ones(1), 1.0: torch.zeros(1)}) == 0.0

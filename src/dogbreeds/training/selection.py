@@ -116,7 +116,7 @@ class Selection:
         lines = [f"  {describe(share)}: {found[share]}" for share in found]
         self._print("\n".join(["WiSE-FT on the validation photos:", *lines]))
         lowest = min(found, key=lambda share: found[share].loss)
-        unsure = "" if lowest == best else f"; share {lowest:g} is not better with 95 % confidence"
+        unsure = "" if lowest == best else f"; the gain of share {lowest:g} is less sure"
         self._print(f"Chosen: {describe(best)}, {found[best]}; linear probe: valid loss"
                     f" {loss:.4f}, valid accuracy {accuracy:.2%}{unsure}")  # fmt: skip
         return interpolate(self._probe, model, best), {

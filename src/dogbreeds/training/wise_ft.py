@@ -12,7 +12,6 @@ from torch import nn
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The shares of the fine-tuned weights to choose from."""
-_Z = 1.96  # standard errors of a mean
 
 
 def interpolate(probe: dict[str, torch.Tensor], model: nn.Module, share: float) -> nn.Module:
@@ -34,14 +33,18 @@ def interpolate(probe: dict[str, torch.Tensor], model: nn.Module, share: float) 
 
 
 def choose(losses: Mapping[float, torch.Tensor]) -> float:
-    """Return the share to use, given the validation losses of N photos [N] by share, 0 and 1 too.
+    """Return the share to use, given the validation losses of N photos [N] by share, 0 among them.
 
-    It is the better end, unless a share between them is better still with 95 % confidence.
+    It is the one with the highest lower end of the 95 % confidence interval of its gain over the
+    linear probe, which itself has a gain of 0: so the probe is left only for a sure gain.
     """
-    best = min(losses, key=lambda share: float(losses[share].mean()))
-    end = min((0.0, 1.0), key=lambda share: float(losses[share].mean()))
-    gains = losses[end] - losses[best]
-    return best if gains.mean() > _Z * gains.std() / len(gains) ** 0.5 else end
+
+    def sure_gain(share: float) -> float:
+        gains = losses[0.0] - losses[share]
+        error = gains.std() / len(gains) ** 0.5 if len(gains) > 1 else torch.inf
+        return float(gains.mean() - 1.96 * error)
+
+    return max(losses, key=sure_gain)
 
 
 def describe(share: float) -> str:
