@@ -144,3 +144,12 @@ def test_a_row_of_all_metrics_fits_a_terminal_of_80_columns(tmp_path: Path, caps
         epochs.show(stream, tmp_path / "train.log")
     header, row = capsys.readouterr().out.splitlines()
     assert len(header) == len(row) < 80
+
+
+@pytest.mark.parametrize("on", ["local", "docker"])
+def test_missing_photos_are_told_before_a_model_is_loaded(
+    on: str, tmp_path: Path, capsys: Output
+) -> None:
+    photos = tmp_path / "missing"
+    assert main(["transform", str(tmp_path / "model.tar.gz"), str(photos), f"--on={on}"]) == 1
+    assert f"no such photo: {photos}" in capsys.readouterr().err

@@ -117,15 +117,16 @@ def transform(
         usable = ("images.flavor", "images.serving_uri") if on == base.DOCKER else ()
         flags.refuse_flags(settings, on, job.flags(), usable)
         with base.only_json(job.as_json):
+            answers = {p: out / f"{p.relative_to(photos)}.out" for p in find_photos([Path(photos)])}
             if on == base.HERE:
                 from dogbreeds.classifier import Classifier
 
-                _transform(Classifier.load(Path(model)).predict, Path(photos), out)
+                _transform(Classifier.load(Path(model)).predict, answers)
             else:
                 from dogbreeds.local.server import predict
 
                 with serving(Path(model), port, settings) as running:
-                    _transform(partial(predict, running.url), Path(photos), out)
+                    _transform(partial(predict, running.url), answers)
             click.echo(f"Answers: {out}")
         if job.as_json:
             base.print_json({"answers": out})
@@ -143,9 +144,8 @@ def transform(
     job.run(cloud, lambda: transform.start(cloud, model, photos, **options), wait)
 
 
-def _transform(ask: Callable[[Path], dict[str, Any]], photos: Path, out: Path) -> None:
-    """Write the answers; a rejected photo fails the whole run, as on SageMaker."""
-    for photo in find_photos([photos]):
-        answer = out / f"{photo.relative_to(photos)}.out"
+def _transform(ask: Callable[[Path], dict[str, Any]], answers: dict[Path, Path]) -> None:
+    """Write the answer per photo; a rejected photo fails the whole run, as on SageMaker."""
+    for photo, answer in answers.items():
         answer.parent.mkdir(parents=True, exist_ok=True)
         answer.write_text(json.dumps(ask(photo)) + "\n")
