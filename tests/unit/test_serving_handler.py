@@ -86,7 +86,7 @@ def answer(predictor: CountingPredictor) -> Callable[..., list[Answer]]:
                     {"name": name.encode(), "value": value.encode()}
                     for name, value in headers.items()
                 ],
-                "parameters": [{"name": "body", "contentType": "x", "value": bytearray(body)}],
+                "parameters": [{"name": "body", "contentType": "x", "value": body}],
             }
             for index, (body, headers) in enumerate(requests)
         ]

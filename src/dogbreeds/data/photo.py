@@ -1,6 +1,7 @@
 """A photo that is not read yet: a file, or part of a tar shard."""
 
 import functools
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,22 +33,15 @@ class ShardPhoto:
 
     def read_bytes(self) -> bytes:
         """Return the encoded photo; raises OSError where the shard is unreadable or too short."""
-        data = os.pread(_open(self.shard).descriptor, self.size, self.offset)
+        data = os.pread(_open(self.shard).fileno(), self.size, self.offset)
         if len(data) < self.size:
             raise OSError(f"shard {self.shard} ends too early: it was cut or changed")
         return data
 
 
-class _OpenShard:
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
-
-
-# Photos are mostly read in the order of their shard: on object storage each opening is a request.
-_open = functools.lru_cache(maxsize=1)(_OpenShard)
+@functools.lru_cache(maxsize=1)  # read in order; on object storage each opening is a request
+def _open(shard: Path) -> io.FileIO:
+    return io.FileIO(shard)
 
 
 Photo = Path | ShardPhoto

@@ -6,7 +6,6 @@ Pictures and the page are optional: if one fails, a warning says so and the job 
 
 import contextlib
 import csv
-import dataclasses
 import os
 import sys
 import tempfile
@@ -161,8 +160,7 @@ def write_mistakes(
         from dogbreeds.monitoring.tensorboard import write_result
 
         titles = {f"worst mistakes on {name}": batch.cpu() for name, batch in pixels.items()}
-        hyperparameters = dataclasses.asdict(settings)
-        write_result(folder / jobs.TENSORBOARD_FOLDER, hyperparameters, result.metrics, titles)
+        write_result(folder / jobs.TENSORBOARD_FOLDER, vars(settings), result.metrics, titles)
 
 
 def write_html_report(folder: Path, model: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from mms.protocol import otf_message_handler
 
 from dogbreeds.model.photo import PhotoError, PhotoTooLargeError
 from dogbreeds.serving import codecs, loading
@@ -21,7 +22,7 @@ from dogbreeds.serving.codecs import RequestError
 from dogbreeds.serving.predictor import Predictor
 from dogbreeds.serving.settings import Settings
 from dogbreeds.serving.user_code import script
-from dogbreeds.serving.worker import counting_loads
+from dogbreeds.serving.worker import counting_loads, receive
 from dogbreeds.system import resources
 
 logger = logging.getLogger(__name__)
@@ -95,9 +96,8 @@ class Service:
     ) -> codecs.Request | RequestError:
         headers = codecs.read_headers(context.get_all_request_header(index))
         try:
-            fields = {name: bytes(value) for name, value in item.items()}
-            body = fields.pop("body", b"")
-            parameters = {name: value.decode(errors="replace") for name, value in fields.items()}
+            body = item.pop("body", b"")
+            parameters = {name: value.decode(errors="replace") for name, value in item.items()}
             accept, most_bytes = self.settings.default_accept, self.settings.max_request_bytes
             return codecs.read_request(body, headers, parameters, accept, most_bytes)
         except Exception as error:
@@ -141,6 +141,7 @@ def load(context: "Context") -> "Service | UserService":
     One bad model of several must not stop the others: it raises MemoryError if it would not fit
     beside them, for which MMS answers 507.
     """
+    otf_message_handler._retrieve_buffer = receive
     settings = Settings(os.environ)
     model_dir = Path(context.system_properties["model_dir"]).resolve()
     if not settings.multi_model:

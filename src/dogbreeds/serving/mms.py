@@ -93,14 +93,12 @@ def command(settings: Settings, folder: Path) -> list[str]:
     plugin = Path(os.environ.get(PLUGINS_DIR_ENV) or Path(__file__).parent, "endpoints.jar")
     if not plugin.is_file():
         raise ServerError(f"found no {plugin}: see containers/serving/endpoints/build.sh")
-    # Photos in flight take most of the heap; a quarter of the memory is Java's own default.
+    # Java lets buffers outside of its heap, with the photos in flight, take as much again.
     heap = min(2**31, settings.memory // 4)
-    # Start small and grow on demand: Java fills the heap that it has before it collects garbage.
-    first_heap = min(2**26, heap)
     classes = plugin.with_name("classes.jsa")  # created when the image is built
     return [
         find_java(),
-        f"-Xms{first_heap // 2**20}m",
+        f"-Xms{min(2**26, heap) // 2**20}m",  # grows, though only when it is full
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",  # would write a file to /tmp, whatever the temporary folder is
@@ -113,7 +111,7 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
-        # The heap holds a photo up to twice, and once more while it is sent to the worker.
+        # Buffers are up to twice as large as the photos in them.
         f"-Ddogbreeds.max_upload_bytes={heap // 3}",
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",

@@ -60,11 +60,9 @@ class Settings:
         default_workers = 1 if self.multi_model else self.gpus or cpu_workers
         # Processes per model.
         self.workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
-        # Per forward pass; all workers together have one per processor.
-        self.threads = max(1, self.cpus // self.workers)
+        self.threads = max(1, self.cpus // self.workers)  # per forward pass
         timeout = parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV
-        # Seconds until a worker that does not answer is replaced.
-        self.response_timeout = number(timeout, 60, 1, 3600)
+        self.response_timeout = number(timeout, 60, 1, 3600)  # seconds until a worker is replaced
         payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         self.max_request_bytes = payload or 2**31 - 1  # larger bodies get 413
         self.queue_size = number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000)  # wait; more get 503

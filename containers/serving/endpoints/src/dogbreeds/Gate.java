@@ -1,6 +1,7 @@
 package dogbreeds;
 
 import com.google.gson.JsonObject;
+import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
@@ -12,7 +13,6 @@ import io.netty.handler.codec.http.HttpUtil;
 import java.time.OffsetDateTime;
 import java.util.ArrayDeque;
 import java.util.Queue;
-import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -27,11 +27,11 @@ final class Gate extends ChannelDuplexHandler {
 
     private static final Logger INVOCATIONS = LoggerFactory.getLogger("dogbreeds.invocations");
     private static final double RETRY_WITHIN_SECONDS = 20;
-    private static final long ABANDONED_SECONDS = 60; // as long as SageMaker waits for an answer
 
     // All of this is touched by the connection's event loop only.
     private final Queue<FullHttpRequest> next = new ArrayDeque<>();
     private FullHttpRequest current;
+    private byte[] key; // of the current one's body
     private long begin;
     private boolean admitted;
     private boolean retried;
@@ -71,11 +71,20 @@ final class Gate extends ChannelDuplexHandler {
             if (current.method().equals(HttpMethod.HEAD)) {
                 current.setMethod(HttpMethod.GET); // Netty's codec leaves the body out
             }
-            context.fireChannelRead(current.retainedDuplicate()); // MMS releases it
+            key = admitted ? Bodies.keep(current.content()) : null;
+            pass(context);
         } else {
             write(context, refusal, context.newPromise());
             context.flush();
         }
+    }
+
+    /** Passes the current request on to MMS, which releases it. */
+    private void pass(ChannelHandlerContext context) {
+        context.fireChannelRead(
+                key == null
+                        ? current.retainedDuplicate()
+                        : current.replace(Unpooled.wrappedBuffer(key)));
     }
 
     @Override
@@ -110,7 +119,7 @@ final class Gate extends ChannelDuplexHandler {
                 retried = true;
                 Metrics.RETRIES.increment();
                 // The promise is left alone: MMS closes the connection when it is kept.
-                context.fireChannelRead(current.retainedDuplicate());
+                pass(context);
                 return;
             }
             response = better;
@@ -144,11 +153,6 @@ final class Gate extends ChannelDuplexHandler {
         next.clear();
         if (admitted) {
             Traffic.leave();
-            // MMS does not learn of it, and may hold on to the body until a worker takes it.
-            int bytes = current.content().readableBytes();
-            Uploads.giveBack(-bytes);
-            context.executor()
-                    .schedule(() -> Uploads.giveBack(bytes), ABANDONED_SECONDS, TimeUnit.SECONDS);
         }
         if (current != null) {
             forget();
@@ -173,6 +177,9 @@ final class Gate extends ChannelDuplexHandler {
     }
 
     private void forget() {
+        if (key != null) {
+            Bodies.drop(key);
+        }
         release(current);
         current = null;
         admitted = false;
