@@ -54,6 +54,7 @@ class Checked:
     photos: dict[str, Photo]  # by path under the folder, e.g. train/069.French_bulldog/1.jpg
     labels: dict[str, str]  # class folder of each photo, by the same path
     report: dict[str, Any]
+    members: list[alike.Member]  # the photos that can be decoded
 
     @property
     def offenders(self) -> dict[str, str]:
@@ -67,8 +68,7 @@ class Checked:
     @property
     def clean(self) -> bool:
         """Whether there is nothing to fix."""
-        left_out = any(kind in self.report["findings"] for kind in LEFT_OUT)
-        return not self.offenders and not self.report["problems"] and not left_out
+        return not self.report["problems"] and self.report["findings"].keys() <= ODDITIES.keys()
 
 
 def check(folder: Path, workers: int) -> Checked:
@@ -119,10 +119,10 @@ def check(folder: Path, workers: int) -> Checked:
         "splits": classes,
         "findings": {kind: findings[kind] for kind in KINDS if findings.get(kind)},
         "problems": find_problems(listings),
-        "notes": list(_notes(classes)),
+        "notes": list(imbalances(classes)),
     }
     labels = {name: label for name, (_, label, _) in zip(photos, entries, strict=True)}
-    return Checked(photos, labels, report)
+    return Checked(photos, labels, report, members)
 
 
 def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
@@ -153,7 +153,8 @@ def _oddities(name: str, found: Facts | str) -> Iterator[tuple[str, str]]:
         yield "color", found.mode
 
 
-def _notes(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def imbalances(splits: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield a note for each split whose classes are out of balance, by photos per class."""
     for split, classes in splits.items():
         counts = sorted((count, label) for label, count in classes.items() if count)
         if counts and counts[-1][0] > _IMBALANCE * counts[0][0]:
