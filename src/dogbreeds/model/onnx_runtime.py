@@ -56,6 +56,7 @@ class Session:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers = ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        self._session._model_bytes = None  # kept for other providers to fall back to
 
     def run(self, pixels: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
         """Return probabilities [N, C] for pixels [N, S, S, 3]."""

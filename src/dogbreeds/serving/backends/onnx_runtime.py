@@ -27,12 +27,12 @@ class OnnxRuntime:
     name = ONNX_RUNTIME
 
     def __init__(self, graph: bytes, tolerance: float = 1e-3) -> None:
-        self.graph = graph
-        self.tolerance = tolerance
+        self.graph, self.tolerance = graph, tolerance
 
     def start(self, threads: int) -> None:
         """See `Backend.start`."""
         self._session = Session(self.graph, threads)
+        del self.graph  # the session has its own copy of the weights
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `Backend.run`."""
@@ -97,8 +97,7 @@ def _try_int8(
         return f"int8 answers the golden example {found:.2g} off here"
     if float32:
         float32.start(threads)
-        pixels = golden_example.pixels
-        ratio = seconds(float32, pixels) / seconds(int8, pixels)
+        ratio = seconds(float32, golden_example.pixels) / seconds(int8, golden_example.pixels)
         if ratio <= 1:
             return f"int8 is {ratio:.2f} times as fast here"
         logger.info("int8 is %.2f times as fast as float32 here", ratio)
