@@ -81,12 +81,13 @@ drill: .venv/.installed-dev  ## Break things on purpose: what is lost, how soon 
 BENCH = .venv/bin/python benchmarks
 RESULTS = benchmarks/results
 
-bench: .venv/.installed-dev  ## Measure serving, training and data beside peers, and write benchmarks/RESULTS.md
+bench: .venv/.installed-dev  ## Measure serving, training and data beside peers, and write benchmarks/RESULTS.md, results.html
 	$(BENCH)/serving.py --output $(RESULTS)/serving.csv
 	$(BENCH)/training.py --output $(RESULTS)/training.csv
 	$(BENCH)/data.py --output $(RESULTS)/data.csv
 	$(BENCH)/check.py --update
 	$(BENCH)/summary.py
+	$(BENCH)/plots.py
 
 bench-check: .venv/.installed-dev  ## Is this tree as fast as the last results? Three minutes
 	$(BENCH)/check.py

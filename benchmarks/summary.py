@@ -29,7 +29,8 @@ TABLES = {
 def page() -> str:
     """Return the page, of the tables that there are."""
     lines = ["# Results", "", "Made by `make bench` from `results/`. Ratios were measured side by"
-             " side in one run; times are of the machine named."]  # fmt: skip
+             " side in one run; times are of the machine named. [results.html](results.html) has"
+             " bars of them."]  # fmt: skip
     for name, title in TABLES.items():
         if (file := HERE / "results" / f"{name}.csv").is_file():
             with file.open(newline="") as stream:

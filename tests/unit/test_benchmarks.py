@@ -1,8 +1,10 @@
 """Results of benchmarks name where they were measured in one way, and are on one page."""
 
 import csv
+import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,43 @@ def test_the_page_of_results_is_that_of_the_tables() -> None:
     folder = RESULTS[0].parents[1]
     program = runpy.run_path(str(folder / "summary.py"))
     assert (folder / "RESULTS.md").read_text() == program["page"](), "run benchmarks/summary.py"
+
+
+@pytest.fixture
+def plots(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `plots.py` defines."""
+    folder = RESULTS[0].parents[1]
+    monkeypatch.syspath_prepend(folder)
+    return runpy.run_path(str(folder / "plots.py"))
+
+
+def body(page: str) -> str:
+    """What a page shows: the style and the scripts around it are those of all our pages."""
+    return page.partition("<body>")[2].partition("<script")[0]
+
+
+def test_the_page_of_plots_is_that_of_the_tables(plots: dict[str, Any]) -> None:
+    page = (RESULTS[0].parents[1] / "results.html").read_text()
+    assert body(page) == body(plots["document"]()), "run benchmarks/plots.py"
+    names = {file.stem for file in RESULTS} & plots["TABLES"].keys()
+    assert {name for name in plots["TABLES"] if f"<section id='{name}'>" in page} == names
+    assert "http" not in body(page)
+
+
+def test_a_missing_table_is_left_out_of_the_plots(plots: dict[str, Any], tmp_path: Path) -> None:
+    assert "<section" not in plots["document"](tmp_path)
+    (tmp_path / "drills.csv").write_text("fault,lost,machine,date\n<b>,nothing,CPU,2026-11-30\n")
+    page = plots["document"](tmp_path)
+    assert page.count("<section") == 1
+    assert "&lt;b&gt;" in page
+    assert "machine CPU, date 2026-11-30" in page
+
+
+def test_bars_are_as_long_as_their_values(plots: dict[str, Any]) -> None:
+    bars = plots["bars"]("s", [("ours", "1.50", True), ("other", "6", False)], mark=3)
+    assert re.findall(r"rect width='([\d.]+)%'", bars) == ["25.0", "100.0"]
+    assert bars.count("x1='50.0%'") == 2
+    assert "1.50" in bars
 
 
 def test_the_simulation_of_waiting_agrees_with_the_server() -> None:
