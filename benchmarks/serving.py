@@ -4,11 +4,12 @@
 
 All run on this machine in turns, over the same archive and the same photos; without MODEL_DIR over
 a ResNet-18 of random weights. ``stock`` is multi-model-server with sagemaker-inference's default
-handler, one worker of as many threads as processors. TorchServe and LitServe are installed for the
-while. Each runs as it comes and (``-best``) at its best, see ``serving_peers.py``. ``bare`` is
-decoding and forward pass in one process, without HTTP: what the hardware gives. Both it and
-``ours`` choose their precision; ``bare-int8``, ``ours-float32`` and so on are told. It takes about
-ten minutes on two cores, which should have nothing else to do: load falsifies the ratios.
+handler, one worker of as many threads as processors. TorchServe, LitServe and Ray Serve are
+installed for the while. Each runs as it comes and (``-best``) at its best, see
+``serving_peers.py``. ``bare`` is decoding and forward pass in one process, without HTTP: what the
+hardware gives. Both it and ``ours`` choose their precision; ``bare-int8``, ``ours-float32`` and so
+on are told. It takes about a quarter of an hour on two cores, which should have nothing else to do:
+load falsifies the ratios.
 """
 
 import argparse
@@ -49,7 +50,7 @@ from dogbreeds.system.resources import available_cpus
 from dogbreeds.training.device import Device, PixelStore
 
 PORT = 18_181
-PEERS = ["torchserve", "torchserve-best", "litserve", "litserve-best"]
+PEERS = [name + best for name in ("torchserve", "litserve", "rayserve") for best in ("", "-best")]
 SERVERS = ["bare", "ours", "stock", "stock-best", *PEERS]
 PRECISE = [f"{name}-{precision}" for name in ("bare", "ours") for precision in PRECISIONS]
 EXTRA = ["ours-pytorch", *PRECISE, *(f"ours-batch-{size}" for size in BATCH_SIZES)]
@@ -79,6 +80,7 @@ def started(server: Server, body: bytes) -> Iterator[psutil.Process]:
             stderr=log,
             start_new_session=True,
         )
+        root = psutil.Process(process.pid)
         try:
             begin = time.monotonic()
             while True:
@@ -89,13 +91,15 @@ def started(server: Server, body: bytes) -> Iterator[psutil.Process]:
                     log.seek(0)
                     raise RuntimeError(f"not started: {log.read().decode()[-3000:]}")
                 time.sleep(0.1)
-            yield psutil.Process(process.pid)
+            yield root
         finally:
+            family = tree(root)  # by session: Ray's workers have process groups of their own
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
             process.wait()
 
 
@@ -148,7 +152,9 @@ def bare(
 
 def tree(server: psutil.Process) -> list[psutil.Process]:
     """Return a server's processes: its descendants, and those of its session that left it."""
-    found = {server, *server.children(recursive=True)}
+    found = {server}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found.update(server.children(recursive=True))
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             if os.getsid(process.pid) == server.pid:

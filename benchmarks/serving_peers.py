@@ -1,9 +1,11 @@
 """The servers that ours is measured beside, each over an archive of ours, as their guides say.
 
 ``stock`` is multi-model-server with sagemaker-inference's default handler; TorchServe runs its own
-image classifier; all use torchvision's transforms and PyTorch as it is. As they come, they have the
-weights as torchvision's models have them; at their best, a worker of one thread for each processor,
-and weights in channels-last memory format, which is faster on most processors.
+image classifier; Ray Serve, which AWS's current serving images adapt to SageMaker, has a deployment
+that takes one photo at a time, as there. All use torchvision's transforms and PyTorch as it is. As
+they come, they have the weights as torchvision's models have them; at their best, a worker (Ray's
+replica) of one thread for each processor, and weights in channels-last memory format, which is
+faster on most processors.
 """
 
 import json
@@ -24,7 +26,8 @@ os.environ.update(NO_TELEMETRY)  # inherited by the servers: TorchServe imports 
 FORMAT_ENV = "BENCHMARK_MEMORY_FORMAT"
 CONTIGUOUS, CHANNELS_LAST = "contiguous_format", "channels_last"
 BATCH_SIZES = (1, 2, 4, 16)  # beside the default, 8
-PEERS = ("torchserve==0.12.0", "pyyaml", "litserve==0.2.19")  # pyyaml: for torchserve
+# pyyaml: for torchserve
+PEERS = ("torchserve==0.12.0", "pyyaml", "litserve==0.2.19", "ray[serve]==2.60.0")
 _UNDECLARED = "captum"  # by torchserve; its own needs, torch and numpy, are there
 
 STOCK = """
@@ -97,6 +100,41 @@ if __name__ == "__main__":
         workers_per_device=int(sys.argv[3]), healthcheck_path="/ping").run(
         port=int(sys.argv[2]), generate_client_file=False)
 """
+RAYSERVE = """
+import io, os, sys
+from pathlib import Path
+import ray, torch
+from PIL import Image
+from ray import serve
+from torchvision import transforms
+from dogbreeds.model import artifact
+
+@serve.deployment
+class App:
+    def __init__(self, model_dir):
+        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+        self.artifact = artifact.load(Path(model_dir))
+        memory_format = getattr(torch, os.environ["BENCHMARK_MEMORY_FORMAT"])
+        self.model = self.artifact.model.to(memory_format=memory_format)
+        p = self.artifact.preprocessing
+        self.transform = transforms.Compose([
+            transforms.Resize(p.resize_size), transforms.CenterCrop(p.image_size),
+            transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
+    async def __call__(self, request):
+        photo = Image.open(io.BytesIO(await request.body())).convert("RGB")
+        with torch.no_grad():
+            values, indices = self.model(self.transform(photo)[None]).softmax(1)[0].topk(5)
+        return {"values": values.tolist(), "indices": indices.tolist()}
+
+if __name__ == "__main__":
+    model_dir, port, replicas, folder = sys.argv[1:]
+    ray.init(include_dashboard=False, _temp_dir=folder)
+    serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
+    app = App.options(num_replicas=int(replicas)).bind(model_dir)
+    serve.run(app, route_prefix="/invocations", blocking=True)
+"""
+# No reports, no token in the home folder
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +155,15 @@ class Server:
 
 
 def install_peers(folder: Path) -> Path:
-    """Make an environment with `PEERS` that sees the packages of this one, torch above all.
+    """Make an environment with `PEERS`, see `install`; return its folder of programs."""
+    programs = install(folder, *PEERS)
+    command = [str(programs / "python"), "-m", "pip", "install", "-q", "--no-deps", _UNDECLARED]
+    subprocess.run(command, check=True)
+    return programs
+
+
+def install(folder: Path, *packages: str) -> Path:
+    """Make an environment with packages that sees those of this one, torch above all.
 
     Returns:
         Its folder of programs.
@@ -130,9 +176,7 @@ def install_peers(folder: Path) -> Path:
     site = subprocess.run([python, "-c", show], check=True, capture_output=True, text=True).stdout
     source = Path(artifact.__file__).parents[2]
     (Path(site.strip()) / "outer.pth").write_text(f"{ours}\n{source}\n")
-    install = [str(python), "-m", "pip", "install", "-q"]
-    subprocess.run([*install, *PEERS], check=True)
-    subprocess.run([*install, "--no-deps", _UNDECLARED], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
     return folder / "bin"
 
 
@@ -148,6 +192,7 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
     """
     (folder / "stock_service.py").write_text(STOCK)
     (folder / "litserve_app.py").write_text(LITSERVE)
+    (folder / "rayserve_app.py").write_text(RAYSERVE)
     (folder / "base").mkdir()
     (folder / "base/model").symlink_to(model_dir.resolve())
     shared = {
@@ -176,6 +221,13 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
         arguments = [str(folder / "litserve_app.py"), str(model_dir), str(port), str(workers)]
         return Server([str(peers / "python"), *arguments], settings, as_json=True)
 
+    def rayserve(workers: int, memory_format: str) -> Server:
+        settings = {**shared, **RAY_ENVIRONMENT, **tuning(workers, memory_format)}
+        arguments = [str(model_dir), str(port), str(workers), str(folder / "ray")]
+        return Server(
+            [str(peers / "python"), str(folder / "rayserve_app.py"), *arguments], settings
+        )
+
     properties = _torchserve_properties(folder, port)
 
     def torchserve(memory_format: str, **settings: str) -> Server:  # a worker for each processor
@@ -199,6 +251,8 @@ def servers(folder: Path, model_dir: Path, port: int, cpus: int, peers: Path) ->
         "torchserve-best": torchserve(CHANNELS_LAST, OMP_NUM_THREADS="1"),
         "litserve": litserve(1, CONTIGUOUS),
         "litserve-best": litserve(cpus, CHANNELS_LAST),
+        "rayserve": rayserve(1, CONTIGUOUS),
+        "rayserve-best": rayserve(cpus, CHANNELS_LAST),
     }
 
 

@@ -3,10 +3,13 @@
 import csv
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from helpers.serving_process import save_tiny_archive
 
 RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.csv"))
 ENVIRONMENT = ["machine", "cores", "torch", "python", "commit", "date"]  # of `environment.py`
@@ -32,11 +35,17 @@ def test_the_page_of_results_is_that_of_the_tables() -> None:
 
 
 @pytest.fixture
-def plots(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `plots.py` defines."""
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Returns what a benchmark defines."""
     folder = RESULTS[0].parents[1]
     monkeypatch.syspath_prepend(folder)
-    return runpy.run_path(str(folder / "plots.py"))
+    return lambda name: runpy.run_path(str(folder / name))
+
+
+@pytest.fixture
+def plots(script: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What `plots.py` defines."""
+    return script("plots.py")
 
 
 def body(page: str) -> str:
@@ -66,6 +75,22 @@ def test_bars_are_as_long_as_their_values(plots: dict[str, Any]) -> None:
     assert re.findall(r"rect width='([\d.]+)%'", bars) == ["25.0", "100.0"]
     assert bars.count("x1='50.0%'") == 2
     assert "1.50" in bars
+
+
+def test_ray_serve_reports_nothing_and_keeps_its_files_in_the_benchmarks_folder(
+    script: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    peers, model_dir = script("serving_peers.py"), save_tiny_archive(tmp_path / "model")
+    (tmp_path / "servers").mkdir()
+    known = peers["servers"](tmp_path / "servers", model_dir, 1, 4, tmp_path)
+    for name, replicas, threads in (("rayserve", "1", "4"), ("rayserve-best", "4", "1")):
+        server = known[name]
+        assert server.environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert server.environment["RAY_AUTH_MODE"] == "disabled"
+        assert server.environment["BENCHMARK_THREADS"] == threads
+        assert server.command[-2:] == [replicas, str(tmp_path / "servers/ray")]
+    for program in (tmp_path / "servers").glob("*.py"):
+        compile(program.read_text(), program, "exec")
 
 
 def test_the_simulation_of_waiting_agrees_with_the_server() -> None:
