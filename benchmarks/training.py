@@ -11,6 +11,9 @@
   share of the cores that is busy meanwhile.
 - ``memory``: resident size at the end of a job of 20 epochs against that after epoch 2.
 
+timm's training script is no peer here: it is in neither the wheel nor the source archive of timm on
+PyPI, only in its repository, and an imitation of it would measure the imitation.
+
 Without ``--data`` photos are invented. Compared things alternate, and the median of the rounds
 counts.
 """
