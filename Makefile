@@ -85,6 +85,7 @@ bench: .venv/.installed-dev  ## Measure serving, training and data beside peers,
 	$(BENCH)/serving.py --output $(RESULTS)/serving.csv
 	$(BENCH)/training.py --output $(RESULTS)/training.csv
 	$(BENCH)/data.py --output $(RESULTS)/data.csv
+	$(BENCH)/findings.py $(wildcard $(DOGBREEDS_PHOTOS)/dogImages/train) --output $(RESULTS)/findings.csv
 	$(BENCH)/check.py --update
 	$(BENCH)/summary.py
 	$(BENCH)/plots.py

@@ -218,6 +218,24 @@ def data(rows: list[Row]) -> str:
     )  # fmt: skip
 
 
+def findings(rows: list[Row]) -> str:
+    """Return what checkers find, and how soon."""
+    rate = [(row["tool"], row["per_second"], row["tool"] == "dogbreeds") for row in rows]
+    panels = [panel("Photos/s", bars("Longer is better.", rate))]
+    columns = list(rows[0])
+    for problem in columns[columns.index("per_second") + 1 : columns.index("near_copy_recall")]:
+        looked = [row for row in rows if row[problem]]
+        found = [(row["tool"], row[problem], row["tool"] == "dogbreeds") for row in looked]
+        planted = rows[0]["planted"]
+        panels.append(
+            panel(
+                f"{problem}: found of {planted}",
+                bars("Longer is better.", found, most=int(planted)),
+            )
+        )
+    return "".join(panels)
+
+
 def decode(rows: list[Row]) -> str:
     """Return the times of decoding, this tree's and the other's."""
     return panel("Decoding in ms", *(
@@ -256,6 +274,7 @@ PLOTS: dict[str, Callable[[list[Row]], str]] = {
     "training": training,
     "recipe": recipe,
     "data": data,
+    "findings": findings,
     "decode": decode,
 }  # of the others the table itself is shown
 

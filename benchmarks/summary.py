@@ -21,6 +21,7 @@ TABLES = {
     "training": "Training (`training.py`)",
     "recipe": "Accuracy of the recipe (`recipe.py`; its reasons: [recipe.md](recipe.md))",
     "data": "Checking, unpacking and sending photos (`data.py`)",
+    "findings": "Planted problems that checkers of photos find (`findings.py`)",
     "decode": "Decoding (`decode.py`)",
     "drills": "What faults cost (`make drill`)",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from helpers.serving_process import save_tiny_archive
 
@@ -91,6 +92,38 @@ def test_ray_serve_reports_nothing_and_keeps_its_files_in_the_benchmarks_folder(
         assert server.command[-2:] == [replicas, str(tmp_path / "servers/ray")]
     for program in (tmp_path / "servers").glob("*.py"):
         compile(program.read_text(), program, "exec")
+
+
+def test_what_was_planted_is_counted(
+    script: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    findings = script("findings.py")
+    for number in range(15):
+        color = (17 * number, 255 - 17 * number, 99)
+        Image.new("RGB", (40, 30), color).save(tmp_path / f"{number:02d}.jpg")
+    planted = findings["plant"](tmp_path, 2)
+    copies = {name: pair for pairs in planted.copies.values() for name, pair in pairs.items()}
+    assert len(copies) == 8
+    assert all((tmp_path / name).is_file() for name in [*copies, *copies.values()])
+    [cropped, _] = planted.copies["cropped"]
+    assert Image.open(tmp_path / cropped).size == (36, 27)
+    with pytest.raises(OSError, match=r"(?i)truncated"):
+        Image.open(tmp_path / min(planted.changed["broken"])).load()
+
+    found = {"groups": [list(pair) for pair in copies.items()],
+             **{problem: list(photos) for problem, photos in planted.changed.items()}}  # fmt: skip
+    kinds = dict.fromkeys(findings["COPIES"] + findings["CHANGES"], 2)
+    judge = findings["judge"]
+    assert judge(found, planted) == {**kinds, "near_copy_recall": "1.00", "others": 0}
+    nothing = {**dict.fromkeys(kinds, 0), "dark": "", "blurred": ""}
+    expected = {**nothing, "near_copy_recall": "0.00", "others": 0}
+    assert judge({"groups": [], "broken": []}, planted) == expected
+    # By way of a third photo, which is none that anything was done to
+    clean = {path.name for path in tmp_path.iterdir()} - copies.keys() - {*copies.values()}
+    [other, *_] = clean.difference(*planted.changed.values())
+    [(copy, original), *_] = planted.copies["resized"].items()
+    judged = judge({"groups": [[copy, other], [other, original]]}, planted)
+    assert (judged["resized"], judged["near_copy_recall"], judged["others"]) == (1, "0.17", 1)
 
 
 def test_the_simulation_of_waiting_agrees_with_the_server() -> None:
