@@ -236,6 +236,12 @@ def findings(rows: list[Row]) -> str:
     return "".join(panels)
 
 
+def newcomer(rows: list[Row]) -> str:
+    """Return what a newcomer waits for."""
+    found = [(row["step"], row["seconds"], True) for row in rows]
+    return panel("Seconds", bars("Shorter is better.", found))
+
+
 def decode(rows: list[Row]) -> str:
     """Return the times of decoding, this tree's and the other's."""
     return panel("Decoding in ms", *(
@@ -276,6 +282,7 @@ PLOTS: dict[str, Callable[[list[Row]], str]] = {
     "data": data,
     "findings": findings,
     "decode": decode,
+    "newcomer": newcomer,
 }  # of the others the table itself is shown
 
 

@@ -23,6 +23,7 @@ TABLES = {
     "data": "Checking, unpacking and sending photos (`data.py`)",
     "findings": "Planted problems that checkers of photos find (`findings.py`)",
     "decode": "Decoding (`decode.py`)",
+    "newcomer": "What a newcomer waits for (`newcomer.py`)",
     "drills": "What faults cost (`make drill`)",
 }
 

@@ -1,6 +1,7 @@
 """Results of benchmarks name where they were measured in one way, and are on one page."""
 
 import csv
+import itertools
 import re
 import runpy
 from collections.abc import Callable
@@ -78,6 +79,7 @@ def test_bars_are_as_long_as_their_values(plots: dict[str, Any]) -> None:
     assert "1.50" in bars
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
 def test_ray_serve_reports_nothing_and_keeps_its_files_in_the_benchmarks_folder(
     script: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -124,6 +126,18 @@ def test_what_was_planted_is_counted(
     [(copy, original), *_] = planted.copies["resized"].items()
     judged = judge({"groups": [[copy, other], [other, original]]}, planted)
     assert (judged["resized"], judged["near_copy_recall"], judged["others"]) == (1, "0.17", 1)
+
+
+def test_a_newcomer_does_what_the_documents_say(
+    script: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    root = RESULTS[0].parents[2]
+    pages = ("README.md", "docs/quickstart.md", "docs/sagemaker.md")
+    said = "".join((root / page).read_text() for page in pages)
+    clone, *steps = script("newcomer.py")["steps"](tmp_path, []).values()
+    assert clone[0][:2] == ["git", "clone"]
+    for first, second, *_ in itertools.chain.from_iterable(steps):
+        assert f"{first} {second}" in said or first == "cp"
 
 
 def test_the_simulation_of_waiting_agrees_with_the_server() -> None:
