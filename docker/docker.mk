@@ -13,7 +13,7 @@ MODEL_DIR ?= $(OUT)/ml/model
 PORT ?= 8080
 
 # docker/build reads these from the environment.
-export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE
+export BASE_IMAGE DEBIAN_IMAGE TORCH_INDEX WEIGHTS_FILE MAVEN_REPOSITORY
 
 .PHONY: base build build-training build-serving sbom push train-local serve-local test-images
 

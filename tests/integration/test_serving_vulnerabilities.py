@@ -1,4 +1,4 @@
-"""What scanners report of Netty 4.1.91, which Multi Model Server embeds, sent to the server.
+"""What scanners report of Multi Model Server's jar, Netty 4.1.91 above all, sent to the server.
 
 docs/security.md says for each entry whether it can be reached; here it is sent.
 """
@@ -6,6 +6,8 @@ docs/security.md says for each entry whether it can be reached; here it is sent.
 import gzip
 import socket
 import zlib
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +15,9 @@ from helpers.serving_process import ServingProcess, photo
 
 pytestmark = pytest.mark.integration
 
+LOG4J_CONFIGURATION = (
+    Path(__file__).parents[2] / "containers/serving/endpoints/resources/dogbreeds-log4j2.xml"
+)
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
@@ -81,6 +86,58 @@ def test_cve_2025_58056_a_chunk_line_that_parsers_read_differently_harms_nobody(
     answer = send(server, HEAD + chunked + b"2;\nxx\r\n0\r\n\r\n" + smuggled)
     assert answer.count(b"HTTP/1.1 ") <= 1  # it closes after the first, as it was asked to
     assert server.invoke(photo()).status == 200
+
+
+def test_cve_2026_33870_a_line_break_in_a_quoted_chunk_extension_harms_nobody(
+    server: ServingProcess,
+) -> None:
+    chunked = b"Content-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+    smuggled = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    extension = b'2;name="\r\nxx\r\n0\r\n\r\n'
+    answer = send(server, HEAD + chunked + extension + smuggled + b'"\r\nxx\r\n0\r\n\r\n')
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert server.invoke(photo()).status == 200
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Transfer-Encoding: chunked, xchunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        b"Content-Length: 4\r\nContent-Length: 5\r\n",
+    ],
+)
+def test_cve_2026_89044_a_request_of_two_lengths_is_answered_at_most_once(
+    server: ServingProcess, framing: bytes
+) -> None:
+    smuggled = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = HEAD + b"Content-Type: image/jpeg\r\n" + framing + b"\r\n"
+    answer = send(server, head + b"0\r\n\r\n" + smuggled)
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert server.invoke(photo()).status == 200
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(b"\0\0\0\x09\0\0\0\0\x01", id="cve_2026_33871"),  # CONTINUATION
+        pytest.param(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08", id="cve_2023_44487"),  # RST_STREAM
+    ],
+)
+def test_a_flood_of_http_2_frames_is_not_read(server: ServingProcess, frames: bytes) -> None:
+    before = memory(server)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    answer = send(server, preface + frames * 100_000)
+    assert not answer or answer.startswith(b"HTTP/1.1 4")
+    assert memory(server) - before < 60 * 2**20
+    assert server.ping() == 200
+
+
+def test_cve_2025_68161_no_log_leaves_over_a_socket() -> None:
+    configuration = ElementTree.parse(LOG4J_CONFIGURATION)
+    appenders = {appender.tag for appender in configuration.findall(".//Appenders/*")}
+    assert appenders == {"Console"}
 
 
 def test_cve_2025_67735_no_header_of_an_answer_comes_from_the_request(

@@ -96,9 +96,10 @@ def command(settings: Settings, folder: Path) -> list[str]:
     # Java lets buffers outside of its heap, with the photos in flight, take as much again.
     heap = min(2**31, settings.memory // 4)
     classes = plugin.with_name("classes.jsa")  # created when the image is built
+    newer = map(str, sorted(plugin.parent.glob("netty-*.jar")))  # than the one that MMS embeds
     return [
         find_java(),
-        f"-Xms{min(2**26, heap) // 2**20}m",  # grows, though only when it is full
+        f"-Xms{min(64, heap // 2**20)}m",  # and grow: Java fills the heap that it has first
         f"-Xmx{heap // 2**20}m",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",  # would write a file to /tmp, whatever the temporary folder is
@@ -111,13 +112,12 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
-        # Buffers are up to twice as large as the photos in them.
-        f"-Ddogbreeds.max_upload_bytes={heap // 3}",
+        f"-Ddogbreeds.max_upload_bytes={heap // 3}",  # buffers may be twice as large as bodies
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),
         *settings.vmargs,
-        *("-cp", f"{plugin}{os.pathsep}{package}/frontend/model-server.jar"),
+        *("-cp", os.pathsep.join([str(plugin), *newer, f"{package}/frontend/model-server.jar"])),
         "dogbreeds.Server",
         *("--python", sys.executable),
         *("--mms-config", str(folder / "mms.properties")),
