@@ -22,7 +22,7 @@ BASES = {
 
 
 @pytest.mark.timeout(3600)
-def test_the_unit_tests_pass_with_the_default_bases_versions(tmp_path: Path) -> None:
+def test_unit_and_integration_tests_pass_with_the_default_bases_versions(tmp_path: Path) -> None:
     interpreter = find_python(PYTHON)
     if interpreter is None:
         pytest.skip(f"no Python {PYTHON} on this machine")
@@ -33,7 +33,7 @@ def test_the_unit_tests_pass_with_the_default_bases_versions(tmp_path: Path) -> 
         ).stdout.split()  # fmt: skip
         assert versions[0] == "1.26.4"
         assert versions[1].startswith("2.7.0")
-        run_unit_tests(python)
+        run_unit_tests(python, "tests/integration", "-m", "not photos")
 
 
 @pytest.fixture(scope="module", params=BASES)
