@@ -23,6 +23,11 @@ public final class Bodies {
         return key;
     }
 
+    /** Tells whether this is the key of a body; it is none when the client has left. */
+    public static boolean isKept(byte[] key) {
+        return KEPT.containsKey(key);
+    }
+
     static void drop(byte[] key) {
         KEPT.remove(key);
     }

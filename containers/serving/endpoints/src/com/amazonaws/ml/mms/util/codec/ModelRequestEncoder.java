@@ -41,13 +41,17 @@ public class ModelRequestEncoder extends MessageToMessageEncoder<BaseModelReques
         } else if (message instanceof ModelInferenceRequest) {
             ByteBuf buffer = next(context, out).writeByte('I');
             for (RequestInput request : ((ModelInferenceRequest) message).getRequestBatch()) {
+                List<InputParameter> parameters = request.getParameters();
+                if (parameters.stream().noneMatch(input -> Bodies.isKept(input.getValue()))) {
+                    continue; // nobody waits for the answer any more
+                }
                 text(buffer, request.getRequestId());
                 for (Map.Entry<String, String> header : request.getHeaders().entrySet()) {
                     text(buffer, header.getKey());
                     text(buffer, header.getValue());
                 }
                 buffer.writeInt(END);
-                for (InputParameter parameter : request.getParameters()) {
+                for (InputParameter parameter : parameters) {
                     text(buffer, parameter.getName());
                     text(buffer, parameter.getContentType());
                     ByteBuf body = Bodies.retained(parameter.getValue());
