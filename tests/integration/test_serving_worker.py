@@ -14,7 +14,7 @@ from dogbreeds.serving.worker import FAILURE_FILE_ENV
 def load(code: str, failure: Path) -> int:
     """Load a model as a worker does, in a process group of its own; return how it ended."""
     program = (
-        "import os\n"
+        "import os, signal\n"
         "from dogbreeds.serving.worker import counting_loads, ending_the_server\n"
         f"{code}\n"
     )
@@ -32,6 +32,23 @@ def test_the_reason_and_the_traceback_are_left_to_the_server(tmp_path: Path) -> 
     reason, traceback = failure.read_text().split("\n", 1)
     assert reason == "cannot load the model: No module named 'no_such_module'"
     assert traceback.startswith("Traceback (most recent call last)")
+
+
+def test_workers_that_fail_at_once_leave_one_whole_reason(tmp_path: Path) -> None:
+    # All wait for the end of a pipe, so that one kills another at any point of what it writes.
+    fails = """
+reading, writing = os.pipe()
+if all(os.fork() for _ in range(6)):
+    os.close(writing), signal.pause()
+os.close(writing), os.read(reading, 1)
+with ending_the_server(): import no_such_module
+"""
+    for number in range(20):
+        failure = tmp_path / str(number)
+        assert load(fails, failure) == -9
+        reason, *_, last = failure.read_text().splitlines()
+        assert reason == "cannot load the model: No module named 'no_such_module'"
+        assert last.startswith("ModuleNotFoundError")
 
 
 def test_loads_that_end_their_process_are_repeated_three_times_per_worker(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dogbreeds.system import processes
+from dogbreeds.system import files, processes
 from dogbreeds.system.errors import DogbreedsError
 
 FAILURE_FILE_ENV = "DOGBREEDS_FAILURE_FILE"
@@ -89,7 +89,7 @@ def ending_the_server() -> Iterator[None]:
             cause = error.__cause__ if isinstance(error, DogbreedsError) else error
             lines = [f"cannot load the model: {' '.join(str(error).split())}\n"]
             lines += traceback.format_exception(cause) if cause else []
-            with contextlib.suppress(FileExistsError), Path(path).open("x") as stream:
-                stream.writelines(lines)
+            with contextlib.suppress(OSError), files.atomic_write(Path(path)) as partial:
+                partial.write_text("".join(lines), errors="replace")  # others may kill this one
             os.killpg(os.getpgrp(), signal.SIGKILL)
         raise
