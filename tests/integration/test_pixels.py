@@ -1,9 +1,13 @@
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 from PIL import Image
 
@@ -99,3 +103,24 @@ def test_workers_end_whatever_handlers_the_parent_has(split: Split) -> None:
             decode_split(Split("test", split.paths[:1], (0,), ()), PREPROCESSING, workers=4)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    program = (
+        "import os, time\n"
+        "from dogbreeds.data.workers import in_processes\n"
+        "def task(chunk):\n"
+        "    os.write(1, b'%d\\n' % os.getpid())\n"
+        "    time.sleep(600)\n"
+        "list(in_processes(task, 32, workers=2))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        parent.kill()
+    try:
+        assert psutil.wait_procs(workers, timeout=10)[1] == []
+    finally:
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()

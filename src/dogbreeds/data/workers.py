@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from dogbreeds.system.processes import die_with_parent
+
 Result = TypeVar("Result")
 
 _CHUNK = 16  # photos per task: small enough for a smooth progress bar
@@ -45,6 +47,7 @@ _task: Callable[[range], Any]
 def _set_task(task: Callable[[range], Any]) -> None:
     global _task  # the worker's one piece of state
     _task = task
+    die_with_parent()
     # Reset the inherited handlers. On Ctrl-C the parent ends the workers.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -60,14 +60,9 @@ class PixelStore:
     """
 
     def __init__(
-        self,
-        split: DecodedSplit,
-        preprocessing: Preprocessing,
-        device: Device,
-        *,
-        workers: int = 1,
-        tolerate_truncated: bool = False,
-    ) -> None:
+        self, split: DecodedSplit, preprocessing: Preprocessing, device: Device, *,
+        workers: int = 1, tolerate_truncated: bool = False,
+    ) -> None:  # fmt: skip
         self.preprocessing = preprocessing
         self.paths = split.paths
         self._device = device.device
