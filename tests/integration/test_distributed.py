@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -127,6 +127,18 @@ def wait_for_file(folder: Path, pattern: str, seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
+def wait_for_end(processes: list["subprocess.Popen[bytes]"]) -> list[int]:
+    """Return the exit codes; a program that hangs shows in its log where."""
+    deadline = time.monotonic() + 28  # before torchrun kills it
+    try:
+        return [process.wait(max(0, deadline - time.monotonic())) for process in processes]
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            with suppress(ValueError, psutil.Error):  # it has ended
+                program_of(process).send_signal(signal.SIGABRT)
+        return [process.wait(30) for process in processes]
+
+
 def test_two_hosts_train_together_and_the_first_alone_writes(sample: Path, tmp_path: Path) -> None:
     made = trees(sample, tmp_path, epochs="1")
     with cluster(made) as processes:
@@ -169,15 +181,16 @@ def test_a_users_script_runs_under_torchrun_where_the_sdk_asks_for_it(
 
 
 def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
-    sample: Path, tmp_path: Path
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
     made = trees(sample, tmp_path, epochs="500")
     with cluster(made) as processes:
         wait_for_file(made[0] / "model", "*.safetensors")
         for process in processes:
             process.send_signal(signal.SIGTERM)
             time.sleep(0.3)  # hosts are never told at the same moment
-        codes = [process.wait(30) for process in processes]
+        codes = wait_for_end(processes)
         logs = [(tree / "log").read_text() for tree in made]
         assert codes == [0, 0], "".join(logs)
         assert "the model is saved" in logs[0]
