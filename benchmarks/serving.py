@@ -43,7 +43,6 @@ from dogbreeds.entrypoint.graphs import add_graphs
 from dogbreeds.local.benchmark import Call, load, measure
 from dogbreeds.model import artifact, networks
 from dogbreeds.model.classes import PhotoClass
-from dogbreeds.model.onnx_runtime import PRECISIONS
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.serving import loading
 from dogbreeds.system.resources import available_cpus
@@ -51,9 +50,8 @@ from dogbreeds.training.device import Device, PixelStore
 
 PORT = 18_181
 PEERS = [name + best for name in ("torchserve", "litserve", "rayserve") for best in ("", "-best")]
-SERVERS = ["bare", "ours", "stock", "stock-best", *PEERS]
-PRECISE = [f"{name}-{precision}" for name in ("bare", "ours") for precision in PRECISIONS]
-EXTRA = ["ours-pytorch", *PRECISE, *(f"ours-batch-{size}" for size in BATCH_SIZES)]
+SERVERS = ["bare", "bare-float32", "ours", "ours-float32", "stock", "stock-best", *PEERS]
+EXTRA = ["ours-pytorch", "bare-int8", "ours-int8", *(f"ours-batch-{size}" for size in BATCH_SIZES)]
 SIZES = {"500x375": (500, 375), "4000x3000": (4000, 3000)}
 
 Row = tuple[str, str, int]  # server, photo, concurrency
