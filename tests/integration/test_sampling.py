@@ -69,6 +69,17 @@ def test_samples_come_twice_a_second_and_end_with_the_context(tmp_path: Path) ->
     assert times(tmp_path) == taken
 
 
+def test_a_sampler_that_got_no_processor_for_a_while_goes_on(tmp_path: Path) -> None:
+    with sampling(tmp_path, "algo-1"):
+        wait_for(lambda: times(tmp_path))
+        [sampler] = [p for p in psutil.Process().children() if str(tmp_path) in p.cmdline()]
+        sampler.suspend()
+        time.sleep(1.5)
+        resumed = time.time()
+        sampler.resume()
+        wait_for(lambda: sum(taken > resumed for taken in times(tmp_path)) > 2)
+
+
 def test_the_sampler_ends_when_its_job_is_killed(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"

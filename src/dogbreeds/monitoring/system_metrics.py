@@ -126,7 +126,7 @@ def main(folder: Path, node: str) -> None:
     due = time.monotonic()
     while os.getppid() == parent:
         due = max(due + INTERVAL, time.monotonic())
-        time.sleep(due - time.monotonic())
+        time.sleep(max(0, due - time.monotonic()))
         try:
             write_samples(folder, node, time.time(), reader.read())
         except OSError as error:
