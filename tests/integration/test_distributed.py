@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ SMALL = {"model": "resnet18", "weights": "none", "image_size": "32", "batch_size
 def history(processes: int, checkpoints: Path, **settings: str) -> list[dict[str, float]]:
     """Run the Trainer on so many processes."""
     environment = {**os.environ, "SM_HPS": json.dumps({**JOB, **settings})}
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), PROGRAM, str(checkpoints)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=100, check=False
@@ -70,8 +71,8 @@ def test_processes_of_a_host_read_the_photos_once_and_share_them(
     training.make_tree(tree, sample, {})
     program = Path(dogbreeds.entrypoint.__file__).parent / "program" / "train.py"
     channels = {f"SM_CHANNEL_{split.upper()}": str(sample / split) for split in ("train", "test")}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += [str(program)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", str(program)]
     given = {**SMALL, "epochs": "1", "pixel_cache": "memory"}
     hyperparameters = {"SM_HPS": json.dumps(given)}
     done = subprocess.run(
@@ -96,6 +97,18 @@ def trees(sample: Path, folder: Path, **settings: str) -> list[Path]:
         (tree / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
         made.append(tree)
     return made
+
+
+@pytest.fixture
+def only_cluster() -> Iterator[None]:
+    """Hosts meet at a fixed port: runs of these tests on one machine take turns."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        while True:
+            with suppress(OSError):
+                lock.bind("\0dogbreeds-tests-of-two-hosts")
+                break
+            time.sleep(1)
+        yield
 
 
 @contextmanager
@@ -139,6 +152,7 @@ def wait_for_end(processes: list["subprocess.Popen[bytes]"]) -> list[int]:
         return [process.wait(30) for process in processes]
 
 
+@pytest.mark.usefixtures("only_cluster")
 def test_two_hosts_train_together_and_the_first_alone_writes(sample: Path, tmp_path: Path) -> None:
     made = trees(sample, tmp_path, epochs="1")
     with cluster(made) as processes:
@@ -155,31 +169,37 @@ def test_two_hosts_train_together_and_the_first_alone_writes(sample: Path, tmp_p
     assert [path.name for path in (made[1] / "output" / "data").iterdir()] == ["profiler"]
 
 
-def test_a_users_script_runs_under_torchrun_where_the_sdk_asks_for_it(
+def test_users_scripts_run_under_torchrun_side_by_side_where_the_sdk_asks_for_it(
     sample: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "mine.py").write_text(
-        "import os, sys\n"
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
         "print(f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} {sys.argv[1:]}\")\n"
+        f"folder = Path({str(source)!r})\n"
+        "(folder / f'{os.getpid()}.started').touch()\n"
+        "while len(list(folder.glob('*.started'))) < 2: time.sleep(0.1)\n"
         "raise ValueError('my own mistake')\n"
     )
-    tree = tmp_path / "ml"
     hyperparameters = {
         "sagemaker_program": "mine.py",
         "sagemaker_submit_directory": str(source),
         "sagemaker_torch_distributed_enabled": "true",
         "depth": "3",
     }
-    training.make_tree(tree, sample, hyperparameters)
-    process = training.start(tree, subprocess.PIPE)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "rank 0 of 1 ['--depth', '3']" in output.decode()
-    assert "ValueError: my own mistake" in (tree / "output" / "failure").read_text()[:1024]
+    made = [tmp_path / "one", tmp_path / "two"]
+    for tree in made:
+        training.make_tree(tree, sample, hyperparameters)
+    with cluster(made) as processes:
+        assert 0 not in [process.wait(90) for process in processes]
+    for tree in made:
+        assert "rank 0 of 1 ['--depth', '3']" in (tree / "log").read_text()
+        assert "ValueError: my own mistake" in (tree / "output" / "failure").read_text()[:1024]
 
 
+@pytest.mark.usefixtures("only_cluster")
 def test_a_cluster_stops_together_resumes_and_does_not_wait_for_the_dead(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

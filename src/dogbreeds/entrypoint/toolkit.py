@@ -153,6 +153,8 @@ class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]  # sagemaker-trai
     def _create_command(self) -> list[str]:
         command: list[str] = super()._create_command()
         at = command.index("torchrun")
+        if len(self._hosts) == 1:  # at a fixed port, two jobs on one host would meet
+            command[at + 1 : at + 1] = ["--standalone", "--local_addr=localhost"]
         return [*command[:at], sys.executable, "-m", "torch.distributed.run", *command[at + 1 :]]
 
     def run(self, wait: bool = True, capture_error: bool = False) -> Any:  # noqa: ANN401
