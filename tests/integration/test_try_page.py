@@ -166,8 +166,8 @@ def test_a_photo_is_dropped_and_taken_with_the_camera(browser: Browser, address:
         expect(page.locator("video")).to_be_visible()
         page.keyboard.press("Enter")  # the focus went to "Take the photo"
         expect(page.locator("video")).to_be_hidden()
+        page.wait_for_function("document.getElementById('photo').naturalWidth >= 320")
         expect_answer(page)
-        assert page.evaluate("document.getElementById('photo').naturalWidth") >= 320
 
 
 def test_several_photos_are_asked_about_and_their_answers_downloaded(
