@@ -1,9 +1,9 @@
 """Jobs of several processes: torchrun on one host, and `train` on two "hosts" of the loopback."""
 
+import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -102,13 +102,12 @@ def trees(sample: Path, folder: Path, **settings: str) -> list[Path]:
 @pytest.fixture
 def only_cluster() -> Iterator[None]:
     """Hosts meet at a fixed port: runs of these tests on one machine take turns."""
-    with socket.socket(socket.AF_UNIX) as lock:
-        while True:
-            with suppress(OSError):
-                lock.bind("\0dogbreeds-tests-of-two-hosts")
-                break
-            time.sleep(1)
+    shared = os.open("/tmp", os.O_RDONLY)  # a run's own temporary folder is none
+    try:
+        fcntl.flock(shared, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(shared)
 
 
 @contextmanager

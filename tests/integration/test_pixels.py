@@ -116,8 +116,10 @@ def test_workers_end_with_a_killed_parent() -> None:
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout
-        workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
-        parent.kill()
+        try:
+            workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        finally:
+            parent.kill()
     try:
         assert psutil.wait_procs(workers, timeout=10)[1] == []
     finally:
