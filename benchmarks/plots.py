@@ -263,8 +263,9 @@ def table(rows: list[Row]) -> str:
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in columns)
     cells = ("".join(f"<td>{escape(row[name])}</td>" for name in columns) for row in rows)
     lines = "".join(f"<tr>{line}</tr>" for line in cells)
-    return (
-        "<div class='panel'><div class='scroll'>"
+    return (  # focusable, for who scrolls by keys
+        "<div class='panel'>"
+        f"<div class='scroll' tabindex='0' role='region' aria-label='By {escape(columns[0])}'>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></div>"
     )
 
