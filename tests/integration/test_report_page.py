@@ -91,12 +91,12 @@ def test_a_report_opens_quickly_and_fits_phones_and_dark_rooms(
         assert (brightness(picture) < 60) is dark
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP, False), (DESKTOP, True), (PHONE, False)])
 @pytest.mark.parametrize("name", ["one", "several"])
 def test_a_report_has_no_barriers(
-    browser: Browser, reports: Mapping[str, str], name: str, dark: bool
+    browser: Browser, reports: Mapping[str, str], name: str, width: int, dark: bool
 ) -> None:
-    with opened(browser, reports[name], dark=dark) as page:
+    with opened(browser, reports[name], width=width, dark=dark) as page:
         expect(page.locator("#curves svg[tabindex]").first).to_be_visible()
         assert barriers(page) == []
         assert page.evaluate("document.documentElement.lang") == "en"

@@ -37,7 +37,7 @@ function numbers(title, columns, rows) {
     { label: "Compared", value: (row) => row.at(-1), cell: (row) => h("meter", { max: most, value: row.at(-1), "aria-label": visible(row[0]) }) },
   ], rows, { sortable: true });
   return h("section", null, h("h2", null, title),
-    h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": title }, made)));
+    h("div", { class: "panel" }, scroller(title, made, "tall")));
 }
 
 function classes(splits) {

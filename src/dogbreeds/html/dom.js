@@ -64,6 +64,10 @@ function onWidth(element, draw) {
   }).observe(element);
 }
 
+// What may be wider than a phone, or high: it can be scrolled by keys.
+const scroller = (label, made, also = "") =>
+  h("div", { class: `scroll ${also}`.trim(), tabindex: 0, role: "region", "aria-label": label }, made);
+
 // A table; a column is { label, number or prose, cell(row) -> text or node, value(row) to sort by }.
 function table(columns, rows, { sortable = false, rowAttributes } = {}) {
   const kind = (column) => (column.number ? "number" : column.prose ? "prose" : undefined);

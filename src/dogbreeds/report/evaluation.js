@@ -115,5 +115,5 @@ function classTable(split) {
   return section("classes", "Classes",
     note("Recall: of this class's photos, the share that is recognized. Precision: of those predicted as it, the share that is. F1: their harmonic mean."),
     h("div", { class: "toolbar" }, h("label", { class: "choice" }, "Find ", search)),
-    h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Classes" }, made)));
+    h("div", { class: "panel" }, scroller("Classes", made, "tall")));
 }

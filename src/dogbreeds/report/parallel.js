@@ -31,7 +31,7 @@ function parallelCoordinates(tuning, onHover) {
   const index = names.map((name) => tuning.columns.indexOf(name));
   const jobs = tuning.rows.map((row, i) => ({ i, values: index.map((c) => row[c]) })).filter((job) => isNumber(job.values.at(-1)));
   const axes = names.map((_, a) => axisOf(jobs.map((job) => job.values[a]), a === names.length - 1));
-  const area = h("div", { class: "chart-area scroll" });
+  const area = scroller("Jobs as lines", null, "chart-area");
   const lines = new Map();
 
   function highlight(row) {

@@ -79,7 +79,7 @@ function importance(tuning, jobs) {
   return h("div", { class: "panel" }, h("h3", null, tuning.importance ? "Importance" : `Rank correlation with ${readable(tuning.objective)}`),
     h("p", { class: "note" }, tuning.importance ? "Optuna's PED-ANOVA: how differently the best jobs chose; the sum is 1."
       : "Spearman's, which sees no optimum in the middle and nothing without an order."),
-    h("div", { class: "scroll" }, rows));
+    scroller("Table of hyperparameters", rows));
 }
 
 function searchCharts(tuning) {

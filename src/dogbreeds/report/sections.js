@@ -85,7 +85,7 @@ function comparison(jobs) {
     names.length > 1 ? h("p", { class: "warn" }, "These jobs were not measured on the same split.") : null,
     new Set(evaluated.map(({ job, name }) => JSON.stringify(job.splits[name].classes.map((one) => [one.class_id, one.photos])))).size > 1
       ? h("p", { class: "warn" }, "These jobs tell different classes apart, or were measured on different photos: their accuracies cannot be compared.") : null,
-    evaluated.length ? h("div", { class: "panel scroll" }, results) : null);
+    evaluated.length ? scroller("Table of jobs", results, "panel") : null);
 }
 
 function settings(jobs) {
@@ -101,7 +101,7 @@ function settings(jobs) {
   return section("settings", "Settings",
     jobs.length > 1 ? note("What differs comes first.") : null,
     h("div", { class: "grid" },
-      h("div", { class: "panel scroll settings" }, made),
+      scroller("Table of settings", made, "panel settings"),
       jobs.length === 1 ? madeWith(jobs[0]) : null));
 }
 
@@ -112,7 +112,7 @@ function madeWith({ job, card: text }) {
   const data = Object.entries(job.data ?? {});
   return facts.length ? h("div", { class: "panel" }, h("h3", null, "Made with"),
     h("dl", { class: "facts" }, facts.map(([name, fact]) => [h("dt", null, readable(name)), h("dd", null, typeof fact === "number" ? count(fact) : fact)])),
-    data.length ? h("div", { class: "scroll" }, table([
+    data.length ? scroller("Table of photos", table([
       { label: "photos", cell: ([split]) => split },
       { label: "number", number: true, cell: ([, found]) => count(found.photos) },
       { label: "MB", number: true, cell: ([, found]) => count(found.bytes / 1e6) },
@@ -201,7 +201,7 @@ function inspection(photos) {
   return section("photos", "Photos",
     photos.leaks ? h("p", { class: "bad" }, `In another split as well: ${plural(photos.leaks, "photo")}. The accuracy measured on them is too good.`) : null,
     photos.conflicts ? h("p", { class: "bad" }, `In another class as well: ${plural(photos.conflicts, "photo")}. One label must be wrong.`) : null,
-    h("div", { class: "panel" }, h("div", { class: "scroll" }, rows),
+    h("div", { class: "panel" }, scroller("Table of splits", rows),
       list("Broken", splits.flatMap(([, split]) => Object.entries(split.broken).map(([file, reason]) => `${shortPath(file)}: ${reason}`))),
       list("Very small", splits.flatMap(([, split]) => Object.entries(split.small).map(([file, [w, hgt]]) => `${shortPath(file)}: ${w} x ${hgt} pixels`))),
       list("The same photo several times", duplicates.map((group) => group.files.map(shortPath).join(" = "))),
@@ -230,7 +230,7 @@ function system(found) {
   return section("system", "Machine",
     found.verdicts.map((verdict) => h("p", null, verdict)),
     marks.length ? note("Dashed lines: where an epoch begins.") : null,
-    h("div", { class: "grid" }, charts, times.size ? h("div", { class: "panel" }, h("h3", null, "Where the time went"), h("div", { class: "scroll" }, spent)) : null));
+    h("div", { class: "grid" }, charts, times.size ? h("div", { class: "panel" }, h("h3", null, "Where the time went"), scroller("Table of times", spent)) : null));
 }
 
 // What Debugger's rules say, those that fired first.
@@ -247,7 +247,7 @@ function debuggerFindings(findings) {
     { label: "what it measures", prose: true, cell: ({ measure, limit }) => `${measure}; triggered if ${limit}` },
     { label: "what to do", prose: true, cell: ({ first, advice }) => (first ? advice : "") },
   ], ordered);
-  return section("debugger", "Debugger", h("div", { class: "panel" }, h("div", { class: "scroll" }, made)));
+  return section("debugger", "Debugger", h("div", { class: "panel" }, scroller("Table of rules", made)));
 }
 
 function tuningSection(tuning, index) {
@@ -269,5 +269,5 @@ function tuningSection(tuning, index) {
   }
   return section(`tuning${index || ""}`, "Search for hyperparameters",
     note(`${tuning.name}: ${plural(tuning.rows.length, "job")}, ${finished} with a result. A line is a job; the best are strongest.`),
-    plot?.element, searchCharts(tuning), h("div", { class: "panel" }, h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Jobs" }, made)));
+    plot?.element, searchCharts(tuning), h("div", { class: "panel" }, scroller("Jobs", made, "tall")));
 }
