@@ -35,8 +35,7 @@ def test_killed_workers_cost_no_answer(
 ) -> None:
     seconds, pause = (60, 5) if full else (9, 3)
     slowest = 0.0
-    with ready(model_dir) as server:
-        load = Load(server, clients)
+    with ready(model_dir) as server, Load(server, clients) as load:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for worker in server.workers():
@@ -136,13 +135,12 @@ def test_sigterm_at_random_moments_of_the_start_leaves_nothing_behind(
 
 def test_sigterm_under_load_answers_what_it_took(model_dir: Path, record: Record) -> None:
     with ready(model_dir) as server:
-        load = Load(server, 8)
-        time.sleep(2)
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
-        seconds = time.monotonic() - started
-        load.cancel()
+        with Load(server, 8) as load:
+            time.sleep(2)
+            started = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(30) == 0
+            seconds = time.monotonic() - started
         assert {answer.status for _, answer in load.answers} <= {200, 503}
     record("SIGTERM under the load of 8 clients", "requests in flight are answered",
            "later ones: refused or 503", seconds)  # fmt: skip

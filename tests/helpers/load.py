@@ -33,7 +33,10 @@ class Load:
         self._pool.shutdown()
         return Counter(answer.status for _, answer in self.answers)
 
-    def cancel(self) -> None:
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Stop, whatever the clients meet, such as a server that is gone."""
         self._stop.set()
         self._pool.shutdown()

@@ -115,7 +115,8 @@ class ServingProcess:
             with suppress(psutil.NoSuchProcess):  # one that was killed may end meanwhile
                 if "model_service_worker" in " ".join(process.cmdline()):
                     python[process] = process.ppid()
-        return [process for process in python if process.pid not in python.values()]
+        preloaded = {process.pid for process in python}
+        return [process for process, parent in python.items() if parent in preloaded]
 
 
 @contextmanager

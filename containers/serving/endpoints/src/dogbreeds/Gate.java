@@ -13,6 +13,7 @@ import io.netty.handler.codec.http.HttpUtil;
 import java.time.OffsetDateTime;
 import java.util.ArrayDeque;
 import java.util.Queue;
+import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -20,19 +21,21 @@ import org.slf4j.LoggerFactory;
  * Stands before MMS's request handler, one for each connection.
  *
  * <p>It refuses what MMS would answer with a 5xx, counts what is in flight, asks once more where a
- * worker died, gives MMS's own errors the form of ours, and lets one request at a time through,
- * because MMS would answer pipelined ones in any order.
+ * worker died, waits where all are being started anew, gives MMS's own errors the form of ours, and
+ * lets one request at a time through, because MMS would answer pipelined ones in any order.
  */
 final class Gate extends ChannelDuplexHandler {
 
     private static final Logger INVOCATIONS = LoggerFactory.getLogger("dogbreeds.invocations");
     private static final double RETRY_WITHIN_SECONDS = 20;
+    private static final int WAIT_MS = 50;
 
     // All of this is touched by the connection's event loop only.
     private final Queue<FullHttpRequest> next = new ArrayDeque<>();
     private FullHttpRequest current;
     private byte[] key; // of the current one's body
     private long begin;
+    private long passed; // when it was last passed on
     private boolean admitted;
     private boolean retried;
     private boolean keepAlive;
@@ -81,10 +84,23 @@ final class Gate extends ChannelDuplexHandler {
 
     /** Passes the current request on to MMS, which releases it. */
     private void pass(ChannelHandlerContext context) {
+        passed = System.nanoTime();
         context.fireChannelRead(
                 key == null
                         ? current.retainedDuplicate()
                         : current.replace(Unpooled.wrappedBuffer(key)));
+    }
+
+    /** Does so in a moment, if the client is still there. */
+    private void passLater(ChannelHandlerContext context) {
+        FullHttpRequest waiting = current;
+        Runnable again =
+                () -> {
+                    if (current == waiting) {
+                        pass(context);
+                    }
+                };
+        context.executor().schedule(again, WAIT_MS, TimeUnit.MILLISECONDS);
     }
 
     @Override
@@ -114,7 +130,12 @@ final class Gate extends ChannelDuplexHandler {
         FullHttpResponse better = Refusal.insteadOf(response);
         if (better != null) {
             boolean died = Refusal.isWorkerDeath(response);
+            boolean noWorkers = Refusal.isNotTaken(response) && Server.wasWithoutWorkers(passed);
             response.release();
+            if (noWorkers && seconds < RETRY_WITHIN_SECONDS) {
+                passLater(context);
+                return;
+            }
             if (died && !retried && seconds < RETRY_WITHIN_SECONDS) {
                 retried = true;
                 Metrics.RETRIES.increment();
@@ -122,7 +143,7 @@ final class Gate extends ChannelDuplexHandler {
                 pass(context);
                 return;
             }
-            response = better;
+            response = noWorkers ? Refusal.noWorkers() : better;
         }
         if (admitted) {
             Metrics.record(response, seconds);

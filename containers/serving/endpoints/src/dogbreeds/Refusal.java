@@ -26,6 +26,7 @@ final class Refusal {
 
     private static final List<String> WORKER_DEATHS =
             Arrays.asList("Worker died.", "Worker scaled down.");
+    private static final String NOT_TAKEN = "No worker is available";
     private static final Gson JSON = new GsonBuilder().disableHtmlEscaping().create();
     private static final Map<String, String> METHODS = new LinkedHashMap<>();
 
@@ -112,7 +113,7 @@ final class Refusal {
             return null;
         }
         String message = error.get("message").getAsString();
-        if (message.startsWith("No worker is available")) { // MMS's words for a full queue
+        if (isNotTaken(response)) {
             return busy("a place in the queue", "a full queue");
         }
         if (isWorkerDeath(response)) {
@@ -134,6 +135,12 @@ final class Refusal {
     static boolean isWorkerDeath(FullHttpResponse response) {
         JsonObject error = errorOfMms(response);
         return error != null && WORKER_DEATHS.contains(error.get("message").getAsString());
+    }
+
+    /** Tells whether MMS found no place in its queue, or no worker at all: it says the same. */
+    static boolean isNotTaken(FullHttpResponse response) {
+        JsonObject error = errorOfMms(response);
+        return error != null && error.get("message").getAsString().startsWith(NOT_TAKEN);
     }
 
     private static JsonObject errorOfMms(FullHttpResponse response) {
@@ -170,6 +177,11 @@ final class Refusal {
     /** Returns the answer to a body for which there is no memory beside those of others. */
     static FullHttpResponse noMemory() {
         return busy("memory for the request's body", "too many large requests at a time");
+    }
+
+    /** Returns the answer to a request that has waited too long for workers to be started anew. */
+    static FullHttpResponse noWorkers() {
+        return busy("a worker", "none yet, for all are being started anew");
     }
 
     private static FullHttpResponse busy(String expected, String got) {

@@ -40,6 +40,9 @@ public final class Server extends ModelServer {
 
     private static final int MAX_REQUEST = Integer.getInteger("dogbreeds.max_request_bytes");
 
+    private static volatile boolean restarting;
+    private static volatile long restarted = System.nanoTime();
+
     private Server(ConfigManager config) {
         super(config);
     }
@@ -90,14 +93,22 @@ public final class Server extends ModelServer {
                     return;
                 }
                 System.err.println("The preloaded process ended with " + code + "; starting it anew");
+                restarting = true;
                 manager.updateModel(model.getModelName(), 0, 0).get();
                 manager.startBackendServer(model);
                 manager.updateModel(model.getModelName(), workers, workers);
+                restarted = System.nanoTime();
+                restarting = false;
             }
         } catch (InterruptedException | ExecutionException | TimeoutException error) {
             giveUp("the preloaded process ended and could not be started anew: " + error);
             System.exit(1);
         }
+    }
+
+    /** Tells whether there was a time since then, by System.nanoTime, when all were started anew. */
+    static boolean wasWithoutWorkers(long since) {
+        return restarting || restarted - since > 0;
     }
 
     /** Tells the process that started this one why it ends; see serving/server.py. */
