@@ -38,7 +38,7 @@ def sharing(workers: int, cpus: int) -> Callable[[], contextlib.AbstractContextM
             fcntl.lockf(stream, fcntl.LOCK_UN, 1, place)
         if len(free) < workers:
             os.utime(stream.fileno())
-        alone = time.time() - os.fstat(stream.fileno()).st_mtime > _SECONDS
+        alone = abs(time.time() - os.fstat(stream.fileno()).st_mtime) > _SECONDS
         torch.set_num_threads(cpus if alone else fair)
         try:
             yield
