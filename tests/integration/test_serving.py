@@ -307,6 +307,15 @@ def _others_may_run_python() -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.skipif(not _others_may_run_python(), reason="Python lies in a folder closed to others")
+def test_a_temporary_folder_may_have_a_long_path(model_dir: Path) -> None:
+    """As on macOS; a Unix socket's path has up to 107 bytes (unix(7))."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="x" * 60) as folder:
+        assert len(folder) > 70
+        with serving(model_dir, TMPDIR=folder) as server:
+            server.wait_until_ready(60)
+            assert server.invoke(photo()).status == 200
+
+
 def test_runs_as_another_user_with_a_home_that_is_not_there(model_dir: Path) -> None:
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command = [*nobody, sys.executable, "-m", "dogbreeds.serving.server"]

@@ -50,6 +50,10 @@ def program_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
     return wait_for(lambda: next(iter(psutil.Process(process.pid).children()), None), 30)
 
 
+def loads_pytorch(process: psutil.Process) -> bool:
+    return any("libtorch" in file.path for file in process.memory_maps())
+
+
 def wait_for(condition: Callable[[], T | None], seconds: float) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -343,6 +347,18 @@ def test_sigterm_reaches_a_users_script(sample: Path, tmp_path: Path) -> None:
     finally:
         training.stop(process)
     assert (tree / "model" / "stopped").exists()
+
+
+def test_what_waits_for_the_program_does_not_load_pytorch(sample: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "ml"
+    training.make_tree(tree, sample, {**SMALL, "epochs": "500"})
+    process = training.start(tree, subprocess.DEVNULL)
+    try:
+        wait_for(lambda: next((tree / "model").glob("*.safetensors"), None), 60)
+        assert loads_pytorch(program_of(process))
+        assert not loads_pytorch(psutil.Process(process.pid))
+    finally:
+        training.stop(process)
 
 
 def test_nothing_of_a_job_outlives_its_parent(sample: Path, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def write_files(settings: Settings, folder: Path) -> None:
         # MMS takes name and path from here; a link keeps unusual characters out of the properties.
         (store / MODEL_NAME).symlink_to(settings.model_dir.resolve(), target_is_directory=True)
         models = {
-            # Nobody outside this container may register models.
-            "management_address": f"unix:{folder}/management.sock",
+            # Nobody outside may register models. (A socket's path has at most 107 bytes.)
+            "management_address": f"unix:{folder}/manage.sock",
             "model_store": str(store),
             "load_models": MODEL_NAME,
         }

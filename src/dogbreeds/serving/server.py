@@ -32,7 +32,7 @@ def main() -> int:
     for number in _STOP_SIGNALS:  # process 1 has no default handlers
         signal.signal(number, signal.default_int_handler)
     try:
-        with tempfile.TemporaryDirectory(prefix="dogbreeds-serve-") as folder:
+        with tempfile.TemporaryDirectory(prefix="serve-") as folder:
             script.fetch(os.environ, Path(folder))
             settings = Settings(os.environ)
             readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
