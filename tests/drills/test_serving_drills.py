@@ -1,22 +1,28 @@
 """What callers of a server lose where its workers die or hang, and clients misbehave."""
 
+import io
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
+from dogbreeds.model.document import WEIGHTS_FILE
 from helpers.drill_record import Record
 from helpers.load import Load
+from helpers.memory_group import memory_group
 from helpers.serving_process import ServingProcess, assert_gone, photo, serving
 
 pytestmark = pytest.mark.drill
@@ -68,6 +74,58 @@ def test_a_hung_worker_is_replaced(model_dir: Path, record: Record) -> None:
                 worker.resume()
         record("the only worker hangs (SIGSTOP), timeout of 12 s", "its successor answers",
                "nothing", time.monotonic() - started)  # fmt: skip
+
+
+def test_a_photo_too_large_for_the_memory_limit_costs_only_its_own_answer(
+    model_dir: Path, record: Record, full: bool
+) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (9000, 7000)).save(encoded, "PNG")  # 180 MB when it is decoded
+    with memory_group(200) as enter, serving(model_dir) as server:
+        enter(server.process.pid)
+        server.wait_until_ready(120)
+        with ThreadPoolExecutor(4) as clients:
+            answers = clients.map(
+                lambda _: server.invoke(encoded.getvalue(), "image/png", timeout=90).status,
+                range(40 if full else 8),
+            )
+            assert set(answers) == {503}
+        started = time.monotonic()
+        assert server.invoke(photo(), timeout=60).status == 200
+        seconds = time.monotonic() - started
+        assert server.ping() == 200
+    record("photos of 180 MB where 200 MB are allowed", "503, and the next photo is answered",
+           "these photos", seconds)  # fmt: skip
+
+
+def test_a_server_that_gets_too_little_memory_ends_with_the_reason(
+    model_dir: Path, record: Record
+) -> None:
+    started = time.monotonic()
+    with memory_group(80) as enter, serving(model_dir) as server:
+        enter(server.process.pid)
+        assert server.process.wait(60) == 1
+        reason = server.log().strip().splitlines()[-1]
+    assert reason.startswith("serve: error: ")
+    record("80 MB of memory for a server", f"exit code 1: {reason}", "nothing",
+           time.monotonic() - started)  # fmt: skip
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, "float32.onnx"])
+def test_a_server_refuses_a_corrupt_artifact(
+    model_dir: Path, tmp_path: Path, record: Record, file: str
+) -> None:
+    corrupt = tmp_path / "model"
+    shutil.copytree(model_dir, corrupt)
+    content = bytearray((corrupt / file).read_bytes())
+    (corrupt / file).write_bytes(content[: len(content) // 2])
+    started = time.monotonic()
+    with serving(corrupt) as server:
+        assert server.process.wait(60) == 1
+        reason = server.log().strip().splitlines()[-1]
+    assert reason.startswith("serve: error: ")
+    record(f"an artifact with half of {file}", f"exit code 1: {reason}", "nothing",
+           time.monotonic() - started)  # fmt: skip
 
 
 def _connect(server: ServingProcess, stack: ExitStack) -> socket.socket:

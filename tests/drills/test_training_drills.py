@@ -16,6 +16,7 @@ from dogbreeds.local import training
 from dogbreeds.model import artifact
 from dogbreeds.model.document import WEIGHTS_FILE
 from helpers.drill_record import Record
+from helpers.memory_group import memory_group
 
 pytestmark = pytest.mark.drill
 
@@ -100,6 +101,47 @@ def test_sigterm_at_random_moments_leaves_a_model_or_none(
         assert not list((tree / "model").glob(".*.partial"))
     record(f"SIGTERM to training at {stops} random moments", f"exit code 0, {saved} models saved",
            "nothing", slowest)  # fmt: skip
+
+
+@pytest.mark.parametrize("megabytes", [200, 350])
+def test_a_job_that_gets_too_little_memory_ends_with_the_reason(
+    sample: Path, tmp_path: Path, record: Record, megabytes: int
+) -> None:
+    tree = tmp_path / "ml"
+    training.make_tree(tree, sample, JOB)
+    started = time.monotonic()
+    with memory_group(megabytes) as enter:
+        process = training.start(tree, subprocess.DEVNULL)
+        try:
+            enter(process.pid)
+            assert process.wait(120) == 1
+        finally:
+            training.stop(process)
+    reason = (tree / "output" / "failure").read_text()
+    assert "most likely because memory ran out" in reason
+    assert not (tree / "model" / WEIGHTS_FILE).exists()
+    record(f"{megabytes} MB of memory for a job", f"exit code 1: {reason}", "the job",
+           time.monotonic() - started)  # fmt: skip
+
+
+def test_a_job_never_resumes_from_a_corrupt_checkpoint(
+    uninterrupted: tuple[Path, float], sample: Path, tmp_path: Path, record: Record, full: bool
+) -> None:
+    whole, _ = uninterrupted
+    randomness = random.Random(4)
+    checkpoint = max((whole / "checkpoints").iterdir(), key=lambda file: file.stat().st_size)
+    tries = 5 if full else 1
+    started = time.monotonic()
+    for number in range(tries):
+        tree = tmp_path / str(number)
+        training.make_tree(tree, sample, JOB)
+        content = bytearray(checkpoint.read_bytes())
+        content[randomness.randrange(len(content))] ^= 1 << randomness.randrange(8)
+        (tree / "checkpoints" / checkpoint.name).write_bytes(content)
+        assert run(tree) == 0
+        assert same(weights(whole), weights(tree))
+    record(f"a checkpoint with a flipped bit, {tries} times", "the same weights bit for bit",
+           "all steps, repeated", (time.monotonic() - started) / tries)  # fmt: skip
 
 
 @contextmanager

@@ -77,8 +77,7 @@ def _serve(settings: Settings, folder: Path) -> None:
     finally:
         _kill_all(server)
     if not failure.exists():
-        code = server.returncode
-        raise mms.ServerError(f"the Java front end ended by itself with exit code {code}")
+        raise mms.ServerError(f"the Java front end ended by itself, exit code {server.returncode}")
     reason, *traceback = failure.read_text(errors="replace").splitlines()
     print(*traceback, sep="\n", file=sys.stderr)
     raise mms.ServerError(reason)

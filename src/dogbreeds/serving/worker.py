@@ -30,6 +30,8 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
     global _service
     if data is None:
         processes.die_with_parent()
+        with contextlib.suppress(OSError):  # where memory runs out, not the front end is killed
+            Path("/proc/self/oom_score_adj").write_text("500")
         with ending_the_server():  # also by what fails on import
             from dogbreeds.serving import handler
         _service = handler.load(context)
@@ -40,10 +42,9 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
     if timeout := _service.settings.worker_timeout:
         faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        answers: list[bytes] = _service.answer(data, context)
+        return list(_service.answer(data, context))
     finally:
         faulthandler.cancel_dump_traceback_later()
-    return answers
 
 
 def receive(connection: socket.socket, length: int) -> bytes:
