@@ -298,15 +298,6 @@ def test_a_taken_port_ends_the_server_with_the_reason(model_dir: Path) -> None:
         assert f"cannot listen on http://0.0.0.0:{server.port}" in one_line_reason(server.log())
 
 
-def _others_may_run_python() -> bool:
-    interpreter = Path(sys.executable).resolve()
-    return all(
-        folder.stat().st_mode & stat.S_IXOTH for folder in (interpreter, *interpreter.parents)
-    )
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.skipif(not _others_may_run_python(), reason="Python lies in a folder closed to others")
 def test_a_temporary_folder_may_have_a_long_path(model_dir: Path) -> None:
     """As on macOS; a Unix socket's path has up to 107 bytes (unix(7))."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="x" * 60) as folder:
@@ -316,6 +307,15 @@ def test_a_temporary_folder_may_have_a_long_path(model_dir: Path) -> None:
             assert server.invoke(photo()).status == 200
 
 
+def _others_may_run_python() -> bool:
+    interpreter = Path(sys.executable).resolve()
+    return all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in (interpreter, *interpreter.parents)
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not _others_may_run_python(), reason="Python lies in a folder closed to others")
 def test_runs_as_another_user_with_a_home_that_is_not_there(model_dir: Path) -> None:
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command = [*nobody, sys.executable, "-m", "dogbreeds.serving.server"]

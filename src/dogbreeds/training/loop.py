@@ -219,8 +219,7 @@ class Trainer:
         if vote is Vote.CONTINUE and due and self.cluster.is_main:
             vote = Vote.CHECKPOINT
             self._last_checkpoint = time.monotonic()  # vote once
-        decision = self._votes.cast(vote)
-        if decision is not Vote.CONTINUE:
+        if (decision := self._votes.cast(vote)) is not Vote.CONTINUE:
             self.checkpoint()
         if decision is Vote.STOP:
             raise Stopped
