@@ -13,6 +13,7 @@ from torch import nn
 from dogbreeds.data.pixels import DecodedSplit, SharedArray
 from dogbreeds.model.preprocessing import Preprocessing
 from dogbreeds.model.torch_versions import disable_tf32
+from dogbreeds.system.processes import die_with_parent
 from dogbreeds.training.device import Device, PixelStore
 from dogbreeds.training.distributed import Cluster, join_cluster
 from dogbreeds.training.linear_probe import train_linear_probe
@@ -66,6 +67,7 @@ def main(cluster: Cluster) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()  # torchrun, which a test that takes too long kills
     torch.set_num_threads(1)
     with join_cluster() as joined:
         main(joined)
