@@ -1,6 +1,7 @@
 """What callers of a server lose where its workers die or hang, and clients misbehave."""
 
 import io
+import itertools
 import os
 import random
 import resource
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 
 import psutil
@@ -20,10 +22,12 @@ import pytest
 from PIL import Image
 
 from dogbreeds.model.document import WEIGHTS_FILE
+from helpers.clock import Clock
 from helpers.drill_record import Record
 from helpers.load import Load
 from helpers.memory_group import memory_group
 from helpers.serving_process import ServingProcess, assert_gone, photo, serving
+from helpers.shared_library import needs_compiler
 
 pytestmark = pytest.mark.drill
 
@@ -74,6 +78,26 @@ def test_a_hung_worker_is_replaced(model_dir: Path, record: Record) -> None:
                 worker.resume()
         record("the only worker hangs (SIGSTOP), timeout of 12 s", "its successor answers",
                "nothing", time.monotonic() - started)  # fmt: skip
+
+
+@needs_compiler
+def test_a_clock_that_jumps_delays_no_answer(
+    model_dir: Path, record: Record, full: bool, tmp_path: Path
+) -> None:
+    clock, slowest = Clock(tmp_path), 0.0
+    with ready(model_dir, **clock.environment) as server, Load(server, 4) as load:
+        for days in (1, -1, 400, -400) if full else (1, -1):
+            clock.set(days * 86_400)
+            jumped = time.monotonic()
+            time.sleep(3)
+            times = [when for when, _ in load.answers if when > jumped]
+            assert f"{date.today() + timedelta(days):%Y-%m-%d}" in server.log()
+            slowest = max(slowest, *(b - a for a, b in itertools.pairwise([jumped, *times])))
+        statuses = load.stop()
+        assert server.ping() == 200
+    assert set(statuses) == {200}
+    assert slowest < 1
+    record("the clock jumps back and forth by days", f"{statuses[200]} answers", "nothing", slowest)
 
 
 def test_a_photo_too_large_for_the_memory_limit_costs_only_its_own_answer(

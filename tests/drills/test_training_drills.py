@@ -15,8 +15,10 @@ import torch
 from dogbreeds.local import training
 from dogbreeds.model import artifact
 from dogbreeds.model.document import WEIGHTS_FILE
+from helpers.clock import Clock
 from helpers.drill_record import Record
 from helpers.memory_group import memory_group
+from helpers.shared_library import needs_compiler
 
 pytestmark = pytest.mark.drill
 
@@ -79,6 +81,37 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_weights(
     assert [epoch["valid_loss"] for epoch in history[0]] == [e["valid_loss"] for e in history[1]]
     record(f"training killed at {kills} random moments", "resumed, the same weights bit for bit",
            "steps since the last checkpoint, repeated", time.monotonic() - started)  # fmt: skip
+
+
+@needs_compiler
+def test_a_clock_that_jumps_changes_no_weight_and_no_duration(
+    uninterrupted: tuple[Path, float], sample: Path, tmp_path: Path, record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    whole, seconds = uninterrupted
+    clock, tree = Clock(tmp_path), tmp_path / "ml"
+    for name, value in clock.environment.items():
+        monkeypatch.setenv(name, value)
+    training.make_tree(tree, sample, JOB)
+    started = time.monotonic()
+    process = training.start(tree, subprocess.DEVNULL)
+    monkeypatch.undo()
+    try:
+        while process.poll() is None:
+            assert time.monotonic() - started < 120
+            for days in (1, -1):
+                clock.set(days * 86_400)
+                time.sleep(0.2)
+    finally:
+        training.stop(process)
+    taken = time.monotonic() - started
+    assert process.returncode == 0
+    assert same(weights(whole), weights(tree))
+    history = json.loads((tree / "output/data/history.json").read_text())
+    assert all(0 < epoch["epoch_seconds"] < taken for epoch in history)
+    assert (tree / "output/data/report.html").stat().st_size > 10_000
+    record("the clock jumps back and forth by days", "the same weights bit for bit", "nothing",
+           max(0, taken - seconds))  # fmt: skip
 
 
 def test_sigterm_at_random_moments_leaves_a_model_or_none(
