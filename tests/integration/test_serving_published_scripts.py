@@ -205,7 +205,7 @@ SCRIPTS = {
         def model_fn(model_dir):
             path = model_dir + "/whole.pth"
             torch.save(Net(), path)
-            return torch.load(path, weights_only=False)
+            return torch.load(path)  # as was usual before PyTorch 2.6
     """,
 }  # fmt: skip
 BESIDE = {

@@ -230,6 +230,15 @@ def test_loading_may_take_longer_than_a_request(tmp_path: Path) -> None:
     )
 
 
+WHOLE_MODEL = """
+import torch
+
+def model_fn(model_dir):
+    torch.save(torch.nn.ReLU(), model_dir + "/whole.pth")
+    return torch.load(model_dir + "/whole.pth")
+"""
+
+
 @pytest.mark.parametrize(
     ("script", "environment", "words"),
     [
@@ -242,6 +251,7 @@ def test_loading_may_take_longer_than_a_request(tmp_path: Path) -> None:
         ("def transform_fn(a, b, c, d): pass\ndef input_fn(a, b): pass", {}, "without input_fn"),
         ("", {}, "expected one .pt or .pth file where there is no model_fn, got none"),
         ("x = 1", {"SAGEMAKER_PROGRAM": "serve.py"}, "expected serve.py, which SAGEMAKER_PROGRAM"),
+        (WHOLE_MODEL, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}, "model_fn raised UnpicklingError"),
     ],
 )
 def test_a_script_that_cannot_be_loaded_ends_the_server_with_the_reason(

@@ -42,8 +42,7 @@ class Cloud:
     """An account and region to work in.
 
     In a dry run, calls that would change something are recorded in `requests` instead of being
-    sent. No credentials are needed: without them, read calls are answered as an empty account would
-    answer.
+    sent. No credentials are needed: without them, read calls are answered as by an empty account.
 
     CloudError if the profile does not exist, or no region is known.
     """

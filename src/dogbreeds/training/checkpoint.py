@@ -3,8 +3,7 @@
 Random numbers depend on the seed and the step alone (see `loop`), so no generator is saved, and a
 resumed job on the same CPU ends bit for bit like an uninterrupted one.
 
-A file is that of `torch.save`, followed by its SHA-256: PyTorch itself reads changed bytes as other
-weights.
+A file is that of `torch.save` and its SHA-256: PyTorch itself reads changed bytes as weights.
 """
 
 import hashlib

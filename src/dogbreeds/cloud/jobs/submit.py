@@ -31,9 +31,8 @@ def submit_once(
 
     `noun` is ``TrainingJob``, ``HyperParameterTuningJob`` or ``TransformJob``, `prefix` as of
     `naming.job_prefix`. `submit` sends the request under a name; a rehearsal of it is compared with
-    the job of the requested `name` (see `naming.own_name`). With `new`, a second job starts, but a
-    name is never used twice. Returned is the job's name; CloudError if the job of this name has
-    other settings.
+    the job of the requested `name` (see `naming.own_name`). With `new`, a second job starts, but no
+    name is used twice. Returned is its name; CloudError if the job of that name has other settings.
     """
     found = None
     client, snake = cloud.sagemaker, xform_name(noun)

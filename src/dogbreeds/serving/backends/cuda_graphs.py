@@ -1,7 +1,6 @@
 """Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A few batch sizes have a graph each: kernels over fixed memory. A batch runs on the smallest graph
-that holds it.
+A few batch sizes have a graph each: kernels over fixed memory. A batch runs on the smallest that fits.
 """
 
 import copy

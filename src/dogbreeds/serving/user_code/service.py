@@ -4,6 +4,7 @@
 
 import copy
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -52,6 +53,9 @@ class UserService:
             import torch
 
             torch.cuda.set_device(gpu)  # makes "cuda" mean the worker's own
+        # As before PyTorch 2.6: whoever can change the pickle can change the code beside it.
+        if "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ:
+            os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
         module = _loading(code.module.name if code.module else "", script.load, code)
         self._functions = functions_of(module)
         folder = str(model_dir)
