@@ -10,6 +10,7 @@ import pytest
 
 from dogbreeds import __version__
 from helpers.containers import run
+from helpers.environments import ROOT
 
 pytestmark = pytest.mark.images
 
@@ -56,6 +57,14 @@ def test_only_the_serving_image_has_java_and_only_it_has_the_server(
     )
     assert inside(serving_image, probe).split() == ["java", "mms"]
     assert inside(training_image, f"{probe} || true") == ""
+
+
+def test_published_scripts_find_what_they_import_without_listing_it(serving_image: str) -> None:
+    page = (ROOT / "docs/serving.md").read_text().partition("without listing it: ")[2]
+    names = re.split(r",\s+|\s+and\s+", page.partition(".")[0])
+    assert len(names) == 8
+    modules = [{"Pillow": "PIL"}.get(name, name).replace("-", "_") for name in names]
+    inside(serving_image, f"python -c 'import {', '.join(modules)}'")
 
 
 def test_torch_and_numpy_are_the_bases_own(training_image: str, serving_image: str) -> None:

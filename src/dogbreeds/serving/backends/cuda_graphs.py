@@ -1,6 +1,6 @@
 """Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A few batch sizes have a graph each: kernels over fixed memory. A batch runs on the smallest that fits.
+A few batch sizes have a graph each: kernels over fixed memory. The smallest that holds a batch runs.
 """
 
 import copy
