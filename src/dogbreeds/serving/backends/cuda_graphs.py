@@ -1,6 +1,6 @@
 """Half precision and CUDA graphs: the GPU runs at full speed and never waits for Python.
 
-A few batch sizes have a graph each: kernels over fixed memory. The smallest that holds a batch runs.
+A few batch sizes have a graph each: kernels over fixed memory. The smallest that fits is run.
 """
 
 import copy
