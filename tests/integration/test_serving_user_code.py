@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import numpy as np
+import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -281,6 +282,33 @@ def test_requests_that_wait_together_are_predicted_together_if_the_script_says_s
         assert max(json.loads(answer.body)[1] for answer in again) > 1
 
     serve_and_ask(scripts.write(tmp_path, scripts.BATCHES), check)
+
+
+def test_a_client_that_is_alone_is_answered_by_one_worker_and_many_by_all(tmp_path: Path) -> None:
+    script = """
+import os, time
+
+def transform_fn(model, data, content_type, accept):
+    time.sleep(0.05)
+    return str(os.getpid())
+
+def model_fn(model_dir):
+    pass
+"""
+    with serving(scripts.write(tmp_path, script), SAGEMAKER_MODEL_SERVER_WORKERS="3") as server:
+        server.wait_until_ready(120)
+
+        def ask(_: int) -> int:
+            return int(server.invoke(b"", "text/plain").body)
+
+        for _ in range(3):
+            seen: set[int] = set()
+            with ThreadPoolExecutor(6) as pool:
+                while len(seen) < 3:  # a successor may be loading
+                    seen = set(pool.map(ask, range(24)))
+            alone = [ask(number) for number in range(8)]
+            assert len(set(alone)) == 1
+            psutil.Process(alone[0]).kill()
 
 
 def _wheel(folder: Path) -> str:

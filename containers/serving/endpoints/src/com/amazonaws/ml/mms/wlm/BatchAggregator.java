@@ -5,6 +5,7 @@ import com.amazonaws.ml.mms.util.messages.ModelInferenceRequest;
 import com.amazonaws.ml.mms.util.messages.ModelLoadModelRequest;
 import com.amazonaws.ml.mms.util.messages.ModelWorkerResponse;
 import com.amazonaws.ml.mms.util.messages.Predictions;
+import dogbreeds.Turns;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import java.util.ArrayDeque;
 import java.util.Collection;
@@ -32,9 +33,12 @@ public class BatchAggregator {
     public BaseModelRequest getRequest(String threadName, WorkerState state)
             throws InterruptedException {
         Map<String, Job> polled = new LinkedHashMap<>();
-        long wait = state == WorkerState.WORKER_MODEL_LOADED ? 0 : Long.MAX_VALUE;
         try {
-            model.pollBatch(threadName, wait, polled);
+            if (state == WorkerState.WORKER_MODEL_LOADED) {
+                Turns.of(model).take(model, threadName, polled);
+            } else { // its own queue has the order to load
+                model.pollBatch(threadName, Long.MAX_VALUE, polled);
+            }
         } catch (InterruptedException | RuntimeException stopped) {
             giveBack(polled.values());
             throw stopped;
