@@ -97,7 +97,12 @@ def test_a_clock_that_jumps_delays_no_answer(
         assert server.ping() == 200
     assert set(statuses) == {200}
     assert slowest < 1
-    record("the clock jumps back and forth by days", f"{statuses[200]} answers", "nothing", slowest)
+    record(
+        "a server's clock jumps back and forth by days",
+        f"{statuses[200]} answers",
+        "nothing",
+        slowest,
+    )
 
 
 def test_a_photo_too_large_for_the_memory_limit_costs_only_its_own_answer(

@@ -110,7 +110,7 @@ def test_a_clock_that_jumps_changes_no_weight_and_no_duration(
     history = json.loads((tree / "output/data/history.json").read_text())
     assert all(0 < epoch["epoch_seconds"] < taken for epoch in history)
     assert (tree / "output/data/report.html").stat().st_size > 10_000
-    record("the clock jumps back and forth by days", "the same weights bit for bit", "nothing",
+    record("a job's clock jumps back and forth by days", "the same weights bit for bit", "nothing",
            max(0, taken - seconds))  # fmt: skip
 
 
