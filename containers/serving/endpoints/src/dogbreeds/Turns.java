@@ -8,6 +8,8 @@ import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.WeakHashMap;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.BlockingQueue;
 
 /**
  * Which idle worker gets the next requests: the one that became idle last.
@@ -20,8 +22,10 @@ public final class Turns {
 
     private static final Map<Model, Turns> OF_MODELS =
             Collections.synchronizedMap(new WeakHashMap<>());
+    private static final Map<String, Job> GO_TO_QUEUE = Collections.emptyMap();
 
-    private final Deque<Idle> idle = new ArrayDeque<>(); // but for the one at the queue
+    // Those who are not at the queue. Each waits for requests, or for the call to go there.
+    private final Deque<BlockingQueue<Map<String, Job>>> idle = new ArrayDeque<>();
     private boolean queueTaken;
 
     private Turns() {}
@@ -38,70 +42,59 @@ public final class Turns {
      */
     public void take(Model model, String worker, Map<String, Job> jobs)
             throws InterruptedException {
-        if (!waitForQueue(jobs)) {
-            return;
+        BlockingQueue<Map<String, Job>> me = new ArrayBlockingQueue<>(1);
+        if (!goToQueue(me)) {
+            try {
+                jobs.putAll(me.take());
+            } catch (InterruptedException stopped) {
+                leave(me, jobs);
+                throw stopped;
+            }
         }
-        while (true) {
+        while (jobs.isEmpty()) { // at the queue
             Map<String, Job> polled = new LinkedHashMap<>();
             try {
                 model.pollBatch(worker, 0, polled);
             } catch (InterruptedException | RuntimeException stopped) {
                 jobs.putAll(polled);
-                passQueueOn();
+                leaveQueue();
                 throw stopped;
             }
-            synchronized (this) {
-                Idle last = idle.poll();
-                if (last == null) {
-                    jobs.putAll(polled);
-                    queueTaken = false;
-                    return;
-                }
-                last.jobs.putAll(polled);
-                last.called = true;
-                notifyAll();
+            if (!giveToLast(polled)) {
+                jobs.putAll(polled);
             }
         }
     }
 
-    /** Returns whether this worker is to wait at the queue; else it has got requests. */
-    private synchronized boolean waitForQueue(Map<String, Job> jobs) throws InterruptedException {
-        if (!queueTaken) {
-            queueTaken = true;
-            return true;
+    private synchronized boolean goToQueue(BlockingQueue<Map<String, Job>> me) {
+        if (queueTaken) {
+            idle.push(me);
+            return false;
         }
-        Idle me = new Idle(jobs);
-        idle.push(me);
-        try {
-            while (!me.called) {
-                wait();
-            }
-        } catch (InterruptedException stopped) {
-            idle.remove(me);
-            if (me.called && jobs.isEmpty()) {
-                passQueueOn();
-            }
-            throw stopped;
-        }
-        return jobs.isEmpty();
+        queueTaken = true;
+        return true;
     }
 
-    private synchronized void passQueueOn() {
-        Idle next = idle.pollLast();
-        queueTaken = next != null;
-        if (next != null) {
-            next.called = true;
-            notifyAll();
-        }
+    /** Returns whether another was idle; otherwise the one at the queue has left it. */
+    private synchronized boolean giveToLast(Map<String, Job> jobs) {
+        BlockingQueue<Map<String, Job>> last = idle.poll();
+        queueTaken = last != null;
+        return last != null && last.add(jobs);
     }
 
-    /** A worker that waits to be called: to requests, or to the queue. */
-    private static final class Idle {
-        private final Map<String, Job> jobs;
-        private boolean called;
+    private synchronized void leaveQueue() {
+        BlockingQueue<Map<String, Job>> first = idle.pollLast();
+        queueTaken = first != null && first.add(GO_TO_QUEUE);
+    }
 
-        Idle(Map<String, Job> jobs) {
-            this.jobs = jobs;
+    private synchronized void leave(
+            BlockingQueue<Map<String, Job>> me, Map<String, Job> jobs) {
+        if (idle.remove(me)) {
+            return;
+        }
+        jobs.putAll(me.remove());
+        if (jobs.isEmpty()) {
+            leaveQueue();
         }
     }
 }
