@@ -284,6 +284,32 @@ def test_requests_that_wait_together_are_predicted_together_if_the_script_says_s
     serve_and_ask(scripts.write(tmp_path, scripts.BATCHES), check)
 
 
+def test_an_answer_may_be_larger_than_any_request(tmp_path: Path) -> None:
+    script = """
+def model_fn(model_dir):
+    pass
+
+def transform_fn(model, data, content_type, accept):
+    return bytes(int(data) * 2**20), "application/octet-stream"
+"""
+
+    def check(server: ServingProcess) -> None:
+        for megabytes in (7, 100):
+            answer = server.invoke(str(megabytes).encode(), "text/plain")
+            assert (answer.status, answer.body) == (200, bytes(megabytes * 2**20))
+
+    serve_and_ask(scripts.write(tmp_path, script), check)
+
+
+def test_settings_of_other_servers_are_named_in_the_log(tmp_path: Path) -> None:
+    def check(server: ServingProcess) -> None:
+        assert "without effect here: MMS_X, TS_MAX_REQUEST_SIZE;" in server.log()
+
+    script = "def model_fn(model_dir): pass"
+    environment = {"TS_MAX_REQUEST_SIZE": "100", "MMS_X": "1"}
+    serve_and_ask(scripts.write(tmp_path, script), check, **environment)
+
+
 def test_a_client_that_is_alone_is_answered_by_one_worker_and_many_by_all(tmp_path: Path) -> None:
     script = """
 import os, time

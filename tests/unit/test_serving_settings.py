@@ -38,6 +38,13 @@ def test_sagemakers_variables_are_read() -> None:
     assert settings.vmargs == ("-Xss1m", "-Dx=y")
 
 
+def test_the_timeout_of_awss_image_is_in_seconds_and_ours_comes_first() -> None:
+    theirs = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "300"}
+    assert Settings(theirs).response_timeout == 300
+    ours = {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "5"}
+    assert Settings(theirs | ours).response_timeout == 5
+
+
 def test_batches_are_bounded_in_size_and_delay() -> None:
     settings = Settings({})
     assert (settings.batch_size, settings.batch_delay_ms) == ((16, 2) if settings.gpus else (8, 1))

@@ -69,6 +69,7 @@ def write_files(settings: Settings, folder: Path) -> None:
         "default_workers_per_model": settings.workers,
         "default_response_timeout_seconds": timeout,
         "job_queue_size": settings.queue_size,
+        "max_response_size": 2**31 - 1,  # a script's answer may be larger than its request
         "preload_model": str(settings.preload).lower(),
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
         **({"blacklist_env_vars": _HIDDEN_VARIABLES} if hides else {}),

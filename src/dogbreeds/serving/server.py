@@ -24,6 +24,7 @@ from dogbreeds.system.errors import DogbreedsError
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
 _STOP_SECONDS = 24
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_OTHER_SERVERS = ("TS_", "SAGEMAKER_TS_", "MMS_")  # prefixes of settings that scripts came with
 
 
 def main() -> int:
@@ -35,6 +36,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="serve-") as folder:
             script.fetch(os.environ, Path(folder))
             settings = Settings(os.environ)
+            if ignored := ", ".join(sorted(n for n in os.environ if n.startswith(_OTHER_SERVERS))):
+                logging.warning("without effect here: %s; docs/serving.md has ours", ignored)
             readable = os.access(settings.model_dir, os.R_OK | os.X_OK)
             if not (readable or settings.multi_model or settings.user_code):
                 raise mms.ServerError(

@@ -42,7 +42,6 @@ class Settings:
                 raise SettingsError(f"expected {name} {', '.join(choices)}, got {text!r}")
             return text
 
-        # Address to listen on.
         self.host = environment.get("DOGBREEDS_HOST") or "0.0.0.0"  # noqa: S104  (of a container)
         self.port = number(parameters.BIND_TO_PORT_ENV, 8080, 1, 32767)  # MMS's highest
         # Models come and go over HTTP, by SageMaker's multi-model contract.
@@ -61,8 +60,9 @@ class Settings:
         # Processes per model.
         self.workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         self.threads = max(1, self.cpus // self.workers)  # per forward pass
-        timeout = parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV
-        self.response_timeout = number(timeout, 60, 1, 3600)  # seconds until a worker is replaced
+        own = parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV
+        other = parameters.MODEL_SERVER_TIMEOUT_ENV  # in AWS's PyTorch image seconds, too
+        self.response_timeout = number(own, number(other, 60, 1, 3600), 1, 3600)  # of a worker
         payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         self.max_request_bytes = payload or 2**31 - 1  # larger bodies get 413
         self.queue_size = number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000)  # wait; more get 503

@@ -90,8 +90,7 @@ def register(cloud: Cloud, source: str, *, approve: bool = False) -> str:
 
     An artifact and image have one version: registered again, it is found. `source` is as in
     `artifact_of`; a job's metrics are stored with it. A version can be deployed by its ARN
-    once it is approved, by `approve` or by a person. ConfigError or CloudError if something is
-    missing.
+    once it is approved, by `approve` or a person. ConfigError or CloudError if anything is missing.
     """
     settings = cloud.settings
     settings.require("aws.bucket")

@@ -156,8 +156,7 @@ def load(script: Script) -> ModuleType | None:
         sys.path.insert(0, str(folder))
     sys.argv = [str(script.module)]  # the script must not see the worker's own options
     spec = importlib.util.spec_from_file_location(script.module.stem, script.module)
-    if spec is None or spec.loader is None:  # not for a file that ends in .py
-        raise ScriptError(f"expected Python code in {script.module}")
+    assert spec is not None and spec.loader is not None  # it ends in .py  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # pickles and dataclasses expect it
     spec.loader.exec_module(module)
