@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -156,6 +156,14 @@ def serving(
                 for left in family:
                     if left.is_running():
                         left.kill()
+
+
+def serve_and_ask(folder: Path, check: Callable[[ServingProcess], None], **environment: str) -> str:
+    """Serve a folder with one worker, check it, and return the log."""
+    with serving(folder, SAGEMAKER_MODEL_SERVER_WORKERS="1", **environment) as server:  # type: ignore[arg-type]
+        server.wait_until_ready(200)
+        check(server)
+        return server.log()
 
 
 def _free_port() -> int:

@@ -21,7 +21,8 @@ from dogbreeds.system.terminal import table
 def report(settings: CloudSettings, jobs: tuple[str, ...], out: Path) -> None:
     """Write one page about training jobs, for a browser.
 
-    JOBS are training jobs on SageMaker, their folders or output.tar.gz, or dogbreeds tune's.
+    JOBS are training jobs on SageMaker, their folders or output.tar.gz, or tables or folders of
+    dogbreeds tune.
     """
     from dogbreeds.cloud.jobs import outputs
     from dogbreeds.report.document import write_report

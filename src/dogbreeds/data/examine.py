@@ -14,7 +14,7 @@ from dogbreeds.data.workers import in_processes
 from dogbreeds.model.color import to_srgb
 from dogbreeds.model.photo import Header, PhotoError, decode_unconverted
 
-# libjpeg scales larger photos down to a short side of no less, faster, and still finds damage.
+# libjpeg scales larger photos down to a short side of no less: faster, and all of the file is read.
 _MIN_SIDE = 128
 _APART = 4  # distance of the pixels of a coarse difference
 _DETAILED = 0.3  # bytes per pixel that no blurred JPEG reaches at quality 95 or less

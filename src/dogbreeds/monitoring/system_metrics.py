@@ -3,7 +3,7 @@
 `sampling` starts it as ``python -m dogbreeds.monitoring.system_metrics FOLDER NODE``; it ends with
 the process that started it. It writes ``FOLDER/system/incremental/YYYYMMDDHH/MINUTE.algo-N.json``,
 one JSON object per line with ``Type, Name, Dimension, Value, NodeId, Timestamp`` and the Profiler's
-names; MINUTE is a full minute in seconds since 1970. Values are percentages, or per second.
+names; MINUTE is a full minute in seconds since 1970. Values are in % (0 to 100), or per second.
 """
 
 import contextlib

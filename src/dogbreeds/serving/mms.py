@@ -69,7 +69,7 @@ def write_files(settings: Settings, folder: Path) -> None:
         "default_workers_per_model": settings.workers,
         "default_response_timeout_seconds": timeout,
         "job_queue_size": settings.queue_size,
-        "max_response_size": 2**31 - 1,  # a script's answer may be larger than its request
+        "max_response_size": settings.max_response_bytes,  # 6.5 MB by default
         "preload_model": str(settings.preload).lower(),
         "decode_input_request": "false",  # the handler decodes, and answers 400 where it cannot
         **({"blacklist_env_vars": _HIDDEN_VARIABLES} if hides else {}),
@@ -94,14 +94,12 @@ def command(settings: Settings, folder: Path) -> list[str]:
     plugin = Path(os.environ.get(PLUGINS_DIR_ENV) or Path(__file__).parent, "endpoints.jar")
     if not plugin.is_file():
         raise ServerError(f"found no {plugin}: see containers/serving/endpoints/build.sh")
-    # Java lets buffers outside of its heap, with the photos in flight, take as much again.
-    heap = min(2**31, settings.memory // 4)
     classes = plugin.with_name("classes.jsa")  # created when the image is built
     newer = map(str, sorted(plugin.parent.glob("netty-*.jar")))  # than the one that MMS embeds
     return [
         find_java(),
-        f"-Xms{min(64, heap // 2**20)}m",  # and grow: Java fills the heap that it has first
-        f"-Xmx{heap // 2**20}m",
+        f"-Xms{min(64, settings.heap // 2**20)}m",  # and grow: Java fills what it has first
+        f"-Xmx{settings.heap // 2**20}m",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",  # would write a file to /tmp, whatever the temporary folder is
         "-XX:TieredStopAtLevel=1",
@@ -113,7 +111,7 @@ def command(settings: Settings, folder: Path) -> list[str]:
         f"-Ddogbreeds.batch_size={settings.batch_size}",
         f"-Ddogbreeds.batch_delay_ms={settings.batch_delay_ms}",
         f"-Ddogbreeds.max_request_bytes={settings.max_request_bytes}",
-        f"-Ddogbreeds.max_upload_bytes={heap // 3}",  # buffers may be twice as large as bodies
+        f"-Ddogbreeds.max_upload_bytes={settings.heap // 3}",  # buffers may take twice that
         f"-Ddogbreeds.multi_model={str(settings.multi_model).lower()}",
         f"-Ddogbreeds.parallel={settings.workers * settings.batch_size}",
         *([f"-XX:SharedArchiveFile={classes}"] if classes.is_file() else []),

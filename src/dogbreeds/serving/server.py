@@ -24,7 +24,7 @@ from dogbreeds.system.errors import DogbreedsError
 # SageMaker kills 30 s after SIGTERM; the front end itself waits for 20 s.
 _STOP_SECONDS = 24
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_OTHER_SERVERS = ("TS_", "SAGEMAKER_TS_", "MMS_")  # prefixes of settings that scripts came with
+_OTHER_SERVERS = ("TS_", "SAGEMAKER_TS_", "MMS_")  # prefixes of their settings
 
 
 def main() -> int:

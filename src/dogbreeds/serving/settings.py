@@ -50,7 +50,8 @@ class Settings:
         # The artifact's folder; not used with `multi_model`.
         self.model_dir = Path(environment.get("SM_MODEL_DIR") or base / "model")
         self.cpus = resources.available_cpus()
-        self.memory = resources.memory_limit()  # usable bytes
+        self.heap = min(2**31, resources.memory_limit() // 4)  # bytes; buffers take as much again
+        self.max_response_bytes = self.heap // 8
         self.gpus = resources.gpu_count()
         # Code that came with the model; None with `multi_model`.
         self.user_code = None if self.multi_model else script.find(self.model_dir, environment)
@@ -60,9 +61,8 @@ class Settings:
         # Processes per model.
         self.workers = number(parameters.MODEL_SERVER_WORKERS_ENV, default_workers, 1, 256)
         self.threads = max(1, self.cpus // self.workers)  # per forward pass
-        own = parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV
-        other = parameters.MODEL_SERVER_TIMEOUT_ENV  # in AWS's PyTorch image seconds, too
-        self.response_timeout = number(own, number(other, 60, 1, 3600), 1, 3600)  # of a worker
+        other = number(parameters.MODEL_SERVER_TIMEOUT_ENV, 60, 1, 3600)  # AWS's name for seconds
+        self.response_timeout = number(parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, other, 1, 3600)
         payload = number(parameters.MAX_REQUEST_SIZE, 25, 0, 1024) * 2**20
         self.max_request_bytes = payload or 2**31 - 1  # larger bodies get 413
         self.queue_size = number("DOGBREEDS_QUEUE_SIZE", 100, 1, 10_000)  # wait; more get 503

@@ -150,6 +150,8 @@ class UserService:
         try:
             if request.error is None:
                 body, content_type = _encode(request)
+                if len(body) > (most := self.settings.max_response_bytes):
+                    raise ValueError(f"expected an answer of at most {most} bytes, got {len(body)}")
                 context.set_response_content_type(0, content_type)
                 return body
         except (TypeError, ValueError) as error:

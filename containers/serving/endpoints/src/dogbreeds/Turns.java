@@ -30,7 +30,7 @@ public final class Turns {
 
     private Turns() {}
 
-    /** Returns those of a model's workers. */
+    /** Returns the turns of a model's workers. */
     public static Turns of(Model model) {
         return OF_MODELS.computeIfAbsent(model, unused -> new Turns());
     }
