@@ -206,9 +206,9 @@ def photo(format: str = "JPEG", size: tuple[int, int] = (120, 90), mode: str = "
 
 
 def slow_photo() -> bytes:
-    """Return a photo whose decoding takes about half a second: many pixels in few bytes."""
+    """Return a photo whose decoding takes half a second or more: many pixels in few bytes."""
     encoded = io.BytesIO()
-    Image.new("RGB", (5000, 5000), (10, 20, 30)).save(encoded, "PNG")
+    Image.new("RGB", (8000, 8000), (10, 20, 30)).save(encoded, "PNG")
     return encoded.getvalue()
 
 
